@@ -1,0 +1,2 @@
+//! What survives a crash. (to be written)
+pub mod entry;

@@ -1,0 +1,217 @@
+//! The one error type of the public API: a stable code, a message that names the thing, the reason and the way out.
+//!
+//! Comes in: failures of every layer, converted at the layer's edge. Goes out: [`Error`], which is `Clone`, because a
+//! query hands the same failure to everyone who waits for it. Codes are Spark's error classes where Spark has one.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $variant:ident => $text:literal,)*) => {
+        /// What went wrong, as a stable name that programs may match on. `as_str` gives the text shown to people.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode { $($(#[$doc])* $variant,)* }
+
+        impl ErrorCode {
+            /// The code as it is printed, in Spark's spelling where Spark has the code.
+            pub fn as_str(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $text,)* }
+            }
+
+            /// Every code, for documentation and for the test that each is reachable.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$variant,)*];
+        }
+    };
+}
+
+error_codes! {
+    /// A column name that the input does not have.
+    UnresolvedColumn => "UNRESOLVED_COLUMN.WITH_SUGGESTION",
+    /// A column name that more than one input column answers to.
+    AmbiguousReference => "AMBIGUOUS_REFERENCE",
+    /// An expression whose argument types do not fit.
+    DatatypeMismatch => "DATATYPE_MISMATCH",
+    /// An expression that no analysis rule could plan.
+    InvalidExpression => "INVALID_EXPRESSION",
+    /// A duration or interval that is not Spark's interval text.
+    CannotParseInterval => "CANNOT_PARSE_INTERVAL",
+    /// A schema text that is not a DDL schema.
+    ParseSyntaxError => "PARSE_SYNTAX_ERROR",
+    /// A window or watermark on a column that is not a timestamp.
+    EventTimeNotTimestamp => "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+    /// A second watermark over the same rows.
+    RedefiningWatermark => "REDEFINING_WATERMARK",
+    /// An output mode that is not append, update or complete.
+    OutputModeInvalid => "STREAMING_OUTPUT_MODE.INVALID",
+    /// An output mode that the operators of the query do not allow.
+    OutputModeUnsupported => "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
+    /// An output mode that the sink does not allow.
+    OutputModeUnsupportedSink => "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE",
+    /// Something that Spark allows on a bounded table only, or that this version does not build.
+    UnsupportedOperation => "UNSUPPORTED_STREAMING_OPERATION",
+    /// A format name that no source or sink answers to.
+    DataSourceNotFound => "DATA_SOURCE_NOT_FOUND",
+    /// A format whose code was left out of this build.
+    KafkaNotEnabled => "KAFKA_DATA_SOURCE_NOT_ENABLED",
+    /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
+    InvalidOption => "INVALID_OPTION",
+    /// An input path that does not exist.
+    PathNotFound => "PATH_NOT_FOUND",
+    /// A schema that a source needs and was not given.
+    SchemaRequired => "STREAMING_SOURCE_SCHEMA_REQUIRED",
+    /// A query name that is already active in the session.
+    QueryNameInUse => "QUERY_NAME_IN_USE",
+    /// A malformed input record under FAILFAST; names its origin.
+    MalformedRecord => "MALFORMED_RECORD_IN_PARSING",
+    /// A cast of a value that its target type cannot hold (ANSI mode).
+    CastInvalidInput => "CAST_INVALID_INPUT",
+    /// A division by zero (ANSI mode).
+    DivideByZero => "DIVIDE_BY_ZERO",
+    /// A sum or product outside its type (ANSI mode).
+    ArithmeticOverflow => "ARITHMETIC_OVERFLOW",
+    /// Input offsets that the source no longer holds.
+    KafkaDataLoss => "KAFKA_DATA_LOSS",
+    /// A failure reported by the Kafka client or the brokers.
+    Kafka => "KAFKA",
+    /// A transaction of the Kafka sink that a newer instance of the same query has fenced.
+    KafkaFenced => "KAFKA_FENCED",
+    /// A checkpoint that cannot be created, read or written.
+    CheckpointIo => "CHECKPOINT_IO",
+    /// A checkpoint file that is missing, damaged or contradicts another; names the file.
+    CheckpointCorrupt => "CHECKPOINT_CORRUPT",
+    /// A checkpoint written by a newer engine.
+    CheckpointVersion => "CHECKPOINT_VERSION",
+    /// A checkpoint that another running query holds, or has taken over.
+    CheckpointFenced => "CHECKPOINT_FENCED",
+    /// A checkpoint whose query differs from the one started in a way that changes the meaning of its state.
+    CheckpointIncompatible => "CHECKPOINT_INCOMPATIBLE_QUERY",
+    /// A device that was asked for by name and is not there.
+    DeviceNotFound => "DEVICE_NOT_FOUND",
+    /// A kernel that could not be built or run.
+    Kernel => "KERNEL",
+    /// A file or directory of a source or sink that cannot be read or written.
+    Io => "IO",
+    /// A failure of user code (`foreach_batch`, a custom source or sink).
+    UserCode => "USER_CODE",
+    /// A query that ended with a failure; carries the cause.
+    StreamFailed => "STREAM_FAILED",
+    /// A broken promise inside the engine: a bug to report.
+    Internal => "INTERNAL_ERROR",
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure with a stable [`ErrorCode`] and a message for people.
+///
+/// ```
+/// use tidemill::{Error, ErrorCode};
+/// let error = Error::new(ErrorCode::PathNotFound, "no such directory: data/rides");
+/// assert_eq!(error.code(), ErrorCode::PathNotFound);
+/// assert_eq!(error.to_string(), "[PATH_NOT_FOUND] no such directory: data/rides");
+/// ```
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("[{code}] {message}")]
+pub struct Error {
+    code: ErrorCode,
+    message: String,
+    #[source]
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without an underlying cause.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), source: None }
+    }
+
+    /// An error caused by another; the cause stays reachable through `source()`.
+    pub fn caused_by(
+        code: ErrorCode,
+        message: impl Into<String>,
+        cause: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { code, message: message.into(), source: Some(Arc::new(cause)) }
+    }
+
+    /// A bug in the engine, with what was expected.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Internal, message)
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The message without the code.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The same error with more words in front of its message, which say where it happened.
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        use arrow::error::ArrowError;
+        match error {
+            // Our own errors travel through Arrow and DataFusion expressions boxed.
+            ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
+                Ok(own) => *own,
+                Err(other) => Error::new(ErrorCode::InvalidExpression, other.to_string()),
+            },
+            ArrowError::DivideByZero => Error::new(
+                ErrorCode::DivideByZero,
+                "division by zero; use try_divide, or set spark.sql.ansi.enabled to false to get NULL",
+            ),
+            ArrowError::CastError(text) | ArrowError::ParseError(text) => Error::new(
+                ErrorCode::CastInvalidInput,
+                format!("{text}; use try_cast, or set spark.sql.ansi.enabled to false to get NULL"),
+            ),
+            ArrowError::ArithmeticOverflow(text) => Error::new(
+                ErrorCode::ArithmeticOverflow,
+                format!("{text}; set spark.sql.ansi.enabled to false to wrap around"),
+            ),
+            other => Error::new(ErrorCode::InvalidExpression, other.to_string()),
+        }
+    }
+}
+
+impl From<datafusion::error::DataFusionError> for Error {
+    fn from(error: datafusion::error::DataFusionError) -> Self {
+        use datafusion::error::DataFusionError;
+        match error {
+            DataFusionError::ArrowError(inner, _) => Error::from(*inner),
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
+                Ok(own) => *own,
+                Err(other) => Error::new(ErrorCode::UserCode, other.to_string()),
+            },
+            DataFusionError::Context(place, inner) => Error::from(*inner).within(place),
+            other => Error::new(ErrorCode::InvalidExpression, other.strip_backtrace()),
+        }
+    }
+}
+
+impl From<Error> for datafusion::error::DataFusionError {
+    fn from(error: Error) -> Self {
+        datafusion::error::DataFusionError::External(Box::new(error))
+    }
+}
+
+impl From<Error> for arrow::error::ArrowError {
+    fn from(error: Error) -> Self {
+        arrow::error::ArrowError::ExternalError(Box::new(error))
+    }
+}
