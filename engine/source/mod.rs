@@ -4,6 +4,9 @@
 //! decides what is read: it proposes an end, the runner logs it, and only then is the range read, possibly again after
 //! a crash, and then it must give the same rows.
 
+pub mod deferred_log;
+pub mod provider;
+
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -43,7 +46,8 @@ pub trait Source: Send + Sync {
     /// Spark's description for progress: `FileStreamSource[file:/data/rides]`.
     fn description(&self) -> String;
 
-    /// Connects and checks the options against reality; given the source's own log in the checkpoint.
+    /// Connects, checks the options against reality, and changes nothing anywhere. The log is the source's own in the checkpoint,
+    /// for use from the next call on: the checkpoint is not open yet.
     ///
     /// # Errors
     /// Whatever makes the source unusable: a missing path or topic, refused credentials.
