@@ -94,11 +94,7 @@ impl Inner {
 }
 
 /// What may go, in groups that must go in this order.
-pub(super) fn garbage(
-    listing: &Listing,
-    last: u64,
-    kept: &BTreeMap<u64, (Uuid, Vec<String>)>,
-) -> [Vec<String>; 5] {
+pub(super) fn garbage(listing: &Listing, last: u64, kept: &BTreeMap<u64, (Uuid, Vec<String>)>) -> [Vec<String>; 5] {
     let first = kept.keys().next().copied().unwrap_or(last);
     let files: BTreeSet<&str> = kept.values().flat_map(|(_, files)| files).map(String::as_str).collect();
     let pick = |names: &[String], gone: &dyn Fn(&str) -> bool| -> Vec<String> {

@@ -122,7 +122,12 @@ mod tests {
 
     #[test]
     fn foreign_names_are_not_ours() {
-        for name in ["commits/7", "commits/0000000000000000000x", "commits/000000000000000000070", "commits/99999999999999999999"] {
+        for name in [
+            "commits/7",
+            "commits/0000000000000000000x",
+            "commits/000000000000000000070",
+            "commits/99999999999999999999",
+        ] {
             assert_eq!(parse_numbered(COMMITS, name), None, "{name}");
         }
         assert_eq!(parse_prepared("prepared/00000000000000000007-{00000000-0000-0000-0000-000000000007}"), None);

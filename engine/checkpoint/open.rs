@@ -68,13 +68,18 @@ impl Checkpoint {
         let path = local_path(location)?;
         let opened = path.clone();
         let points = fail.clone();
-        let store = tokio::task::spawn_blocking(move || LocalStore::open(&opened, points))
-            .await
-            .map_err(|e| Error::caused_by(ErrorCode::Internal, format!("opening a checkpoint did not finish: {e}"), e))??;
+        let store = tokio::task::spawn_blocking(move || LocalStore::open(&opened, points)).await.map_err(|e| {
+            Error::caused_by(ErrorCode::Internal, format!("opening a checkpoint did not finish: {e}"), e)
+        })??;
         Self::open_local(store, path.display().to_string(), run_id, fail).await
     }
 
-    pub(super) async fn open_local(store: LocalStore, location: String, run_id: Uuid, fail: FailPoints) -> Result<Self> {
+    pub(super) async fn open_local(
+        store: LocalStore,
+        location: String,
+        run_id: Uuid,
+        fail: FailPoints,
+    ) -> Result<Self> {
         let (query_id, format) = identify(&store, &location).await?;
         let Some(lock) = store.try_lock(layout::FORMAT)? else {
             return Err(fenced(&store, &location, highest_epoch(&store).await?).await);
@@ -225,9 +230,7 @@ async fn claim(store: &dyn CheckpointStore, run_id: Uuid) -> Result<u64> {
     loop {
         let epoch = match highest_epoch(store).await? {
             None => 0,
-            Some(last) => {
-                last.checked_add(1).ok_or_else(|| corrupt(&layout::epoch(last), "no epoch can follow it"))?
-            }
+            Some(last) => last.checked_add(1).ok_or_else(|| corrupt(&layout::epoch(last), "no epoch can follow it"))?,
         };
         let entry = EpochEntry {
             epoch,
@@ -345,7 +348,9 @@ mod tests {
         ] {
             assert_eq!(local_path(location).unwrap(), PathBuf::from(path), "{location}");
         }
-        for location in ["", " ", "s3://bucket/ck", "file:ck", "file://host/ck", "file:///a%2", "file:///a%00", "file:///%ff"] {
+        for location in
+            ["", " ", "s3://bucket/ck", "file:ck", "file://host/ck", "file:///a%2", "file:///a%00", "file:///%ff"]
+        {
             assert_eq!(local_path(location).unwrap_err().code(), ErrorCode::InvalidOption, "{location}");
         }
     }

@@ -34,11 +34,7 @@ pub enum Recovery {
 }
 
 /// Decides from what exists.
-pub fn decide(
-    offsets: &BTreeSet<u64>,
-    prepared: &BTreeSet<(u64, Uuid)>,
-    commits: &BTreeSet<u64>,
-) -> Result<Recovery> {
+pub fn decide(offsets: &BTreeSet<u64>, prepared: &BTreeSet<(u64, Uuid)>, commits: &BTreeSet<u64>) -> Result<Recovery> {
     if let (Some(first), Some(last)) = (commits.first(), commits.last()) {
         for batch in *first..=*last {
             let missing = if !commits.contains(&batch) {

@@ -183,7 +183,10 @@ impl CheckpointSourceLog {
         for (index, length) in header.entries {
             let fits = (span.first..=span.last).contains(&index) && length <= rest.len() as u64;
             if !fits {
-                return Err(place(&self.inner.location, corrupt(&path, format!("entry {index} does not belong there"))));
+                return Err(place(
+                    &self.inner.location,
+                    corrupt(&path, format!("entry {index} does not belong there")),
+                ));
             }
             entries.push((index, rest.split_to(length as usize)));
         }

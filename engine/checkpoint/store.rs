@@ -43,7 +43,10 @@ pub(crate) fn check_name(path: &str) -> Result<()> {
     if path.split('/').all(plain) {
         return Ok(());
     }
-    Err(Error::new(ErrorCode::CheckpointCorrupt, format!("`{}` is not the name of a checkpoint file", path.escape_debug())))
+    Err(Error::new(
+        ErrorCode::CheckpointCorrupt,
+        format!("`{}` is not the name of a checkpoint file", path.escape_debug()),
+    ))
 }
 
 #[cfg(test)]
@@ -55,7 +58,8 @@ mod tests {
         for good in ["FORMAT", "commits/00000000000000000007", "state/a%20b/1.delta"] {
             check_name(good).unwrap();
         }
-        for bad in ["", "/", "/etc/passwd", "a/../b", "..", "a//b", "a/", ".tmp", "a\0b", "a b", "ä", &"x".repeat(256)] {
+        for bad in ["", "/", "/etc/passwd", "a/../b", "..", "a//b", "a/", ".tmp", "a\0b", "a b", "ä", &"x".repeat(256)]
+        {
             assert_eq!(check_name(bad).unwrap_err().code(), ErrorCode::CheckpointCorrupt, "{bad}");
         }
     }

@@ -82,9 +82,7 @@ impl LocalStore {
         make_root(path).map_err(unusable)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| unusable(e.into()))?;
-        Ok(Self {
-            shared: Arc::new(Shared { path: path.to_path_buf(), root, durable: Mutex::default(), fail, disk }),
-        })
+        Ok(Self { shared: Arc::new(Shared { path: path.to_path_buf(), root, durable: Mutex::default(), fail, disk }) })
     }
 
     /// Takes the lock on an existing object, or says None where another holder has it. A file system without locks gives
@@ -325,12 +323,10 @@ impl Shared {
             walked.push_str(part);
             let durable = self.durable.lock().contains(&walked);
             let child = match open_part(&directory, part) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    match self.disk.make_dir(directory.as_fd(), part) {
-                        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                        _ => open_part(&directory, part)?,
-                    }
-                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => match self.disk.make_dir(directory.as_fd(), part) {
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                    _ => open_part(&directory, part)?,
+                },
                 other => other?,
             };
             if !durable {

@@ -98,8 +98,7 @@ async fn a_batch_keeps_to_its_fsyncs() {
     use crate::checkpoint::{Checkpoint, tests};
     let directory = tempfile::tempdir().unwrap();
     let (store, recorder) = recorded(directory.path());
-    let checkpoint =
-        Checkpoint::open_local(store, "here".into(), Uuid::new_v4(), FailPoints::default()).await.unwrap();
+    let checkpoint = Checkpoint::open_local(store, "here".into(), Uuid::new_v4(), FailPoints::default()).await.unwrap();
     tests::run_batch(&checkpoint, 0).await.unwrap();
     recorder.take();
     tests::run_batch(&checkpoint, 1).await.unwrap();
@@ -145,8 +144,11 @@ async fn a_read_only_directory_is_one_clear_error() {
     let opened = Checkpoint::open_local(store, "here".into(), Uuid::new_v4(), FailPoints::default()).await;
     let error = opened.err().unwrap();
     assert_eq!(error.code(), ErrorCode::CheckpointIo);
-    let expected = format!("cannot write {}/FORMAT: read-only filesystem or storage medium; set checkpointLocation to \
-         a directory that this user can write", directory.path().display());
+    let expected = format!(
+        "cannot write {}/FORMAT: read-only filesystem or storage medium; set checkpointLocation to \
+         a directory that this user can write",
+        directory.path().display()
+    );
     assert_eq!(error.message(), expected);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }

@@ -53,9 +53,7 @@ async fn every_bit_of_every_record() {
 
 #[test]
 fn every_bit_of_a_small_container() {
-    let decode = |bytes: &[u8]| {
-        frames::decode::<Value>("some/file", "state", &Bytes::copy_from_slice(bytes)).map(drop)
-    };
+    let decode = |bytes: &[u8]| frames::decode::<Value>("some/file", "state", &Bytes::copy_from_slice(bytes)).map(drop);
     torture(&frames::encode("state", &json!({"operator": "agg"}), b"twenty bytes of data").unwrap(), decode);
     torture(&frames::encode("state", &json!({}), b"").unwrap(), decode);
 }

@@ -18,7 +18,12 @@ struct Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (prop::collection::vec(any::<bool>(), 0..3), prop::bool::weighted(0.3), prop::bool::weighted(0.2), prop::option::of(0usize..5))
+    (
+        prop::collection::vec(any::<bool>(), 0..3),
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.2),
+        prop::option::of(0usize..5),
+    )
         .prop_map(|(lost, snapshot, restart, collect)| Step { lost, snapshot, restart, collect })
 }
 
@@ -73,7 +78,8 @@ async fn check(store: &MemoryStore, checkpoint: &Checkpoint, retain: usize, exac
         }
     }
     if exact {
-        let logged = |name: &String| ["offsets/", "prepared/", "commits/", "state/"].iter().any(|p| name.starts_with(p));
+        let logged =
+            |name: &String| ["offsets/", "prepared/", "commits/", "state/"].iter().any(|p| name.starts_with(p));
         let left: BTreeSet<String> = store.names().into_iter().filter(logged).collect();
         assert_eq!(left, needed);
     }

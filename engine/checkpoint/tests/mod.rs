@@ -95,7 +95,10 @@ pub fn offsets(checkpoint: &Checkpoint, batch: u64) -> OffsetsEntry {
         batch,
         epoch: checkpoint.epoch(),
         run_id: checkpoint.inner.run_id,
-        ranges: vec![OffsetRange { start: json!({"rides": {"0": batch * 10}}), end: json!({"rides": {"0": batch * 10 + 10}}) }],
+        ranges: vec![OffsetRange {
+            start: json!({"rides": {"0": batch * 10}}),
+            end: json!({"rides": {"0": batch * 10 + 10}}),
+        }],
         watermark_ms: -1,
         late_watermark_ms: i64::MIN,
         timestamp_ms: i64::MAX,

@@ -57,7 +57,10 @@ async fn a_callback_runs_and_the_query_goes_on() {
     let hits = Arc::new(AtomicU64::new(0));
     for point in fail::ALL {
         let hits = hits.clone();
-        fail_parallel::cfg_callback(registry.clone(), *point, move || drop(hits.fetch_add(1, Ordering::SeqCst))).unwrap();
+        fail_parallel::cfg_callback(registry.clone(), *point, move || {
+            hits.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
     }
     one_batch(directory.path(), &FailPoints::new(registry)).await.unwrap();
     // Seven of the protocol (the runner and the sink hit the other three); FORMAT, its probe, which links nothing, the

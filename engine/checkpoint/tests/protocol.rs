@@ -177,7 +177,10 @@ async fn a_prepared_record_is_bound_to_its_commit() {
     // A record under another batch's name.
     let bytes = store.objects.lock().get(&layout::offsets(0)).cloned().unwrap();
     store.objects.lock().insert(layout::offsets(1), bytes);
-    store.objects.lock().insert(path, crate::checkpoint::envelope::encode("prepared", &prepared(0, attempt, vec![])).unwrap());
+    store
+        .objects
+        .lock()
+        .insert(path, crate::checkpoint::envelope::encode("prepared", &prepared(0, attempt, vec![])).unwrap());
     let error = checkpoint.recover().await.unwrap_err();
     assert!(error.message().contains(&format!("{}: holds batch 0", layout::offsets(1))), "{error}");
 }

@@ -32,28 +32,40 @@ impl State {
         let batch = self.commits.last().map_or(0, |last| last + 1);
         if batch < BATCHES {
             if !self.offsets.contains(&batch) {
-                step(&|s| drop(s.offsets.insert(batch)));
+                step(&|s| {
+                    s.offsets.insert(batch);
+                });
             } else {
                 for attempt in ATTEMPTS {
-                    step(&|s| drop(s.prepared.insert((batch, attempt))));
+                    step(&|s| {
+                        s.prepared.insert((batch, attempt));
+                    });
                 }
                 if self.prepared.iter().any(|(b, _)| *b == batch) {
-                    step(&|s| drop(s.commits.insert(batch)));
+                    step(&|s| {
+                        s.commits.insert(batch);
+                    });
                 }
             }
         }
         // The collector: the oldest commit unless it is the last, then leftovers below, and lost attempts, in any order.
         if let (Some(first), true) = (self.commits.first().copied(), self.commits.len() > 1) {
-            step(&|s| drop(s.commits.remove(&first)));
+            step(&|s| {
+                s.commits.remove(&first);
+            });
         }
         if let Some(first) = self.commits.first().copied() {
             for old in 0..first {
-                step(&|s| drop(s.offsets.remove(&old)));
+                step(&|s| {
+                    s.offsets.remove(&old);
+                });
             }
             for lost in &self.prepared {
                 let others = self.prepared.iter().any(|p| p.0 == lost.0 && p != lost);
                 if lost.0 < first || (self.commits.contains(&lost.0) && others) {
-                    step(&|s| drop(s.prepared.remove(lost)));
+                    step(&|s| {
+                        s.prepared.remove(lost);
+                    });
                 }
             }
         }
