@@ -4,6 +4,10 @@
 //! decides what is read: it proposes an end, the runner logs it, and only then is the range read, possibly again after
 //! a crash, and then it must give the same rows.
 
+pub mod files;
+pub mod memory;
+pub mod rate;
+
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -112,7 +116,8 @@ pub struct Lines {
 /// Where rows came from, so that errors and dead letters can name it.
 #[derive(Debug, Clone)]
 pub enum Origin {
-    /// A file and the byte offset of the chunk in it. Line numbers are counted only when an error needs one.
+    /// A file and the byte offset of the chunk's range in it: its first record is the first that starts at or after
+    /// `offset`. Line numbers are counted only when an error needs one.
     File { path: Arc<str>, offset: u64 },
     /// A run of Kafka records: `offsets[i]` is row i's.
     Kafka { topic: Arc<str>, partition: i32, offsets: Arc<[i64]> },
