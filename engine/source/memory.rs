@@ -7,7 +7,7 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, SourceLog};
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -43,7 +43,8 @@ impl MemoryStream {
     /// Adds rows; returns the offset after them.
     ///
     /// # Errors
-    /// [`ErrorCode::DatatypeMismatch`] when the column names or types are not the stream's.
+    /// [`ErrorCode::DatatypeMismatch`] when the column names or types are not the stream's, [`ErrorCode::InvalidExpression`] when a
+    /// column that the stream declares as never NULL holds one.
     pub fn add(&self, rows: RecordBatch) -> Result<u64> {
         let shape = |schema: &SchemaRef| -> Vec<_> {
             schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
@@ -54,6 +55,9 @@ impl MemoryStream {
                 format!("rows of {} do not fit a memory stream of {}", names(&rows.schema()), names(&self.schema)),
             ));
         }
+        // The stream's own schema: nullability and metadata of the given one do not matter.
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), rows.columns().to_vec(), &options)?;
         let mut added = self.added.lock();
         added.batches.push_back(rows);
         Ok(added.end())

@@ -5,7 +5,7 @@
 use crate::error::{Error, ErrorCode, Result};
 use bytes::{Buf, Bytes};
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::ops::Range;
