@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 
 #[cfg(test)]
@@ -34,10 +35,14 @@ const BUFFER: usize = 1 << 20;
 pub struct ParquetSink {
     directory: PathBuf,
     compression: Compression,
-    opened: Option<Opened>,
+    output: Option<Arc<Output>>,
 }
 
-struct Opened {
+/// The directory as one query writes it. Its methods block, so they run on the blocking pool.
+struct Output {
+    directory: PathBuf,
+    compression: Compression,
+    /// The query's mark in the names of staged files.
     query: String,
     schema: SchemaRef,
 }
@@ -82,15 +87,24 @@ impl ParquetSink {
                 "the parquet sink does not write partition directories; leave partitionBy out and filter on the column",
             ));
         }
-        Ok(Self { directory, compression: compression.unwrap_or(Compression::SNAPPY), opened: None })
+        Ok(Self { directory, compression: compression.unwrap_or(Compression::SNAPPY), output: None })
     }
 
-    fn opened(&self) -> Result<&Opened> {
-        self.opened.as_ref().ok_or_else(|| Error::internal("a file sink was used before it was opened"))
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Output) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let output = self.output.clone();
+        let output = output.ok_or_else(|| Error::internal("a file sink was used before it was opened"))?;
+        tokio::task::spawn_blocking(move || work(&output))
+            .await
+            .map_err(|cause| Error::internal(format!("writing files ended early: {cause}")))?
     }
+}
 
-    fn staged_name(&self, name: &str) -> Result<String> {
-        Ok(format!(".{name}.{}.staging", self.opened()?.query))
+impl Output {
+    fn staged_name(&self, name: &str) -> String {
+        format!(".{name}.{}.staging", self.query)
     }
 
     fn failed(&self, doing: &str, name: &str, cause: io::Error) -> Error {
@@ -118,7 +132,7 @@ impl ParquetSink {
         let payload = self.payload(prepared)?;
         for part in &payload.files {
             let target = self.directory.join(&part.name);
-            let staged = self.directory.join(self.staged_name(&part.name)?);
+            let staged = self.directory.join(self.staged_name(&part.name));
             if self.is_whole(&target, part, verify)? {
                 continue;
             }
@@ -129,7 +143,7 @@ impl ParquetSink {
                     part.name,
                     prepared.batch,
                     part.bytes,
-                    self.staged_name(&part.name)?
+                    self.staged_name(&part.name)
                 )));
             }
             std::fs::rename(&staged, &target).map_err(|cause| self.failed("publish", &part.name, cause))?;
@@ -167,7 +181,7 @@ impl ParquetSink {
     }
 
     fn write(&self, name: &str, rows: &[RecordBatch]) -> Result<Part> {
-        let staged = self.staged_name(name)?;
+        let staged = self.staged_name(name);
         let path = self.directory.join(&staged);
         let failed = |cause| self.failed("write", &staged, cause);
         let file = File::create(&path).map_err(failed)?;
@@ -180,7 +194,7 @@ impl ParquetSink {
             Error::caused_by(ErrorCode::Io, format!("cannot write {}: {cause}", file_uri(&path)), cause)
         };
         let mut writer =
-            ArrowWriter::try_new(hashing, self.opened()?.schema.clone(), Some(properties)).map_err(unwritten)?;
+            ArrowWriter::try_new(hashing, self.schema.clone(), Some(properties)).map_err(unwritten)?;
         for batch in rows {
             writer.write(batch).map_err(unwritten)?;
         }
@@ -190,6 +204,47 @@ impl ParquetSink {
         file.sync_all().map_err(failed)?;
         let rows = rows.iter().map(|batch| batch.num_rows() as u64).sum();
         Ok(Part { name: name.to_string(), bytes, rows, sha256 })
+    }
+
+    fn create(&self) -> Result<()> {
+        let made = !self.directory.exists();
+        std::fs::create_dir_all(&self.directory).map_err(|cause| self.failed("create", "", cause))?;
+        match self.directory.parent() {
+            Some(parent) if made => File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(|cause| self.failed("create", "", cause)),
+            _ => Ok(()),
+        }
+    }
+
+    fn stage(&self, name: &str, rows: &[RecordBatch]) -> Result<Part> {
+        let part = self.write(name, rows)?;
+        // The checkpoint will say that the file is there, so its name must be as durable as its bytes.
+        self.sync_directory()?;
+        Ok(part)
+    }
+
+    fn sweep(&self, keep: Option<&Prepared>) -> Result<()> {
+        let kept = match keep {
+            Some(prepared) => self.payload(prepared)?.files,
+            None => Vec::new(),
+        };
+        let kept = kept.iter().map(|part| self.staged_name(&part.name)).collect::<Vec<_>>();
+        let ours = format!(".parquet.{}.staging", self.query);
+        let listed = std::fs::read_dir(&self.directory).map_err(|cause| self.failed("list", "", cause))?;
+        for entry in listed {
+            let name = entry.map_err(|cause| self.failed("list", "", cause))?.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(".part-") && name.ends_with(&ours) && !kept.iter().any(|kept| *kept == name) {
+                match std::fs::remove_file(self.directory.join(name.as_ref())) {
+                    Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                        return Err(self.failed("remove", &name, cause));
+                    }
+                    _ => tracing::debug!(file = %name, "removed a staged file of an attempt that was never published"),
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -209,58 +264,40 @@ impl Sink for ParquetSink {
                 ),
             ));
         }
-        self.opened = Some(Opened { query: short(writer.query_id), schema: writer.schema.clone() });
-        let made = !self.directory.exists();
-        std::fs::create_dir_all(&self.directory).map_err(|cause| self.failed("create", "", cause))?;
-        if made && let Some(parent) = self.directory.parent() {
-            File::open(parent)
-                .and_then(|parent| parent.sync_all())
-                .map_err(|cause| self.failed("create", "", cause))?;
-        }
-        Ok(())
+        self.output = Some(Arc::new(Output {
+            directory: self.directory.clone(),
+            compression: self.compression,
+            query: short(writer.query_id),
+            schema: writer.schema.clone(),
+        }));
+        self.blocking(Output::create).await
     }
 
     async fn stage(&mut self, batch: u64, attempt: Uuid, rows: &[RecordBatch]) -> Result<serde_json::Value> {
         let mut files = Vec::new();
         if rows.iter().any(|rows| rows.num_rows() > 0) {
             let name = format!("part-{batch:05}-0-{}.parquet", short(attempt));
-            files.push(tokio::task::block_in_place(|| self.write(&name, rows))?);
-            self.sync_directory()?;
+            let rows = rows.to_vec();
+            files.push(self.blocking(move |output| output.stage(&name, &rows)).await?);
         }
         serde_json::to_value(Payload { files })
             .map_err(|cause| Error::internal(format!("a list of files could not be written as JSON: {cause}")))
     }
 
     async fn publish(&mut self, prepared: &Prepared) -> Result<()> {
-        self.complete(prepared, false)
+        let prepared = prepared.clone();
+        self.blocking(move |output| output.complete(&prepared, false)).await
     }
 
     async fn settle(&mut self, prepared: &Prepared) -> Result<Settled> {
-        self.complete(prepared, true)?;
+        let prepared = prepared.clone();
+        self.blocking(move |output| output.complete(&prepared, true)).await?;
         Ok(Settled::Published)
     }
 
     async fn sweep(&mut self, keep: Option<&Prepared>) -> Result<()> {
-        let kept = match keep {
-            Some(prepared) => self.payload(prepared)?.files,
-            None => Vec::new(),
-        };
-        let kept = kept.iter().map(|part| self.staged_name(&part.name)).collect::<Result<Vec<_>>>()?;
-        let ours = format!(".parquet.{}.staging", self.opened()?.query);
-        let listed = std::fs::read_dir(&self.directory).map_err(|cause| self.failed("list", "", cause))?;
-        for entry in listed {
-            let name = entry.map_err(|cause| self.failed("list", "", cause))?.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with(".part-") && name.ends_with(&ours) && !kept.iter().any(|kept| *kept == name) {
-                match std::fs::remove_file(self.directory.join(name.as_ref())) {
-                    Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                        return Err(self.failed("remove", &name, cause));
-                    }
-                    _ => tracing::debug!(file = %name, "removed a staged file of an attempt that was never published"),
-                }
-            }
-        }
-        Ok(())
+        let keep = keep.cloned();
+        self.blocking(move |output| output.sweep(keep.as_ref())).await
     }
 }
 
