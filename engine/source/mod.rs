@@ -7,6 +7,8 @@
 pub mod files;
 pub mod memory;
 pub mod rate;
+#[cfg(test)]
+pub(crate) mod test_log;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;
