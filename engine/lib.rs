@@ -1,6 +1,7 @@
 //! Tidemill: Spark Structured Streaming's contract as a Rust library.
 
 pub mod error;
+pub mod options;
 pub mod types;
 
 pub mod frame;

@@ -3,11 +3,18 @@
 //! Comes in: the output rows of a batch. Goes out: staged data that nobody can see, then one atomic publication that
 //! remembers which batch and attempt it was. `settle` tells a restarted query which of the two it finds.
 
+pub mod console;
+pub mod files;
+pub mod foreach_batch;
+pub mod memory;
+mod staged;
+
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use staged::Staged;
 use uuid::Uuid;
 
 /// Spark's output modes.

@@ -4,8 +4,13 @@
 //! decides what is read: it proposes an end, the runner logs it, and only then is the range read, possibly again after
 //! a crash, and then it must give the same rows.
 
-pub mod deferred_log;
+pub mod builtin;
+pub mod files;
+pub mod memory;
 pub mod provider;
+pub mod rate;
+#[cfg(test)]
+pub(crate) mod test_log;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;
@@ -35,7 +40,7 @@ pub struct Proposal {
     pub latest: Offset,
 }
 
-/// What every source does. Calls come from one task, in this order: `open` once; then for each batch
+/// What every source does. Calls come from one task, in this order: `check` and `open` once; then for each batch
 /// `propose`, (the runner logs the end), `read`, (the batch commits), `commit`.
 /// After a crash `read` is called with a logged range again, without `propose`.
 #[async_trait]
@@ -46,11 +51,13 @@ pub trait Source: Send + Sync {
     /// Spark's description for progress: `FileStreamSource[file:/data/rides]`.
     fn description(&self) -> String;
 
-    /// Connects, checks the options against reality, and changes nothing anywhere. The log is the source's own in the checkpoint,
-    /// for use from the next call on: the checkpoint is not open yet.
+    /// Connects and checks the options against reality, and changes nothing anywhere: the checkpoint is not open yet.
     ///
     /// # Errors
     /// Whatever makes the source unusable: a missing path or topic, refused credentials.
+    async fn check(&mut self) -> Result<()>;
+
+    /// Takes the source's own log in the checkpoint, and reads what earlier runs left in it.
     async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()>;
 
     /// The offset before the first row of a fresh query (`startingOffsets` and the like). Asked once in a query's life.
@@ -116,7 +123,8 @@ pub struct Lines {
 /// Where rows came from, so that errors and dead letters can name it.
 #[derive(Debug, Clone)]
 pub enum Origin {
-    /// A file and the byte offset of the chunk in it. Line numbers are counted only when an error needs one.
+    /// A file and the byte offset of the chunk's range in it: its first record is the first that starts at or after
+    /// `offset`. Line numbers are counted only when an error needs one.
     File { path: Arc<str>, offset: u64 },
     /// A run of Kafka records: `offsets[i]` is row i's.
     Kafka { topic: Arc<str>, partition: i32, offsets: Arc<[i64]> },

@@ -1,0 +1,164 @@
+//! Rows that the program itself adds, for tests and embedding.
+//!
+//! Comes in: [`MemoryStream::add`]. Goes out: the added batches; an offset is the number of batches added so far, and
+//! everything added before a micro-batch is taken together. Rows stay until their micro-batch commits, so a failed one
+//! can be read again by a query that is given the same stream. Fails: rows of another schema, and a checkpoint from a
+//! process that has ended, because its rows ended with it.
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, SourceLog};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A table without end in this process; clones share it.
+#[derive(Clone)]
+pub struct MemoryStream {
+    schema: SchemaRef,
+    added: Arc<Mutex<Added>>,
+}
+
+#[derive(Default)]
+struct Added {
+    /// Offset of the first batch kept.
+    first: u64,
+    batches: VecDeque<RecordBatch>,
+}
+
+impl Added {
+    fn end(&self) -> u64 {
+        self.first + self.batches.len() as u64
+    }
+}
+
+impl MemoryStream {
+    /// A stream without rows.
+    pub fn new(schema: SchemaRef) -> Self {
+        Self { schema, added: Arc::default() }
+    }
+
+    /// Adds rows; returns the offset after them.
+    ///
+    /// # Errors
+    /// [`ErrorCode::DatatypeMismatch`] when the column names or types are not the stream's, [`ErrorCode::InvalidExpression`] when a
+    /// column that the stream declares as never NULL holds one.
+    pub fn add(&self, rows: RecordBatch) -> Result<u64> {
+        let shape = |schema: &SchemaRef| -> Vec<_> {
+            schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+        };
+        if shape(&rows.schema()) != shape(&self.schema) {
+            return Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("rows of {} do not fit a memory stream of {}", names(&rows.schema()), names(&self.schema)),
+            ));
+        }
+        // The stream's own schema: nullability and metadata of the given one do not matter.
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), rows.columns().to_vec(), &options)?;
+        let mut added = self.added.lock();
+        added.batches.push_back(rows);
+        Ok(added.end())
+    }
+
+    /// A source over this stream.
+    pub fn source(&self) -> MemorySource {
+        MemorySource { stream: self.clone(), frozen: None }
+    }
+}
+
+fn names(schema: &SchemaRef) -> String {
+    let fields = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
+    format!("({})", fields.collect::<Vec<_>>().join(", "))
+}
+
+/// The source over a [`MemoryStream`].
+pub struct MemorySource {
+    stream: MemoryStream,
+    frozen: Option<u64>,
+}
+
+#[async_trait]
+impl Source for MemorySource {
+    fn schema(&self) -> SchemaRef {
+        self.stream.schema.clone()
+    }
+
+    fn description(&self) -> String {
+        let columns: Vec<_> = self.stream.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        format!("MemoryStream[{}]", columns.join(","))
+    }
+
+    async fn open(&mut self, _log: Arc<dyn SourceLog>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn initial(&mut self) -> Result<Offset> {
+        Ok(Offset::from(self.stream.added.lock().first))
+    }
+
+    async fn propose(&mut self, start: &Offset, _admission: Admission) -> Result<Proposal> {
+        let start = parse_offset(start)?;
+        let end = self.stream.added.lock().end();
+        if start > end {
+            return Err(lost(start, end));
+        }
+        let latest = self.frozen.map_or(end, |frozen| end.min(frozen)).max(start);
+        Ok(Proposal { end: Offset::from(latest), latest: Offset::from(latest) })
+    }
+
+    async fn freeze(&mut self) -> Result<()> {
+        self.frozen = Some(self.stream.added.lock().end());
+        Ok(())
+    }
+
+    async fn read(&mut self, start: &Offset, end: &Offset, request: &ReadRequest) -> Result<Box<dyn Chunks>> {
+        let (start, end) = (parse_offset(start)?, parse_offset(end)?);
+        let added = self.stream.added.lock();
+        if start < end && (start < added.first || end > added.end()) {
+            return Err(lost(start, added.end()));
+        }
+        let skip = start.saturating_sub(added.first) as usize;
+        let batches = added.batches.iter().skip(skip).take(end.saturating_sub(start) as usize);
+        let batches = batches.map(|batch| batch.project(&request.projection)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Box::new(MemoryChunks(batches.into_iter())))
+    }
+
+    async fn commit(&mut self, end: &Offset) -> Result<()> {
+        let end = parse_offset(end)?;
+        let mut added = self.stream.added.lock();
+        while added.first < end && added.batches.pop_front().is_some() {
+            added.first += 1;
+        }
+        Ok(())
+    }
+}
+
+fn parse_offset(offset: &Offset) -> Result<u64> {
+    offset.as_u64().ok_or_else(|| {
+        Error::new(ErrorCode::CheckpointCorrupt, format!("{offset} is not an offset of the memory source"))
+    })
+}
+
+fn lost(start: u64, end: u64) -> Error {
+    Error::new(
+        ErrorCode::UnsupportedOperation,
+        format!(
+            "the checkpoint reads a memory stream from offset {start}, but this stream no longer or not yet holds it \
+             (it ends at {end}); rows in memory do not survive their process: start with a new checkpoint"
+        ),
+    )
+}
+
+struct MemoryChunks(std::vec::IntoIter<RecordBatch>);
+
+impl Chunks for MemoryChunks {
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        Ok(self.0.next().map(|batch| Chunk::Columns { batch, origin: Origin::Process }))
+    }
+}
+
+#[cfg(test)]
+mod tests;
