@@ -3,6 +3,9 @@
 pub mod error;
 pub mod types;
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
 pub mod frame;
 pub mod functions;
 pub mod plan;

@@ -3,6 +3,9 @@
 //! Comes in: the output rows of a batch. Goes out: staged data that nobody can see, then one atomic publication that
 //! remembers which batch and attempt it was. `settle` tells a restarted query which of the two it finds.
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -4,6 +4,9 @@
 //! decides what is read: it proposes an end, the runner logs it, and only then is the range read, possibly again after
 //! a crash, and then it must give the same rows.
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
