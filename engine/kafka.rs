@@ -9,6 +9,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -191,6 +192,7 @@ impl ClientSettings {
         ClientLog(Arc::new(LogState {
             secrets: secrets.map(|(_, value)| value.clone()).collect(),
             last: Mutex::new(None),
+            undelivered: Mutex::new(None),
         }))
     }
 }
@@ -203,6 +205,8 @@ pub(crate) struct ClientLog(Arc<LogState>);
 struct LogState {
     secrets: Vec<String>,
     last: Mutex<Option<String>>,
+    /// Why the first record that could not be delivered was refused.
+    undelivered: Mutex<Option<RDKafkaErrorCode>>,
 }
 
 impl ClientLog {
@@ -214,6 +218,11 @@ impl ClientLog {
     /// Remembers a complaint.
     fn remember(&self, text: String) {
         *self.0.last.lock() = Some(text);
+    }
+
+    /// Why the first undelivered record since the last call was refused.
+    pub(crate) fn take_undelivered(&self) -> Option<RDKafkaErrorCode> {
+        self.0.undelivered.lock().take()
     }
 
     /// An error of the client: what was attempted, the client's reason, and its last complaint.
@@ -260,6 +269,18 @@ impl ClientContext for ClientLog {
 }
 
 impl ConsumerContext for ClientLog {}
+
+impl ProducerContext for ClientLog {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        let Err((error, _)) = result else { return };
+        // Purged records follow from the failure that ended the transaction; the first one says what it was.
+        if let Some(code) = error.rdkafka_error_code() {
+            self.0.undelivered.lock().get_or_insert(code);
+        }
+    }
+}
 
 /// A consumer with the shared context.
 pub(crate) type LogConsumer = BaseConsumer<ClientLog>;
