@@ -4,6 +4,9 @@ pub mod error;
 pub mod options;
 pub mod types;
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
 pub mod frame;
 pub mod functions;
 pub mod plan;

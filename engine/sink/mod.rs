@@ -8,6 +8,8 @@ pub mod files;
 pub mod foreach_batch;
 pub mod memory;
 mod staged;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;
@@ -72,7 +74,9 @@ pub trait Sink: Send {
     fn description(&self) -> String;
 
     /// Checks options, schema and destination, and changes nothing anywhere. Called before the checkpoint is touched.
-    async fn check(&mut self, mode: OutputMode, schema: &SchemaRef) -> Result<()>;
+    async fn check(&mut self, _mode: OutputMode, _schema: &SchemaRef) -> Result<()> {
+        Ok(())
+    }
 
     /// Connects, and fences every earlier run of the same query.
     async fn open(&mut self, writer: &Writer) -> Result<()>;

@@ -11,6 +11,8 @@ pub mod provider;
 pub mod rate;
 #[cfg(test)]
 pub(crate) mod test_log;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;
@@ -55,10 +57,14 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// Whatever makes the source unusable: a missing path or topic, refused credentials.
-    async fn check(&mut self) -> Result<()>;
+    async fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Takes the source's own log in the checkpoint, and reads what earlier runs left in it.
-    async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()>;
+    async fn open(&mut self, _log: Arc<dyn SourceLog>) -> Result<()> {
+        Ok(())
+    }
 
     /// The offset before the first row of a fresh query (`startingOffsets` and the like). Asked once in a query's life.
     async fn initial(&mut self) -> Result<Offset>;
