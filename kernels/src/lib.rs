@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod exact_sum;
+pub mod hll;
 pub mod order_key;
 pub mod program;
 
