@@ -261,7 +261,7 @@ impl ExactSum {
                 (self.narrow < 0, Magnitude::Narrow(words), i32::from(self.scale) - EXPONENT_BIAS)
             }
             Some(wide) => {
-                let mut wide = wide.as_ref().clone();
+                let mut wide = wide.clone();
                 let negative = wide.is_negative();
                 if negative {
                     wide.negate();
@@ -329,7 +329,7 @@ impl Eq for ExactSum {}
 /// The words of an absolute value.
 enum Magnitude {
     Narrow([u64; 2]),
-    Wide(Wide),
+    Wide(Box<Wide>),
 }
 
 impl Magnitude {
