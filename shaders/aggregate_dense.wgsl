@@ -2,7 +2,6 @@
 // The host runs it when the product of panes and dictionaries is small.
 //# include lib/aggregate.wgsl
 //# include lib/hash.wgsl
-//# insert hash
 //# insert dense_slot
 //# insert update acc
 
@@ -14,7 +13,7 @@ fn aggregate(@builtin(global_invocation_id) id: vec3<u32>) {
     count_row(&tally, row);
     if (!has_pane(row)) { continue; }
     let slot = dense_slot(row);
-    acc_update(slot, slot, row);
+    acc_update(slot, row);
   }
   report(tally);
 }

@@ -13,7 +13,7 @@ fn aggregate(@builtin(global_invocation_id) id: vec3<u32>) {
     count_row(&tally, row);
     if (!has_pane(row)) { continue; }
     let slot = find_slot(row);
-    if (slot != NO_SLOT) { acc_update(slot, slot, row); }
+    if (slot != NO_SLOT) { acc_update(slot, row); }
   }
   report(tally);
 }

@@ -2,7 +2,6 @@
 // all possible groups fit workgroup memory: few groups would else mean many atomics on the same words.
 //# include lib/aggregate.wgsl
 //# include lib/hash.wgsl
-//# insert hash
 //# insert dense_slot
 
 // Zero at the start, as all workgroup memory.
@@ -19,7 +18,7 @@ fn aggregate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invoca
     count_row(&tally, row);
     if (!has_pane(row)) { continue; }
     let slot = dense_slot(row);
-    lacc_update(slot, slot, row);
+    lacc_update(slot, row);
   }
   report(tally);
   workgroupBarrier();

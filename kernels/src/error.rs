@@ -42,4 +42,28 @@ pub enum KernelError {
         /// What is wrong with the bytes.
         reason: &'static str,
     },
+    /// No adapter is what was asked for.
+    #[error(
+        "no device for `{wanted}`; adapters found: {found}; use `cpu` or `auto`, install a driver, or name an adapter"
+    )]
+    DeviceNotFound {
+        /// The choice as it was given.
+        wanted: String,
+        /// Names of the adapters that there are.
+        found: String,
+    },
+    /// The device is gone: reset, unplugged, or hung. The batch is not lost; the native twin can run it.
+    #[error("the device is lost: {reason}")]
+    DeviceLost {
+        /// What was seen.
+        reason: String,
+    },
+    /// The device refused something.
+    #[error("device {device} failed: {reason}")]
+    Device {
+        /// Name of the device.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
 }

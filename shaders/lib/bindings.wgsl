@@ -1,4 +1,5 @@
 // What every kernel binds: eight storage buffers, the least that any WebGPU device offers.
+//# insert params
 
 struct Header {
   batch: atomic<u32>,    // the batch's number, written last: without it the device has run nothing
