@@ -65,7 +65,7 @@ impl Session {
         if let Some(open) = &*device {
             return Ok(open.clone());
         }
-        let opened = Device::open(self.conf().device()?)
+        let opened = Device::open(&self.conf().device()?)
             .map_err(|e| Error::caused_by(ErrorCode::DeviceNotFound, e.to_string(), e))?;
         *device = Some(opened.clone());
         Ok(opened)

@@ -43,8 +43,6 @@ pub struct BatchOutput {
     pub merge_ns: u64,
     /// The device that ran the last chunk's kernels, with the reason.
     pub device: Option<String>,
-    /// Chunks that ran on the CPU because the device was lost.
-    pub gpu_fallbacks: u64,
 }
 
 impl Executor {
@@ -146,7 +144,6 @@ fn merge(
         (ChunkOutput::Rows(rows), _) => ordered.push((source, sequence, rows)),
         (ChunkOutput::Partials(partials), Some(operator)) => {
             output.device = Some(format!("{}: {}", partials.ran.device, partials.ran.reason));
-            output.gpu_fallbacks += u64::from(partials.ran.fell_back);
             operator.merge(&partials)?;
         }
         (ChunkOutput::Partials(_), None) => return Err(Error::internal("partials without an operator")),

@@ -8,7 +8,7 @@ use super::executor::{BatchOutput, Executor};
 use super::shared::Shared;
 use super::trigger::Trigger;
 use crate::checkpoint::entry::{OffsetRange, OffsetsEntry, PreparedEntry, StateChain, StateFile};
-use crate::checkpoint::{Checkpoint, FailPoints, Recovery, fail};
+use crate::checkpoint::{Checkpoint, FailPoints, Pending, fail};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::QueryPlan;
@@ -16,7 +16,6 @@ use crate::progress::{
     SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_instant,
 };
 use crate::sink::{OutputMode, Prepared, Settled, Sink, Writer};
-use crate::source::deferred_log::DeferredLog;
 use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
 use crate::watermark::{Policy, Tracker};
 use serde_json::{Map, Value, json};
@@ -116,22 +115,16 @@ impl Runner {
         let Definition { name, run_id, mode, trigger, plan, fingerprint, mut sink, checkpoint, settings, device, fail } =
             definition;
         let mut sources = Vec::new();
-        let mut logs = Vec::new();
         for branch in &plan.branches {
             let mut source = branch.provider.create()?;
-            let log = Arc::new(DeferredLog::default());
-            source.open(log.clone()).await?;
+            source.check().await?;
             sources.push(source);
-            logs.push(log);
         }
         sink.check(mode, &plan.schema).await?;
         let checkpoint = Checkpoint::open(&checkpoint, run_id, fail.clone()).await?;
-        for (index, log) in logs.iter().enumerate() {
-            log.set(checkpoint.source_log(index));
-        }
         let hash = fingerprint.hash();
         match checkpoint.latest_plan().await? {
-            Some(text) => {
+            Some((_, text)) => {
                 let earlier: Fingerprint = serde_json::from_value(text).map_err(|e| {
                     Error::caused_by(ErrorCode::CheckpointCorrupt, format!("the checkpoint's plan does not parse: {e}"), e)
                 })?;
@@ -140,6 +133,9 @@ impl Runner {
             None => info!(query = %checkpoint.query_id(), "a new checkpoint"),
         }
         checkpoint.write_plan(&hash, &serde_json::to_value(&fingerprint).map_err(encoding)?).await?;
+        for (index, source) in sources.iter_mut().enumerate() {
+            source.open(checkpoint.source_log(index)).await?;
+        }
         let writer = Writer {
             query_id: checkpoint.query_id(),
             run_id,
@@ -185,19 +181,19 @@ impl Runner {
 
     async fn recover(&mut self, plan: &QueryPlan) -> Result<()> {
         let recovered = self.checkpoint.recover().await?;
-        let mut base: Option<PreparedEntry> = recovered.last_commit.map(|(_, prepared)| prepared);
-        let mut base_offsets = recovered.last_offsets;
+        let (mut base, mut base_offsets) = match recovered.last {
+            Some(committed) => (Some(committed.prepared), Some(committed.offsets)),
+            None => (None, None),
+        };
         if let Some(policy) = base_offsets.as_ref().and_then(|o| o.conf.get(POLICY_KEY)) {
             // Pinned at the first start, like Spark's.
             self.tracker = Tracker::new(plan.watermark_delays_ms.clone(), Policy::parse(policy)?);
             self.settings.watermark_policy = policy.clone();
         }
-        if let Recovery::Replay { batch, .. } = recovered.decision {
-            let offsets = recovered
-                .pending_offsets
-                .ok_or_else(|| Error::internal(format!("batch {batch} is pending without offsets")))?;
+        if let Some(Pending { offsets, prepared }) = recovered.pending {
+            let batch = offsets.batch;
             let mut adopted = None;
-            for prepared in recovered.pending_prepared {
+            for prepared in prepared {
                 if self.sink.settle(&prepared.sink).await? == Settled::Published {
                     info!(batch, attempt = %prepared.sink.attempt, "the sink has the batch; adopting it");
                     self.checkpoint.commit(batch, prepared.sink.attempt).await?;

@@ -11,6 +11,7 @@ mod formats;
 mod interner;
 mod json;
 mod number;
+mod options;
 pub(crate) mod pattern;
 mod scan;
 mod text;

@@ -3,10 +3,7 @@
 //! Comes in: a [`Chunk`]. Goes out: a [`Scanned`] batch in the order of the branch's [`Scan`]. Fails: malformed records under FAILFAST.
 //! One per worker: decoders keep their dictionaries from chunk to chunk.
 
-use crate::decode::csv::CsvDecoder;
-use crate::decode::json::JsonDecoder;
-use crate::decode::text::TextDecoder;
-use crate::decode::{Decoded, Wanted};
+use crate::decode::{CsvDecoder, Decoded, JsonDecoder, TextDecoder, Wanted};
 use crate::error::{Error, Result};
 use crate::plan::scan::{From, Scan};
 use crate::plan::spark_function::Kind;
@@ -42,7 +39,7 @@ impl LineDecoder {
         match self {
             LineDecoder::Json(decoder) => decoder.decode_lines(bytes, origin),
             LineDecoder::Csv(decoder) => decoder.decode_lines(bytes, origin),
-            LineDecoder::Text(decoder) => decoder.decode_lines(bytes, origin),
+            LineDecoder::Text(decoder) => decoder.decode_lines(bytes),
         }
     }
 }
@@ -64,7 +61,7 @@ impl ScanExec {
             Some(LineFormat { schema, syntax }) => Some(match syntax {
                 Syntax::Json(options) => LineDecoder::Json(JsonDecoder::new(schema, &wanted, options.clone())?),
                 Syntax::Csv(options) => LineDecoder::Csv(CsvDecoder::new(schema, &wanted, options.clone())?),
-                Syntax::Text => LineDecoder::Text(TextDecoder::new(&wanted)),
+                Syntax::Text => LineDecoder::Text(TextDecoder::new(&wanted)?),
             }),
         };
         let mut json = Vec::new();
@@ -93,7 +90,9 @@ impl ScanExec {
                 let decoder =
                     self.lines.as_mut().ok_or_else(|| Error::internal("undecoded lines from a source without a format"))?;
                 let decoded = decoder.decode(&bytes, &lines.origin)?;
-                let input = decoded.rows as u64 + decoded.dropped();
+                // Dropped records were read too; decoders leave rows out for no other reason.
+                let dropped = if decoded.kept.is_some() { decoded.rejected.malformed } else { 0 };
+                let input = decoded.rows as u64 + dropped;
                 (decoded.columns, lines.origin, decoded.rows, input, decoded.rejected.malformed)
             }
             Chunk::Columns { batch, origin } => {
@@ -112,7 +111,7 @@ impl ScanExec {
         };
         let mut parsed: Vec<std::vec::IntoIter<ArrayRef>> = Vec::new();
         for (decoder, column) in self.json.iter_mut().zip(&self.scan.json) {
-            let decoded = decoder.decode_values(source_column(column.source)?, &origin)?;
+            let decoded = decoder.decode_values(source_column(column.source)?.as_ref(), &origin)?;
             malformed += decoded.rejected.malformed;
             parsed.push(decoded.columns.into_iter());
         }

@@ -4,11 +4,12 @@
 //! Comes in: a function as the user wrote it, without an environment. `resolve` gives it the session's [`Environment`].
 //! Goes out: columns. Fails: values that ANSI mode refuses.
 
-use crate::decode::ParseMode;
-use crate::decode::json::{JsonDecoder, JsonOptions};
+use crate::decode::{JsonDecoder, JsonOptions, ParseMode, Wanted};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions;
 use crate::functions::cast::CastOptions;
+use crate::functions::to_json::ToJsonOptions;
+use crate::options::Options;
 use crate::source::Origin;
 use crate::types::{StructType, timestamp};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StructArray, TimestampMicrosecondArray};
@@ -89,23 +90,14 @@ impl SparkFunction {
     /// # Errors
     /// `InvalidOption` for an option or a mode that `from_json` does not have.
     pub fn from_json(schema: StructType, options: Vec<(String, String)>) -> Result<Self> {
-        let mut fail_fast = false;
-        for (key, value) in &options {
-            if key.eq_ignore_ascii_case("mode") {
-                fail_fast = match ParseMode::parse(value)? {
-                    ParseMode::Permissive => false,
-                    ParseMode::FailFast => true,
-                    ParseMode::DropMalformed => {
-                        return Err(Error::new(
-                            ErrorCode::InvalidOption,
-                            "from_json does not support the mode DROPMALFORMED; use PERMISSIVE and filter, or FAILFAST",
-                        ));
-                    }
-                };
-            }
+        let mode = json_options(&options, Tz::UTC)?.mode;
+        if mode == ParseMode::DropMalformed {
+            return Err(Error::new(
+                ErrorCode::InvalidOption,
+                "from_json does not support the mode DROPMALFORMED; use PERMISSIVE and filter, or FAILFAST",
+            ));
         }
-        JsonOptions::from_pairs(&options)?;
-        Ok(Self::new(Kind::FromJson { schema, options, fail_fast }))
+        Ok(Self::new(Kind::FromJson { schema, options, fail_fast: mode == ParseMode::FailFast }))
     }
 
     /// `to_json(struct)`.
@@ -161,13 +153,10 @@ impl SparkFunction {
 
     /// A decoder for a `FromJson`'s schema.
     pub(crate) fn json_options(&self) -> Result<JsonOptions> {
-        let Kind::FromJson { options, fail_fast, .. } = &self.kind else {
+        let Kind::FromJson { options, .. } = &self.kind else {
             return Err(Error::internal("json_options of a function that is not from_json"));
         };
-        let mut json = JsonOptions::from_pairs(options)?;
-        json.time_zone = self.environment.time_zone;
-        json.mode = if *fail_fast { ParseMode::FailFast } else { ParseMode::Permissive };
-        Ok(json)
+        json_options(options, self.environment.time_zone)
     }
 
     fn evaluate(&self, arguments: &[ArrayRef], return_type: &DataType) -> Result<ArrayRef> {
@@ -183,11 +172,12 @@ impl SparkFunction {
         match &self.kind {
             Kind::Window { duration, slide, start } => window_struct(argument(0)?, *duration, *slide, *start),
             Kind::FromJson { schema, .. } => {
-                let mut decoder = JsonDecoder::whole(schema, self.json_options()?)?;
+                let wanted = Wanted::all(schema.fields.len());
+                let mut decoder = JsonDecoder::new(schema, &wanted, self.json_options()?)?;
                 let parsed = functions::from_json::from_json(argument(0)?, &mut decoder, &Origin::Process)?;
-                Ok(Arc::new(parsed))
+                Ok(Arc::new(parsed.0))
             }
-            Kind::ToJson => Ok(Arc::new(functions::to_json::to_json(argument(0)?, time_zone)?)),
+            Kind::ToJson => Ok(Arc::new(functions::to_json::to_json(argument(0)?, &ToJsonOptions { time_zone, ..Default::default() })?)),
             Kind::MakeStruct { .. } => {
                 let DataType::Struct(fields) = return_type else {
                     return Err(Error::internal("struct() does not return a struct"));
@@ -209,6 +199,14 @@ impl SparkFunction {
             }
         }
     }
+}
+
+fn json_options(options: &[(String, String)], time_zone: Tz) -> Result<JsonOptions> {
+    let options: Options = options.iter().map(|(key, value)| (key, value.as_str())).collect();
+    let mut reader = options.reader("from_json");
+    let json = JsonOptions::read(&mut reader, time_zone)?;
+    reader.finish()?;
+    Ok(json)
 }
 
 /// `window` as a value: the one tumbling window of each time. Sliding windows make several rows of one and exist in

@@ -3,6 +3,7 @@
 //! Comes in: the output rows of a batch. Goes out: staged data that nobody can see, then one atomic publication that
 //! remembers which batch and attempt it was. `settle` tells a restarted query which of the two it finds.
 
+pub mod builtin;
 pub mod console;
 pub mod files;
 pub mod foreach_batch;

@@ -34,9 +34,9 @@ pub struct LineFormat {
 #[derive(Debug, Clone)]
 pub enum Syntax {
     /// JSON lines.
-    Json(crate::decode::json::JsonOptions),
+    Json(crate::decode::JsonOptions),
     /// CSV without its header line.
-    Csv(crate::decode::csv::CsvOptions),
+    Csv(crate::decode::CsvOptions),
     /// One column `value`.
     Text,
 }

@@ -11,10 +11,11 @@ mod marker;
 mod publish;
 mod rows;
 
-use super::{Prepared, Settled, Sink, Writer};
+use super::{OutputMode, Prepared, Settled, Sink, Writer};
 use crate::error::{Error, ErrorCode, Result};
 use crate::kafka::{ClientSettings, Options, blocking};
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use marker::DEFAULT_TOPIC;
 use publish::Publisher;
@@ -96,6 +97,12 @@ impl Sink for KafkaSink {
             Some(topic) => format!("KafkaSink[{topic}]"),
             None => "KafkaSink[by column topic]".into(),
         }
+    }
+
+    async fn check(&mut self, _mode: OutputMode, schema: &SchemaRef) -> Result<()> {
+        Layout::of(schema, self.topic.clone())?;
+        let (settings, topic) = (self.settings.clone(), self.topic.clone());
+        blocking(move || publish::check_reachable(&settings, topic.as_deref())).await
     }
 
     async fn open(&mut self, writer: &Writer) -> Result<()> {

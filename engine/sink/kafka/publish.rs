@@ -73,6 +73,31 @@ pub(super) struct Publisher {
     marker: Option<Marker>,
 }
 
+/// Checks that the brokers answer and that the output topic exists, with a client of its own: a producer of the sink would
+/// fence a run that still has the checkpoint.
+pub(super) fn check_reachable(settings: &ClientSettings, topic: Option<&str>) -> Result<()> {
+    let log = settings.log();
+    let consumer: BaseConsumer<ClientLog> =
+        settings.create(&[], &[("group.id", "tidemill-kafka-sink-check"), ("allow.auto.create.topics", "false")], &log)?;
+    match topic {
+        Some(topic) => require_topic(&consumer, topic, settings.servers()).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Number of partitions of an output topic.
+fn require_topic(consumer: &BaseConsumer<ClientLog>, topic: &str, servers: &str) -> Result<i32> {
+    kafka::partition_count(consumer, topic, servers, kafka::CONNECT_TIMEOUT)?.ok_or_else(|| {
+        Error::new(
+            ErrorCode::Kafka,
+            format!(
+                "Kafka sink: topic {topic} does not exist on {servers}; create it first, output topics are never created \
+                 here"
+            ),
+        )
+    })
+}
+
 impl Publisher {
     /// A publisher that is not connected yet.
     pub(super) fn new(
@@ -133,16 +158,7 @@ impl Publisher {
         if self.partitions.get(topic).is_some_and(|count| fits(*count)) {
             return Ok(());
         }
-        let servers = self.settings.servers();
-        let Some(count) = kafka::partition_count(&self.control, topic, servers, kafka::CONNECT_TIMEOUT)? else {
-            return Err(Error::new(
-                ErrorCode::Kafka,
-                format!(
-                    "Kafka sink: topic {topic} does not exist on {servers}; create it first, output topics are never \
-                     created here"
-                ),
-            ));
-        };
+        let count = require_topic(&self.control, topic, self.settings.servers())?;
         if !fits(count) {
             let partition = partition.unwrap_or_default();
             return Err(Error::new(
