@@ -283,39 +283,9 @@ impl Runner {
                         self.report_idle();
                         idle_since = Instant::now();
                     }
-                    self.wait(triggered_ms, ran).await;
+                    wait(&self.shared, self.trigger, triggered_ms, ran).await;
                 }
             }
-        }
-    }
-
-    async fn wait(&self, triggered_ms: i64, ran: bool) {
-        let due = self.trigger.wait_ms(triggered_ms, now_ms());
-        let pause = match (due, ran) {
-            (0, true) => return,
-            (0, false) => {
-                self.shared.set_status("Waiting for data to arrive", false, false);
-                POLLING_DELAY
-            }
-            (due, _) => {
-                self.shared.set_status("Waiting for next trigger", false, false);
-                Duration::from_millis(due as u64)
-            }
-        };
-        if self.shared.is_stopping() {
-            return;
-        }
-        // A stop wakes the runner at once. So does somebody who waits for all available data, unless the trigger is not due yet.
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.shared.wake.notified(), if due == 0 => {}
-            () = self.stopping(), if due > 0 => {}
-        }
-    }
-
-    async fn stopping(&self) {
-        while !self.shared.is_stopping() {
-            self.shared.wake.notified().await;
         }
     }
 
@@ -384,7 +354,6 @@ impl Runner {
         started: Instant,
         mut times: Timings,
     ) -> Result<()> {
-        self.fail.hit(fail::AFTER_OFFSETS)?;
         let attempt = Uuid::new_v4();
         let batch = entry.batch;
         let step = Instant::now();
@@ -424,17 +393,15 @@ impl Runner {
             node_watermarks_ms: self.tracker.nodes_ms().to_vec(),
         };
         let step = Instant::now();
-        self.fail.hit(fail::BEFORE_PREPARED)?;
         self.checkpoint.write_prepared(&prepared).await?;
         times.add("prepare", step);
-        self.fail.hit(fail::AFTER_PREPARED)?;
         let step = Instant::now();
+        self.fail.hit(fail::DURING_PUBLISH)?;
         self.sink.publish(&prepared.sink).await?;
         times.add("publish", step);
         self.fail.hit(fail::AFTER_PUBLISH)?;
         let step = Instant::now();
         self.checkpoint.commit(batch, attempt).await?;
-        self.fail.hit(fail::AFTER_COMMIT)?;
         for (source, range) in self.sources.iter_mut().zip(&entry.ranges) {
             source.commit(&range.end).await?;
         }
@@ -461,7 +428,6 @@ impl Runner {
         }
         self.chain.push(file);
         times.add("stateCommit", step);
-        self.fail.hit(fail::AFTER_STATE)?;
         Ok(vec![StateChain { operator: OPERATOR.to_string(), files: self.chain.clone() }])
     }
 
@@ -578,6 +544,38 @@ impl Runner {
             device: None,
             malformed_records: 0,
         });
+    }
+}
+
+/// Waits for the next trigger, for data, or for a stop.
+async fn wait(shared: &Shared, trigger: Trigger, triggered_ms: i64, ran: bool) {
+    let due = trigger.wait_ms(triggered_ms, now_ms());
+    let pause = match (due, ran) {
+        (0, true) => return,
+        (0, false) => {
+            shared.set_status("Waiting for data to arrive", false, false);
+            POLLING_DELAY
+        }
+        (due, _) => {
+            shared.set_status("Waiting for next trigger", false, false);
+            Duration::from_millis(due.unsigned_abs())
+        }
+    };
+    // A stop wakes the runner at once. So does somebody who waits for all available data, unless the trigger is not due yet.
+    let woken = async {
+        loop {
+            if shared.is_stopping() {
+                return;
+            }
+            shared.wake.notified().await;
+            if due == 0 {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = woken => {}
     }
 }
 

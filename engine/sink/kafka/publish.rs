@@ -77,7 +77,7 @@ pub(super) struct Publisher {
 /// fence a run that still has the checkpoint.
 pub(super) fn check_reachable(settings: &ClientSettings, topic: Option<&str>) -> Result<()> {
     let log = settings.log();
-    let consumer: BaseConsumer<ClientLog> =
+    let consumer: LogConsumer =
         settings.create(&[], &[("group.id", "tidemill-kafka-sink-check"), ("allow.auto.create.topics", "false")], &log)?;
     match topic {
         Some(topic) => require_topic(&consumer, topic, settings.servers()).map(drop),
@@ -86,7 +86,7 @@ pub(super) fn check_reachable(settings: &ClientSettings, topic: Option<&str>) ->
 }
 
 /// Number of partitions of an output topic.
-fn require_topic(consumer: &BaseConsumer<ClientLog>, topic: &str, servers: &str) -> Result<i32> {
+fn require_topic(consumer: &LogConsumer, topic: &str, servers: &str) -> Result<i32> {
     kafka::partition_count(consumer, topic, servers, kafka::CONNECT_TIMEOUT)?.ok_or_else(|| {
         Error::new(
             ErrorCode::Kafka,

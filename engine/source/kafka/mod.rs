@@ -13,7 +13,7 @@ mod offsets;
 mod options;
 mod reader;
 
-use super::{Admission, Chunks, Offset, Proposal, ReadRequest, Source, SourceLog};
+use super::{Admission, Chunks, Offset, Proposal, ReadRequest, Source};
 use crate::error::{Error, Result};
 use crate::kafka::{CONNECT_TIMEOUT, blocking, invalid};
 use arrow::datatypes::SchemaRef;
