@@ -70,10 +70,7 @@ impl Rides {
 
 fn city_query(registers: bool) -> Program {
     let plain = |function| Aggregate { function, filter: None };
-    let completed = Aggregate {
-        function: Function::CountRows,
-        filter: Some(Predicate::Table { column: 2, table: 1 }),
-    };
+    let completed = Aggregate { function: Function::CountRows, filter: Some(Predicate::Table { column: 2, table: 1 }) };
     let mut aggregates = vec![plain(Function::CountRows), completed, plain(Function::SumF64(3))];
     if registers {
         aggregates.push(plain(Function::Hll { column: 4, table: 0, precision: PRECISION }));

@@ -62,6 +62,7 @@ impl<'a> Counts<'a> {
     pub fn update_where(&mut self, truths: &[u8], start: usize, rows: &[u32], groups: &[u32], group_count: usize) {
         if let Some(counts) = &mut self.own {
             counts.resize(group_count, 0);
+            let counts = counts.as_mut_slice();
             for (&row, &group) in rows.iter().zip(groups) {
                 counts[group as usize] += is_true(truths, start, row);
             }

@@ -34,7 +34,7 @@ use minmax::Extremes;
 use pane::Panes;
 
 /// Rows of a block: a few columns and vectors of that length fit the first-level cache.
-const BLOCK: usize = 4096;
+const BLOCK: usize = 2048;
 /// No group, no ordinal: there are fewer than 2^31 rows.
 const EMPTY: u32 = u32::MAX;
 
@@ -98,7 +98,11 @@ pub fn aggregate_with(program: &Program, batch: &Batch, scratch: &mut Scratch) -
         let (rows, groups) = (scratch.rows.as_slice(), &mut scratch.groups);
         grouping.assign(rows, &scratch.ordinals, pane_count, &mut scratch.keys, groups);
         group_rows.resize(grouping.len(), 0);
-        count::count(rows, groups, AllValid, &mut group_rows);
+        if let [only] = group_rows.as_mut_slice() {
+            *only += rows.len() as u64;
+        } else {
+            count::count(rows, groups, AllValid, &mut group_rows);
+        }
 
         for phase in &phases {
             let Some(filter) = phase.filter else {
@@ -212,8 +216,12 @@ impl<'a> State<'a> {
 
 /// Greatest value of the rows, if one has any.
 fn greatest(column: Integers, rows: &[u32]) -> Option<i64> {
-    let values = rows.iter().filter(|&&row| column.valid.is_none_or(|valid| valid.is_valid(row)));
-    values.map(|&row| column.values[row as usize]).max()
+    let value = |&row: &u32| column.values[row as usize];
+    match column.valid {
+        // Without an option in the loop.
+        None => (!rows.is_empty()).then(|| rows.iter().map(value).fold(i64::MIN, i64::max)),
+        Some(valid) => rows.iter().filter(|&&row| valid.is_valid(row)).map(value).max(),
+    }
 }
 
 #[cfg(test)]

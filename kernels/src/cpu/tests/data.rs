@@ -95,7 +95,9 @@ fn fare() -> impl Strategy<Value = f64> {
     ]
 }
 
-fn nullable<T: Clone + std::fmt::Debug + 'static>(values: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Option<T>> {
+fn nullable<T: Clone + std::fmt::Debug + 'static>(
+    values: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Option<T>> {
     prop_oneof![5 => values.prop_map(Some), 1 => Just(None)].boxed()
 }
 
