@@ -39,10 +39,11 @@ pub(super) struct Counts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    /// Counts the rows that `counted` lets pass, of all rows of a group or only of those that pass a filter.
-    pub fn new(counted: Counted<'a>, filtered: bool) -> Self {
+    /// Counts the rows that `counted` lets pass, of all rows of a group or only of those that pass a filter, for about
+    /// `hint` groups.
+    pub fn new(counted: Counted<'a>, filtered: bool, hint: usize) -> Self {
         let same = matches!(counted, Counted::Every) && !filtered;
-        Self { counted, own: (!same).then(Vec::new) }
+        Self { counted, own: (!same).then(|| Vec::with_capacity(hint)) }
     }
 
     pub fn update(&mut self, rows: &[u32], groups: &[u32], group_count: usize) {

@@ -39,17 +39,17 @@ pub(super) struct SumsF64<'a> {
 }
 
 impl<'a> SumsF64<'a> {
-    /// Sums of at most `rows` values.
-    pub fn new(column: Doubles<'a>, rows: usize, filtered: bool) -> Self {
+    /// Sums of at most `rows` values in about `hint` groups.
+    pub fn new(column: Doubles<'a>, rows: usize, filtered: bool, hint: usize) -> Self {
         // 126 bits and a sign hold `rows` integers of 53 + span bits.
         let rows_bits = rows.next_power_of_two().trailing_zeros();
         Self {
-            counts: Counts::new(column.valid.into(), filtered),
+            counts: Counts::new(column.valid.into(), filtered, hint),
             column,
             window: None,
             windows_left: MAX_WINDOWS,
             span: 73 - rows_bits,
-            sums: Vec::new(),
+            sums: Vec::with_capacity(hint),
             outside: HashMap::default(),
             exponents: Vec::new(),
         }
@@ -169,8 +169,8 @@ pub(super) struct SumsI64<'a> {
 }
 
 impl<'a> SumsI64<'a> {
-    pub fn new(column: Integers<'a>, filtered: bool) -> Self {
-        Self { counts: Counts::new(column.valid.into(), filtered), column, sums: Vec::new() }
+    pub fn new(column: Integers<'a>, filtered: bool, hint: usize) -> Self {
+        Self { counts: Counts::new(column.valid.into(), filtered, hint), column, sums: Vec::with_capacity(hint) }
     }
 
     pub fn update(&mut self, rows: &[u32], groups: &[u32], group_count: usize) {

@@ -85,6 +85,7 @@ impl<'a> Grouping<'a> {
         batch: &Batch<'a>,
         ids: &[ColumnId],
         has_panes: bool,
+        hint: usize,
         scratch: &mut KeyScratch,
     ) -> Result<Self, KernelError> {
         let mut keys = Vec::with_capacity(ids.len());
@@ -102,7 +103,13 @@ impl<'a> Grouping<'a> {
             Key::Code(codes) => stride.checked_mul(codes.cardinality as usize + 1).filter(|&stride| stride <= limit),
             Key::Integer(_) => None,
         });
-        let mut grouping = Self { keys, tier: Tier::Wide, layout, first_rows: Vec::new(), panes: Vec::new() };
+        let mut grouping = Self {
+            keys,
+            tier: Tier::Wide,
+            layout,
+            first_rows: Vec::with_capacity(hint),
+            panes: Vec::with_capacity(hint),
+        };
         match stride {
             Some(stride) => {
                 scratch.dense.clear();
