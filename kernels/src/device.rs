@@ -20,9 +20,10 @@ use crate::error::KernelError;
 use crate::gpu::{Failure, Gpu, Memory, Tuning};
 use crate::program::{Batch, Groups, Program};
 
-/// Rows under which `auto` runs the twin. A GPU costs a fixed 0.1 to 0.2 ms a batch (upload, submission, one map: 0.15 ms
-/// was measured for the calls alone), in which the twin does some 15,000 rows on one core; what is left is margin for the
-/// engine's other cores, which run twins of other partitions meanwhile.
+/// Rows under which `auto` runs the twin. A batch costs a GPU some 0.15 ms before its first row (the calls to write,
+/// submit and map, measured on a software adapter at 0.05 to 0.2 ms), in which the twin aggregates 15,000 rows on one core
+/// at 10 ns each. Twice that, because the transfer is not free and other cores run twins of other queries meanwhile. Not
+/// yet measured on a discrete GPU.
 pub const BREAK_EVEN_ROWS: usize = 32_768;
 
 /// Which device a session wants.
@@ -121,12 +122,12 @@ impl Device {
             }),
             #[cfg(feature = "gpu")]
             DeviceChoice::Auto => match Gpu::open(choice) {
-                Ok(gpu) => Ok(Self::gpu(gpu, "device = auto found a GPU", BREAK_EVEN_ROWS)),
+                Ok(gpu) => Ok(Self::with_gpu(gpu, "device = auto found a GPU", BREAK_EVEN_ROWS)),
                 Err(error) => Ok(Self::cpu(&format!("device = auto: {error}"))),
             },
             #[cfg(feature = "gpu")]
             DeviceChoice::Gpu | DeviceChoice::Named(_) => {
-                Ok(Self::gpu(Gpu::open(choice)?, &format!("device = {choice}"), 0))
+                Ok(Self::with_gpu(Gpu::open(choice)?, &format!("device = {choice}"), 0))
             }
         }
     }
@@ -136,8 +137,9 @@ impl Device {
         Self(Arc::new(Kind::Cpu { reason: reason.into() }))
     }
 
+    /// An open GPU, with the reason for it and the number of rows under which the twin runs.
     #[cfg(feature = "gpu")]
-    fn gpu(gpu: Gpu, reason: &str, least_rows: usize) -> Self {
+    pub fn with_gpu(gpu: Gpu, reason: &str, least_rows: usize) -> Self {
         let (name, reason) = (gpu.name().into(), reason.into());
         let (down, fallbacks) = (Mutex::new(None), AtomicU64::new(0));
         Self(Arc::new(Kind::Gpu { gpu, name, reason, least_rows, down, fallbacks }))

@@ -77,6 +77,14 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Expects a quarter more than this batch had, since most streams keep their number of groups, and forgets a larger
+    /// batch slowly, since running again costs more than clearing a table that is too large.
+    fn learn(&mut self, groups: u32, pairs: u32) {
+        let expect = |old: u64, found: u32| (u64::from(found) * 5 / 4 + 64).max(old - old / 8);
+        self.groups = expect(self.groups, groups);
+        self.pairs = expect(self.pairs, pairs);
+    }
+
     /// Kernels kept; a query needs one for each combination of forms that its batches take.
     const KERNELS: usize = 32;
 
@@ -104,7 +112,16 @@ pub struct Gpu {
 impl Gpu {
     /// Opens the adapter that `choice` means.
     pub fn open(choice: &DeviceChoice) -> Result<Self, KernelError> {
-        let worker = worker::start(adapter::open(choice)?)?;
+        Self::start(adapter::open(choice, true)?)
+    }
+
+    /// Opens an adapter as if it shared no memory with the CPU, for tests of the way that discrete GPUs are fed.
+    pub fn open_staged(choice: &DeviceChoice) -> Result<Self, KernelError> {
+        Self::start(adapter::open(choice, false)?)
+    }
+
+    fn start(opened: adapter::Opened) -> Result<Self, KernelError> {
+        let worker = worker::start(opened)?;
         Ok(Self { worker: Arc::new(worker), batches: Arc::new(AtomicU32::new(0)) })
     }
 
@@ -160,9 +177,7 @@ impl Gpu {
             }
             if answer.header.overflow == 0 {
                 self.worker.uploads.release(returned);
-                // A quarter more than this batch had: most streams keep their number of groups.
-                memory.groups = u64::from(answer.header.groups) * 5 / 4 + 64;
-                memory.pairs = u64::from(answer.header.pairs) * 5 / 4 + 64;
+                memory.learn(answer.header.groups, answer.header.pairs);
                 let counted = u64::from(answer.header.groups) * u64::from(record);
                 if counted != answer.groups.len() as u64
                     || u64::from(answer.header.pairs) * 3 != answer.pairs.len() as u64
