@@ -107,22 +107,29 @@ impl Memory {
 pub struct Gpu {
     worker: Arc<Handle>,
     batches: Arc<AtomicU32>,
+    choice: DeviceChoice,
+    unify: bool,
 }
 
 impl Gpu {
     /// Opens the adapter that `choice` means.
     pub fn open(choice: &DeviceChoice) -> Result<Self, KernelError> {
-        Self::start(adapter::open(choice, true)?)
+        Self::start(choice.clone(), true)
     }
 
     /// Opens an adapter as if it shared no memory with the CPU, for tests of the way that discrete GPUs are fed.
     pub fn open_staged(choice: &DeviceChoice) -> Result<Self, KernelError> {
-        Self::start(adapter::open(choice, false)?)
+        Self::start(choice.clone(), false)
     }
 
-    fn start(opened: adapter::Opened) -> Result<Self, KernelError> {
-        let worker = worker::start(opened)?;
-        Ok(Self { worker: Arc::new(worker), batches: Arc::new(AtomicU32::new(0)) })
+    /// Opens the same adapter again, after it was lost.
+    pub fn reopen(&self) -> Result<Self, KernelError> {
+        Self::start(self.choice.clone(), self.unify)
+    }
+
+    fn start(choice: DeviceChoice, unify: bool) -> Result<Self, KernelError> {
+        let worker = worker::start(adapter::open(&choice, unify)?)?;
+        Ok(Self { worker: Arc::new(worker), batches: Arc::new(AtomicU32::new(0)), choice, unify })
     }
 
     /// The adapter's name and back end.

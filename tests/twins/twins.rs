@@ -191,11 +191,11 @@ fn invalid_batches_are_refused_as_by_the_twin() {
 }
 
 #[test]
-fn a_lost_device_falls_back_to_the_twin() {
-    if device("a_lost_device_falls_back_to_the_twin").is_none() {
+fn a_lost_device_falls_back_to_the_twin_and_comes_back() {
+    if device("a_lost_device_falls_back_to_the_twin_and_comes_back").is_none() {
         return;
     }
-    // One of its own, since it will not come back.
+    // One of its own, so that no other test sees it lost.
     let device = Device::open(&DeviceChoice::Named(SOFTWARE.into())).expect("it was found before");
     let mut scratch = Scratch::default();
     queries::rides(500, 3, 9).with(|batch| {
@@ -211,6 +211,10 @@ fn a_lost_device_falls_back_to_the_twin() {
             assert!(!ran.gpu && ran.reason.contains("lost"), "{ran:?}");
             assert_eq!((device.fallbacks(), device.is_gpu()), (fallbacks, false));
         }
+        device.reopen().expect("the driver is fine");
+        let (again, ran) = device.aggregate(&program, batch, &mut scratch).expect("valid");
+        assert_eq!(bits(&again), bits(&before));
+        assert!(ran.gpu && device.is_gpu(), "{ran:?}");
     });
 }
 
