@@ -308,6 +308,8 @@ fn find_slot(row: u32) -> u32 {
     }
     if (same_group(holder - 1u, row)) { return slot; }
     slot = (slot + 1u) & mask;
+    // In a table that is known to be too small, the rest of the rows need not search it from end to end.
+    if (probe == 8u && atomicLoad(&header.overflow) != 0u) { return NO_SLOT; }
   }
   atomicOr(&header.overflow, 1u);
   return NO_SLOT;
@@ -403,6 +405,7 @@ fn insert_distinct0(slot: u32, row: u32) {
     }
     if (c5_code(holder - 1u) == code && same_group(holder - 1u, row)) { return; }
     entry = (entry + 1u) & mask;
+    if (probe == 8u && atomicLoad(&header.overflow) != 0u) { return; }
   }
   atomicOr(&header.overflow, 2u);
 }
