@@ -5,8 +5,8 @@ pub mod broker;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
-use bytes::Bytes;
 use broker::Broker;
+use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -79,7 +79,8 @@ impl Kafka {
         loop {
             let metadata = consumer.fetch_metadata(Some(topic), WAIT).unwrap();
             let led = |p: &rdkafka::metadata::MetadataPartition| p.error().is_none() && p.leader() >= 0;
-            let found = metadata.topics().iter().map(|t| t.partitions().iter().filter(|p| led(p)).count()).sum::<usize>();
+            let found =
+                metadata.topics().iter().map(|t| t.partitions().iter().filter(|p| led(p)).count()).sum::<usize>();
             if found == partitions {
                 return;
             }
@@ -209,7 +210,12 @@ impl SourceLog for NoLog {
 pub type Row = (i32, i64, String);
 
 /// Reads a range whole, with every column, and checks that each row's origin says what the row says.
-pub async fn read(source: &mut KafkaSource, start: &Offset, end: &Offset, chunk_bytes: usize) -> Result<Vec<Vec<Row>>, Error> {
+pub async fn read(
+    source: &mut KafkaSource,
+    start: &Offset,
+    end: &Offset,
+    chunk_bytes: usize,
+) -> Result<Vec<Vec<Row>>, Error> {
     let projection: Vec<usize> = (0..source.schema().fields().len()).collect();
     let mut chunks = source.read(start, end, &ReadRequest { projection, chunk_bytes }).await?;
     let mut all = Vec::new();
@@ -219,7 +225,9 @@ pub async fn read(source: &mut KafkaSource, start: &Offset, end: &Offset, chunk_
         };
         let column = batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>();
         assert_eq!(column.values(), &offsets[..]);
-        assert!(batch.column_by_name("partition").unwrap().as_primitive::<Int32Type>().iter().all(|p| p == Some(partition)));
+        assert!(
+            batch.column_by_name("partition").unwrap().as_primitive::<Int32Type>().iter().all(|p| p == Some(partition))
+        );
         assert!(batch.column_by_name("topic").unwrap().as_string::<i32>().iter().all(|t| t == Some(&*topic)));
         let values = batch.column_by_name("value").unwrap().as_binary::<i32>();
         let row = |index| (partition, offsets[index], String::from_utf8(values.value(index).to_vec()).unwrap());

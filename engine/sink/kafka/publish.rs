@@ -163,14 +163,9 @@ impl Publisher {
         }
         let claim = match &self.marker {
             Some(marker) => Marker { epoch: self.epoch, run: self.run, ..marker.clone() },
-            None => Marker {
-                batch: None,
-                attempt: None,
-                epoch: self.epoch,
-                run: self.run,
-                rows: 0,
-                digest: String::new(),
-            },
+            None => {
+                Marker { batch: None, attempt: None, epoch: self.epoch, run: self.run, rows: 0, digest: String::new() }
+            }
         };
         self.commit(None, claim)
     }
@@ -341,7 +336,9 @@ impl Publisher {
         loop {
             match producer.send(waiting) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     waiting = back;
                     producer.poll(Duration::from_millis(10));
                 }
