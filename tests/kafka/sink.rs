@@ -35,6 +35,7 @@ async fn rows_appear_with_the_publication_and_not_before() {
     assert_eq!(prepared.payload["digest"].as_str().unwrap().len(), 32);
     assert_eq!(kafka.records(&topic, "read_uncommitted"), []);
     sink.publish(&prepared).await.unwrap();
+    kafka.settle(&topic);
     let expected = [(0, Some("k".to_owned()), Some("v".to_owned())), (1, None, None)];
     assert_eq!(kafka.records(&topic, "read_committed"), expected);
 }
@@ -286,6 +287,7 @@ async fn keys_go_to_the_partitions_that_java_producers_choose() {
     let mut expected: Vec<(i32, Option<String>)> =
         keys.iter().map(|(key, hash)| ((hash & i32::MAX) % 10, Some(key.to_string()))).collect();
     expected.sort();
+    kafka.settle(&topic);
     let mut found: Vec<(i32, Option<String>)> =
         kafka.records(&topic, "read_committed").into_iter().map(|(partition, key, _)| (partition, key)).collect();
     found.sort();

@@ -25,6 +25,7 @@ fn topic_with_holes(kafka: &Kafka) -> String {
             false => producer.abort_transaction(WAIT).unwrap(),
         }
     }
+    kafka.settle(&topic);
     topic
 }
 
@@ -109,6 +110,7 @@ async fn columns_are_sparks_and_only_those_asked_for() {
     let record = BaseRecord::<str, str>::to(&topic).timestamp(2_500);
     producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.commit_transaction(WAIT).unwrap();
+    kafka.settle(&topic);
 
     let mut source = kafka.source(&topic, &[("includeHeaders", "true")]).await;
     let names: Vec<String> = source.schema().fields().iter().map(|field| field.name().clone()).collect();
@@ -222,6 +224,7 @@ async fn an_open_transaction_neither_shows_nor_blocks() {
     assert_eq!(end, json!({ topic.as_str(): {"0": 2} }));
     assert_eq!(offsets(&mut source, &start, &end).await, [0, 1]);
     producer.commit_transaction(WAIT).unwrap();
+    kafka.settle(&topic);
     let later = source.propose(&end, Admission::Limited).await.unwrap().end;
     assert_eq!(later, json!({ topic.as_str(): {"0": 4} }));
     assert_eq!(offsets(&mut source, &end, &later).await, [2]);

@@ -127,6 +127,20 @@ impl Kafka {
         producer.flush(WAIT).unwrap();
     }
 
+    /// Waits until the markers of every ended transaction are written: Kafka answers a commit before that, so that for a
+    /// moment readers of committed records do not see it yet.
+    pub fn settle(&self, topic: &str) {
+        let ask = |isolation| -> BaseConsumer {
+            self.client().set("group.id", "tests").set("isolation.level", isolation).create().unwrap()
+        };
+        let (stable, written) = (ask("read_committed"), ask("read_uncommitted"));
+        let metadata = written.fetch_metadata(Some(topic), WAIT).unwrap();
+        for partition in metadata.topics()[0].partitions().iter().map(|partition| partition.id()) {
+            let (_, end) = written.fetch_watermarks(topic, partition, WAIT).unwrap();
+            while stable.fetch_watermarks(topic, partition, WAIT).unwrap().1 < end {}
+        }
+    }
+
     /// Every record of a topic as partition, key and value, in order; with or without what is not committed.
     pub fn records(&self, topic: &str, isolation: &str) -> Vec<(i32, Option<String>, Option<String>)> {
         let consumer: BaseConsumer = self
@@ -159,6 +173,7 @@ impl Kafka {
 
     /// The values that a `read_committed` reader sees.
     pub fn committed(&self, topic: &str) -> Vec<String> {
+        self.settle(topic);
         self.records(topic, "read_committed").into_iter().filter_map(|(_, _, value)| value).collect()
     }
 
