@@ -4,17 +4,17 @@ pub mod error;
 pub mod options;
 pub mod types;
 
+pub mod batch;
+pub mod checkpoint;
+pub mod decode;
 pub mod frame;
 pub mod functions;
-pub mod plan;
-pub mod source;
-pub mod decode;
-pub mod watermark;
-pub mod batch;
 pub mod operator;
-pub mod state;
-pub mod sink;
-pub mod checkpoint;
+pub mod plan;
 pub mod progress;
+pub mod sink;
+pub mod source;
+pub mod state;
+pub mod watermark;
 
 pub use error::{Error, ErrorCode, Result};
