@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 mod parquet_files;
+pub(crate) use parquet_files::{every_type, read_parquet};
 
 fn schema(ddl: &str) -> SchemaRef {
     StructType::from_ddl(ddl).unwrap().to_arrow_schema()
@@ -112,10 +113,7 @@ async fn a_restart_gives_the_logged_batch_and_nothing_newer() {
     let entry = String::from_utf8(log.0.lock().get(&1).unwrap().to_vec()).unwrap();
     assert_eq!(
         entry,
-        format!(
-            r#"{{"files":[{{"path":"file://{}/b.json","size":3,"modified_ms":1700000002000}}]}}"#,
-            at.display()
-        )
+        format!(r#"{{"files":[{{"path":"file://{}/b.json","size":3,"modified_ms":1700000002000}}]}}"#, at.display())
     );
     put(at, "c.json", b"333\n", 3);
     let mut second = opened(FileFormat::Json, at, &[], &log).await;
@@ -125,7 +123,8 @@ async fn a_restart_gives_the_logged_batch_and_nothing_newer() {
     let (three, names) = step(&mut second, &two, Admission::Limited).await;
     assert_eq!((three, names), (json!({"logOffset": 2}), vec!["c.json".into()]));
     // Under trigger(once) the leftover and the new file make one batch.
-    let log = MemoryLog(Arc::new(parking_lot::Mutex::new(log.0.lock().range(..2).map(|(i, b)| (*i, b.clone())).collect())));
+    let log =
+        MemoryLog(Arc::new(parking_lot::Mutex::new(log.0.lock().range(..2).map(|(i, b)| (*i, b.clone())).collect())));
     let mut third = opened(FileFormat::Json, at, &[("maxFilesPerTrigger", "1")], &log).await;
     let (end, names) = step(&mut third, &one, Admission::Unlimited).await;
     assert_eq!((end, names), (json!({"logOffset": 2}), vec!["b.json".into(), "c.json".into()]));
@@ -238,7 +237,8 @@ async fn refusals_name_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let missing = at.join("missing");
-    let error = source(FileFormat::Json, &missing, &[]).unwrap().open(Arc::new(MemoryLog::default())).await.unwrap_err();
+    let error =
+        source(FileFormat::Json, &missing, &[]).unwrap().open(Arc::new(MemoryLog::default())).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::PathNotFound);
     assert_eq!(error.message(), format!("Path does not exist: file:{}", missing.display()));
     let refused = |options: &[(&str, &str)]| source(FileFormat::Json, at, options).err().unwrap();

@@ -31,6 +31,12 @@ async fn read(path: &Path, schema: SchemaRef, projection: &[usize], chunk_bytes:
     Ok(batches)
 }
 
+/// All rows of a directory's files, a batch per file.
+pub(crate) async fn read_parquet(path: &Path, schema: SchemaRef) -> Vec<RecordBatch> {
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    read(path, schema, &all, usize::MAX).await.unwrap()
+}
+
 /// Three rows of every type, NULL in the middle.
 pub(crate) fn every_type() -> RecordBatch {
     let mut tags = ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
@@ -139,5 +145,8 @@ async fn another_type_and_a_damaged_file_are_named() {
     std::fs::write(at.join("a.parquet"), b"not parquet at all").unwrap();
     let error = read(at, schema("n INT"), &[0], 100).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Io);
-    assert!(error.message().starts_with(&format!("cannot read file://{}/a.parquet as Parquet", at.display())), "{error}");
+    assert!(
+        error.message().starts_with(&format!("cannot read file://{}/a.parquet as Parquet", at.display())),
+        "{error}"
+    );
 }
