@@ -3,6 +3,8 @@
 
 mod case;
 mod expressions;
+mod invariance;
+mod mistakes;
 mod triggers;
 #[path = "../support/device.rs"]
 mod device;
