@@ -1,20 +1,51 @@
-//! Tidemill: Spark Structured Streaming's contract as a Rust library.
+//! Spark Structured Streaming's contract as a Rust library.
+//!
+//! A query is written in Spark's words ([`frame`]), analysed and lowered ([`plan`]), and run in micro-batches ([`batch`]). The modules below
+//! stand in the order in which a batch meets them:
+//!
+//! ```text
+//! source -> decode -> [ stateless -> partial aggregate ] -> state merge -> emit -> sink -> commit
+//!   WAL: offsets/N       kernels: GPU or CPU twin           state delta N        prepared/N   commits/N
+//! ```
+//!
+//! The nouns that travel are offset ranges, raw chunks, record batches, partial aggregates, state files, staged output and a commit.
+//! Data batches carry data only; watermarks and progress travel beside them.
 
+pub mod config;
 pub mod error;
 pub mod options;
+pub mod session;
 pub mod types;
 
-pub mod batch;
-pub mod checkpoint;
-pub mod decode;
+#[cfg(feature = "kafka")]
+mod kafka;
+
 pub mod frame;
 pub mod functions;
-pub mod operator;
 pub mod plan;
-pub mod progress;
-pub mod sink;
+
 pub mod source;
-pub mod state;
+pub mod decode;
+pub mod operator;
 pub mod watermark;
+pub mod state;
+pub mod batch;
+pub mod sink;
+pub mod checkpoint;
+pub mod progress;
 
 pub use error::{Error, ErrorCode, Result};
+pub use session::Session;
+
+/// What a program needs, in one line: `use tidemill::prelude::*;`.
+pub mod prelude {
+    pub use crate::batch::Trigger;
+    pub use crate::error::{Error, ErrorCode};
+    pub use crate::frame::functions::*;
+    pub use crate::frame::{BatchFrame, Column, StreamFrame, StreamingQuery};
+    pub use crate::session::Session;
+    pub use crate::sink::OutputMode::{self, Append, Complete, Update};
+    pub use crate::sink::memory::MemoryTable;
+    pub use crate::source::memory::MemoryStream;
+    pub use crate::types::*;
+}

@@ -1,1 +1,7 @@
-//! (to be written)
+//! Functions that Spark defines differently from Arrow, over columns of values.
+
+pub mod cast;
+pub mod from_json;
+pub mod java_text;
+pub mod show;
+pub mod to_json;

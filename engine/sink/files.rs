@@ -250,16 +250,27 @@ impl Sink for ParquetSink {
         format!("FileSink[{}]", file_uri(&self.directory))
     }
 
-    async fn open(&mut self, writer: &Writer) -> Result<()> {
-        if writer.mode != OutputMode::Append {
+    async fn check(&mut self, mode: OutputMode, _schema: &SchemaRef) -> Result<()> {
+        if mode != OutputMode::Append {
             return Err(Error::new(
                 ErrorCode::OutputModeUnsupportedSink,
                 format!(
-                    "the parquet sink does not support {:?} output mode: a file cannot take rows back; use append mode",
-                    writer.mode
+                    "the parquet sink does not support the output mode {}: a file cannot take rows back; use append",
+                    mode.name()
                 ),
             ));
         }
+        match std::fs::metadata(&self.directory) {
+            Ok(found) if !found.is_dir() => Err(Error::new(
+                ErrorCode::Io,
+                format!("the parquet sink's path {} is a file, not a directory", self.directory.display()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn open(&mut self, writer: &Writer) -> Result<()> {
+        self.check(writer.mode, &writer.schema).await?;
         self.output = Some(Arc::new(Output {
             directory: self.directory.clone(),
             compression: self.compression,

@@ -3,11 +3,14 @@
 //! Comes in: the output rows of a batch. Goes out: staged data that nobody can see, then one atomic publication that
 //! remembers which batch and attempt it was. `settle` tells a restarted query which of the two it finds.
 
+pub mod builtin;
 pub mod console;
 pub mod files;
 pub mod foreach_batch;
 pub mod memory;
 mod staged;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;
@@ -64,14 +67,19 @@ pub enum Settled {
     Absent,
 }
 
-/// What every sink does. Calls come from one task, in this order: `open` once; if the last run left a prepared
+/// What every sink does. Calls come from one task, in this order: `check` and `open` once; if the last run left a prepared
 /// batch, `settle`; then for each batch `stage`, (the runner logs the payload), `publish`, (the runner commits).
 #[async_trait]
 pub trait Sink: Send {
     /// Spark's description for progress: `FileSink[file:/data/out]`.
     fn description(&self) -> String;
 
-    /// Connects, checks that the output can be written, and fences every earlier run of the same query.
+    /// Checks options, schema and destination, and changes nothing anywhere. Called before the checkpoint is touched.
+    async fn check(&mut self, _mode: OutputMode, _schema: &SchemaRef) -> Result<()> {
+        Ok(())
+    }
+
+    /// Connects, and fences every earlier run of the same query.
     async fn open(&mut self, writer: &Writer) -> Result<()>;
 
     /// Writes the rows where no reader sees them and returns what `publish` and `settle` need to find them: small, no

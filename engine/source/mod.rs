@@ -4,11 +4,15 @@
 //! decides what is read: it proposes an end, the runner logs it, and only then is the range read, possibly again after
 //! a crash, and then it must give the same rows.
 
+pub mod builtin;
 pub mod files;
 pub mod memory;
+pub mod provider;
 pub mod rate;
 #[cfg(test)]
 pub(crate) mod test_log;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;
@@ -38,7 +42,7 @@ pub struct Proposal {
     pub latest: Offset,
 }
 
-/// What every source does. Calls come from one task, in this order: `open` once; then for each batch
+/// What every source does. Calls come from one task, in this order: `check` and `open` once; then for each batch
 /// `propose`, (the runner logs the end), `read`, (the batch commits), `commit`.
 /// After a crash `read` is called with a logged range again, without `propose`.
 #[async_trait]
@@ -49,11 +53,18 @@ pub trait Source: Send + Sync {
     /// Spark's description for progress: `FileStreamSource[file:/data/rides]`.
     fn description(&self) -> String;
 
-    /// Connects and checks the options against reality; given the source's own log in the checkpoint.
+    /// Connects and checks the options against reality, and changes nothing anywhere: the checkpoint is not open yet.
     ///
     /// # Errors
     /// Whatever makes the source unusable: a missing path or topic, refused credentials.
-    async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()>;
+    async fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes the source's own log in the checkpoint, and reads what earlier runs left in it.
+    async fn open(&mut self, _log: Arc<dyn SourceLog>) -> Result<()> {
+        Ok(())
+    }
 
     /// The offset before the first row of a fresh query (`startingOffsets` and the like). Asked once in a query's life.
     async fn initial(&mut self) -> Result<Offset>;

@@ -1,1 +1,9 @@
-//! (to be written)
+//! Operator state: mergeable partial aggregates by window and key, in memory and in state files.
+//!
+//! [`accumulator`] holds one aggregate's column, [`table`] the keyed groups, [`file`] their durable form.
+
+pub mod accumulator;
+pub mod file;
+pub mod table;
+
+pub use table::Table;

@@ -230,6 +230,10 @@ impl Source for FileSource {
         format!("FileStreamSource[{}]", file_uri(&self.path))
     }
 
+    async fn check(&mut self) -> Result<()> {
+        Directory::open(&self.path).map(drop)
+    }
+
     async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()> {
         let directory = Directory::open(&self.path)?;
         for (index, bytes) in log.entries().await? {

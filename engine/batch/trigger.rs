@@ -1,0 +1,77 @@
+//! When a batch runs.
+//!
+//! Comes in: the user's trigger and the clock. Goes out: when the next batch is due. Pure.
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::parse_duration;
+
+/// Spark's triggers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// A batch every so many milliseconds, on multiples of the interval since the epoch; 0 runs the next batch as soon as the
+    /// last one ends, which is the default. The first batch runs at once, and a batch that overruns is followed at once.
+    ProcessingTime {
+        /// The interval.
+        interval_ms: i64,
+    },
+    /// One batch of everything there is, whatever the rate limits say, then stop.
+    Once,
+    /// Everything there is now, in batches that respect the rate limits, then stop.
+    AvailableNow,
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        Trigger::ProcessingTime { interval_ms: 0 }
+    }
+}
+
+impl Trigger {
+    /// `processingTime="30 seconds"`.
+    ///
+    /// # Errors
+    /// A text that is no interval, or a negative one.
+    pub fn processing_time(interval: &str) -> Result<Self> {
+        let micros = parse_duration(interval)?;
+        if micros < 0 {
+            return Err(Error::new(ErrorCode::InvalidOption, "the interval of trigger should not be negative"));
+        }
+        Ok(Trigger::ProcessingTime { interval_ms: micros / 1000 })
+    }
+
+    /// How long to wait, in milliseconds, at `now_ms` after a batch that was triggered at `triggered_ms`.
+    pub fn wait_ms(self, triggered_ms: i64, now_ms: i64) -> i64 {
+        match self {
+            Trigger::ProcessingTime { interval_ms } if interval_ms > 0 => {
+                let due = (triggered_ms.div_euclid(interval_ms) + 1).saturating_mul(interval_ms);
+                (due - now_ms).max(0)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether the query ends when there is nothing left to do.
+    pub fn is_finite(self) -> bool {
+        !matches!(self, Trigger::ProcessingTime { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_lie_on_multiples_of_the_interval() {
+        let trigger = Trigger::processing_time("4 seconds").unwrap();
+        assert_eq!(trigger.wait_ms(12_276, 12_300), 3_700);
+        assert_eq!(trigger.wait_ms(16_000, 16_001), 3_999);
+        assert_eq!(trigger.wait_ms(16_000, 25_000), 0);
+        assert_eq!(Trigger::default().wait_ms(5, 7), 0);
+    }
+
+    #[test]
+    fn a_negative_interval_is_refused() {
+        let error = Trigger::processing_time("-1 seconds").unwrap_err();
+        assert_eq!(error.to_string(), "[INVALID_OPTION] the interval of trigger should not be negative");
+    }
+}

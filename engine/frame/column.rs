@@ -1,0 +1,255 @@
+//! [`Column`]: an expression over the columns of a frame, with Spark's operators.
+//!
+//! Comes in: names, literals and other columns. Goes out: a DataFusion [`Expr`], not yet resolved against any frame; a
+//! mistake that needs no frame to be seen (a type name that does not parse) is kept inside and reported by the first
+//! frame operation that uses the column, so that expressions compose without `?`.
+
+use crate::error::Result;
+use crate::plan::spark_function::SparkFunction;
+use crate::types::IntoDataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, Operator, binary_expr};
+use datafusion::prelude as df;
+
+/// An expression over the columns of a frame.
+///
+/// Converts from and to DataFusion's [`Expr`], so every DataFusion function can be used in a frame.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let rate = (col("completed_rides") / col("ride_count")).alias("completion_rate");
+/// let rides = col("status").isin(["completed", "cancelled"]).and(col("fare").gt(0.0));
+/// # let _ = (rate, rides);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Column(pub(crate) Result<Expr>);
+
+impl From<Expr> for Column {
+    fn from(expr: Expr) -> Self {
+        Column(Ok(expr))
+    }
+}
+
+impl TryFrom<Column> for Expr {
+    type Error = crate::Error;
+
+    fn try_from(column: Column) -> Result<Expr> {
+        column.0
+    }
+}
+
+/// A function argument: a column, or the name of one.
+pub trait IntoColumn {
+    /// The column.
+    fn into_column(self) -> Column;
+}
+
+impl IntoColumn for Column {
+    fn into_column(self) -> Column {
+        self
+    }
+}
+
+impl IntoColumn for &Column {
+    fn into_column(self) -> Column {
+        self.clone()
+    }
+}
+
+impl IntoColumn for &str {
+    fn into_column(self) -> Column {
+        super::functions::col(self)
+    }
+}
+
+/// An operand of an operator: a column, or a literal value. A `&str` is a text, not a name, as in Spark.
+pub trait Operand {
+    /// The operand as a column.
+    fn operand(self) -> Column;
+}
+
+impl Operand for Column {
+    fn operand(self) -> Column {
+        self
+    }
+}
+
+impl Operand for &Column {
+    fn operand(self) -> Column {
+        self.clone()
+    }
+}
+
+macro_rules! literal_operands {
+    ($($type:ty),*) => {$(
+        impl Operand for $type {
+            fn operand(self) -> Column {
+                Column(Ok(df::lit(self)))
+            }
+        }
+    )*};
+}
+literal_operands!(&str, String, bool, i8, i16, i32, i64, f32, f64);
+
+impl Column {
+    pub(crate) fn map(self, f: impl FnOnce(Expr) -> Expr) -> Column {
+        Column(self.0.map(f))
+    }
+
+    pub(crate) fn zip(self, other: Column, f: impl FnOnce(Expr, Expr) -> Expr) -> Column {
+        Column(self.0.and_then(|left| other.0.map(|right| f(left, right))))
+    }
+
+    fn binary(self, op: Operator, right: impl Operand) -> Column {
+        self.zip(right.operand(), |left, right| binary_expr(left, op, right))
+    }
+
+    /// Names the column.
+    pub fn alias(self, name: impl Into<String>) -> Column {
+        self.map(|e| e.alias(name))
+    }
+
+    /// Converts to another type, given as a [`DataType`](crate::types::DataType) or as its DDL name. In ANSI mode (the
+    /// default) a value that does not fit ends the query with `CAST_INVALID_INPUT`.
+    pub fn cast(self, data_type: impl IntoDataType) -> Column {
+        Column(self.0.and_then(|e| Ok(SparkFunction::cast(data_type.into_data_type()?.to_arrow(), false).call(vec![e]))))
+    }
+
+    /// Converts to another type; a value that does not fit becomes NULL.
+    pub fn try_cast(self, data_type: impl IntoDataType) -> Column {
+        Column(self.0.and_then(|e| Ok(SparkFunction::cast(data_type.into_data_type()?.to_arrow(), true).call(vec![e]))))
+    }
+
+    /// `=`
+    pub fn eq(self, other: impl Operand) -> Column {
+        self.binary(Operator::Eq, other)
+    }
+
+    /// `<>`
+    pub fn not_eq(self, other: impl Operand) -> Column {
+        self.binary(Operator::NotEq, other)
+    }
+
+    /// `>`
+    pub fn gt(self, other: impl Operand) -> Column {
+        self.binary(Operator::Gt, other)
+    }
+
+    /// `>=`
+    pub fn gt_eq(self, other: impl Operand) -> Column {
+        self.binary(Operator::GtEq, other)
+    }
+
+    /// `<`
+    pub fn lt(self, other: impl Operand) -> Column {
+        self.binary(Operator::Lt, other)
+    }
+
+    /// `<=`
+    pub fn lt_eq(self, other: impl Operand) -> Column {
+        self.binary(Operator::LtEq, other)
+    }
+
+    /// `AND`
+    pub fn and(self, other: impl Operand) -> Column {
+        self.binary(Operator::And, other)
+    }
+
+    /// `OR`
+    pub fn or(self, other: impl Operand) -> Column {
+        self.binary(Operator::Or, other)
+    }
+
+    /// Whether the value is one of `values`.
+    pub fn isin<V: Operand>(self, values: impl IntoIterator<Item = V>) -> Column {
+        let values: Result<Vec<Expr>> = values.into_iter().map(|v| v.operand().0).collect();
+        Column(self.0.and_then(|e| Ok(e.in_list(values?, false))))
+    }
+
+    /// Whether the value lies in `low..=high`.
+    pub fn between(self, low: impl Operand, high: impl Operand) -> Column {
+        let low = self.clone().gt_eq(low);
+        low.and(self.lt_eq(high))
+    }
+
+    /// `IS NULL`
+    pub fn is_null(self) -> Column {
+        self.map(Expr::is_null)
+    }
+
+    /// `IS NOT NULL`
+    pub fn is_not_null(self) -> Column {
+        self.map(Expr::is_not_null)
+    }
+
+    /// SQL `LIKE` with `%` and `_`.
+    pub fn like(self, pattern: &str) -> Column {
+        self.map(|e| e.like(df::lit(pattern)))
+    }
+
+    /// The field `name` of a struct column.
+    pub fn get_field(self, name: &str) -> Column {
+        self.map(|e| datafusion::functions::core::expr_fn::get_field(e, name))
+    }
+
+    /// A further branch of [`when`](super::functions::when).
+    pub fn when(self, condition: Column, value: impl Operand) -> Column {
+        let value = value.operand();
+        Column(self.0.and_then(|e| {
+            let Expr::Case(mut case) = e else {
+                return Err(crate::Error::new(
+                    crate::ErrorCode::InvalidExpression,
+                    "when() can only follow when(); start the expression with the function when()",
+                ));
+            };
+            case.when_then_expr.push((Box::new(condition.0?), Box::new(value.0?)));
+            Ok(Expr::Case(case))
+        }))
+    }
+
+    /// The value where no branch of [`when`](super::functions::when) holds (NULL without it).
+    pub fn otherwise(self, value: impl Operand) -> Column {
+        let value = value.operand();
+        Column(self.0.and_then(|e| match e {
+            Expr::Case(mut case) if case.else_expr.is_none() => {
+                case.else_expr = Some(Box::new(value.0?));
+                Ok(Expr::Case(case))
+            }
+            _ => Err(crate::Error::new(
+                crate::ErrorCode::InvalidExpression,
+                "otherwise() can only follow when(), and only once",
+            )),
+        }))
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $op:ident),*) => {$(
+        impl<R: Operand> std::ops::$trait<R> for Column {
+            type Output = Column;
+            fn $method(self, right: R) -> Column {
+                self.binary(Operator::$op, right)
+            }
+        }
+    )*};
+}
+operators!(Add add Plus, Sub sub Minus, Mul mul Multiply, Div div Divide, Rem rem Modulo);
+
+impl std::ops::Not for Column {
+    type Output = Column;
+    fn not(self) -> Column {
+        self.map(|e| !e)
+    }
+}
+
+impl std::ops::Neg for Column {
+    type Output = Column;
+    fn neg(self) -> Column {
+        self.map(|e| -e)
+    }
+}
+
+/// NULL of no particular type.
+pub(crate) fn null() -> Expr {
+    Expr::Literal(ScalarValue::Null, None)
+}

@@ -1,0 +1,168 @@
+//! Spark's functions, by Spark's names.
+//!
+//! Comes in: columns or column names. Goes out: [`Column`]s. What a function does is decided when a frame resolves it,
+//! with the session's time zone and ANSI setting.
+
+use super::column::{Column, IntoColumn, Operand, null};
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::parse_duration;
+use crate::plan::spark_function::{ApproxCountDistinct, SparkFunction};
+use crate::types::IntoSchema;
+use datafusion::common::Column as ColumnName;
+use datafusion::functions_aggregate::expr_fn as aggregate;
+use datafusion::logical_expr::expr::{AggregateFunction, Case};
+use datafusion::logical_expr::{AggregateUDF, Expr};
+use datafusion::prelude as df;
+use std::sync::{Arc, LazyLock};
+
+/// The column named `name`: a column, a field of a struct column (`data.city`), or `*` and `data.*` in a selection.
+/// Case does not matter and is kept as written; a name with dots in it goes in backticks.
+pub fn col(name: &str) -> Column {
+    Column(Ok(Expr::Column(ColumnName::new_unqualified(name))))
+}
+
+/// A literal value.
+pub fn lit(value: impl Operand) -> Column {
+    value.operand()
+}
+
+/// `CASE WHEN condition THEN value`; go on with [`Column::when`] and [`Column::otherwise`].
+pub fn when(condition: Column, value: impl Operand) -> Column {
+    condition.zip(value.operand(), |condition, value| {
+        Expr::Case(Case::new(None, vec![(Box::new(condition), Box::new(value))], None))
+    })
+}
+
+/// Tumbling windows of `duration` over a timestamp column; the column `window` is a struct of `start` and `end`.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let five_minutes = window(col("event_time"), "5 minutes");
+/// let sliding = window_sliding(col("event_time"), "10 minutes", "5 minutes");
+/// # let _ = (five_minutes, sliding);
+/// ```
+pub fn window(time: impl IntoColumn, duration: &str) -> Column {
+    window_from(time, duration, duration, "0 seconds")
+}
+
+/// Windows of `duration` that start every `slide`; a row belongs to each window that covers it.
+pub fn window_sliding(time: impl IntoColumn, duration: &str, slide: &str) -> Column {
+    window_from(time, duration, slide, "0 seconds")
+}
+
+/// Windows of `duration` every `slide`, the first of which starts `start` after 1970-01-01T00:00:00Z.
+pub fn window_from(time: impl IntoColumn, duration: &str, slide: &str, start: &str) -> Column {
+    let build = |time: Expr| -> Result<Expr> {
+        let (duration, slide, start) = (parse_duration(duration)?, parse_duration(slide)?, parse_duration(start)?);
+        let refuse = |why: &str| Err(Error::new(ErrorCode::DatatypeMismatch, format!("window(): {why}")));
+        if duration <= 0 || slide <= 0 {
+            return refuse("the window duration and the slide duration must be greater than 0");
+        }
+        if slide > duration {
+            return refuse("the slide duration must not be greater than the window duration");
+        }
+        if start.abs() >= slide {
+            return refuse("the absolute value of the start time must be less than the slide duration");
+        }
+        Ok(SparkFunction::window(duration, slide, start).call(vec![time]))
+    };
+    Column(time.into_column().0.and_then(build))
+}
+
+/// Parses JSON text or bytes with a schema (a [`StructType`](crate::types::StructType) or DDL text) into a struct. A malformed record gives
+/// NULL fields; see [`from_json_with`] for the other modes.
+pub fn from_json(json: impl IntoColumn, schema: impl IntoSchema) -> Column {
+    from_json_with(json, schema, &[])
+}
+
+/// [`from_json`] with Spark's options: `mode` (`PERMISSIVE`, `FAILFAST`), `timestampFormat`, `dateFormat`,
+/// `columnNameOfCorruptRecord`.
+pub fn from_json_with(json: impl IntoColumn, schema: impl IntoSchema, options: &[(&str, &str)]) -> Column {
+    let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    Column(json.into_column().0.and_then(|e| Ok(SparkFunction::from_json(schema.into_schema()?, options)?.call(vec![e]))))
+}
+
+/// JSON text of a struct column: NULL fields are left out, timestamps have milliseconds and the session's zone.
+pub fn to_json(column: impl IntoColumn) -> Column {
+    column.into_column().map(|e| SparkFunction::to_json().call(vec![e]))
+}
+
+/// A struct of the given columns; `"*"` stands for all of them.
+pub fn r#struct<C: IntoColumn>(columns: impl IntoIterator<Item = C>) -> Column {
+    let fields: Result<Vec<Expr>> = columns.into_iter().map(|c| c.into_column().0).collect();
+    Column(fields.map(|fields| SparkFunction::make_struct().call(fields)))
+}
+
+/// The date of a timestamp in the session's time zone.
+pub fn to_date(column: impl IntoColumn) -> Column {
+    column.into_column().map(|e| SparkFunction::to_date().call(vec![e]))
+}
+
+/// The hour (0 to 23) of a timestamp in the session's time zone.
+pub fn hour(column: impl IntoColumn) -> Column {
+    column.into_column().map(|e| SparkFunction::hour().call(vec![e]))
+}
+
+/// The first of the columns that is not NULL.
+pub fn coalesce<C: IntoColumn>(columns: impl IntoIterator<Item = C>) -> Column {
+    let columns: Result<Vec<Expr>> = columns.into_iter().map(|c| c.into_column().0).collect();
+    Column(columns.map(df::coalesce))
+}
+
+/// Number of rows where the column is not NULL; `count("*")` and [`count_all`] count rows.
+pub fn count(column: impl IntoColumn) -> Column {
+    column.into_column().map(|e| match &e {
+        Expr::Column(name) if name.name == "*" => aggregate::count(df::lit(1i64)),
+        _ => aggregate::count(e),
+    })
+}
+
+/// Number of rows.
+pub fn count_all() -> Column {
+    count("*")
+}
+
+/// Sum: `bigint` of integers, `double` of floats (exact, rounded once). NULL where there is no value.
+pub fn sum(column: impl IntoColumn) -> Column {
+    column.into_column().map(aggregate::sum)
+}
+
+/// Mean as a double (of the exact sum, rounded once). NULL where there is no value.
+pub fn avg(column: impl IntoColumn) -> Column {
+    column.into_column().map(aggregate::avg)
+}
+
+/// Least value. NULL where there is no value.
+pub fn min(column: impl IntoColumn) -> Column {
+    column.into_column().map(aggregate::min)
+}
+
+/// Greatest value; NaN is greater than every number. NULL where there is no value.
+pub fn max(column: impl IntoColumn) -> Column {
+    column.into_column().map(aggregate::max)
+}
+
+/// Number of distinct values, exact. Spark refuses this on a stream.
+pub fn count_distinct(column: impl IntoColumn) -> Column {
+    column.into_column().map(aggregate::count_distinct)
+}
+
+/// Estimated number of distinct values with a relative standard deviation of 5 %, equal to Spark's estimate.
+pub fn approx_count_distinct(column: impl IntoColumn) -> Column {
+    approx_count_distinct_with_rsd(column, ApproxCountDistinct::DEFAULT_RSD)
+}
+
+/// Estimated number of distinct values with relative standard deviation `rsd`, at most 0.39.
+pub fn approx_count_distinct_with_rsd(column: impl IntoColumn, rsd: f64) -> Column {
+    static UDAF: LazyLock<Arc<AggregateUDF>> =
+        LazyLock::new(|| Arc::new(AggregateUDF::from(ApproxCountDistinct::default())));
+    column.into_column().map(|e| {
+        let arguments = vec![e, df::lit(rsd)];
+        Expr::AggregateFunction(AggregateFunction::new_udf(UDAF.clone(), arguments, false, None, vec![], None))
+    })
+}
+
+/// NULL.
+pub fn lit_null() -> Column {
+    Column(Ok(null()))
+}

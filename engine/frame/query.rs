@@ -1,0 +1,215 @@
+//! [`StreamingQuery`] and [`StreamingQueryManager`]: handles to what runs.
+//!
+//! Comes in: calls from any thread. Goes out: status, progress, the end of the query. A handle never blocks the query, and dropping
+//! it does not stop the query.
+
+use crate::batch::shared::Shared;
+use crate::error::{Error, ErrorCode, Result};
+use crate::progress::{StreamingQueryProgress, StreamingQueryStatus};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// A started query; clones are the same query.
+#[derive(Clone)]
+pub struct StreamingQuery {
+    pub(crate) id: Uuid,
+    pub(crate) run_id: Uuid,
+    pub(crate) name: Option<String>,
+    pub(crate) explanation: Arc<str>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl StreamingQuery {
+    /// The query's id: kept in its checkpoint, the same after every restart.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// This start's id.
+    pub fn run_id(&self) -> Uuid {
+        self.run_id
+    }
+
+    /// The name given with `query_name`.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Whether the query runs.
+    pub fn is_active(&self) -> bool {
+        self.shared.is_active()
+    }
+
+    /// What the query is doing right now.
+    pub fn status(&self) -> StreamingQueryStatus {
+        self.shared.status()
+    }
+
+    /// The last batches' progress, oldest first, as many as `spark.sql.streaming.numRecentProgressUpdates` keeps.
+    pub fn recent_progress(&self) -> Vec<Arc<StreamingQueryProgress>> {
+        self.shared.recent()
+    }
+
+    /// The last batch's progress.
+    pub fn last_progress(&self) -> Option<Arc<StreamingQueryProgress>> {
+        self.shared.last()
+    }
+
+    /// The failure that ended the query, or None while it runs and after an orderly end.
+    pub fn exception(&self) -> Option<Error> {
+        self.shared.exception().map(|cause| self.failed(cause))
+    }
+
+    /// Waits until everything that is available now has been processed and committed. For tests: a source that always has
+    /// more never lets it return.
+    ///
+    /// # Errors
+    /// The query's failure.
+    pub async fn process_all_available(&self) -> Result<()> {
+        self.shared.drained().await;
+        self.result()
+    }
+
+    /// Waits for the query to end.
+    ///
+    /// # Errors
+    /// The query's failure.
+    pub async fn await_termination(&self) -> Result<()> {
+        self.shared.ended().await;
+        self.result()
+    }
+
+    /// Waits for the query to end, or for the time to pass; tells whether it ended.
+    ///
+    /// # Errors
+    /// The query's failure.
+    pub async fn await_termination_timeout(&self, limit: Duration) -> Result<bool> {
+        let ended = tokio::time::timeout(limit, self.shared.ended()).await.is_ok();
+        self.result().map(|()| ended)
+    }
+
+    /// Stops the query and waits until it has stopped. A batch that is not committed runs again at the next start.
+    pub async fn stop(&self) {
+        self.shared.request_stop();
+        self.shared.ended().await;
+    }
+
+    /// The plan, its stages and the device.
+    pub fn explain(&self) -> &str {
+        &self.explanation
+    }
+
+    fn result(&self) -> Result<()> {
+        self.exception().map_or(Ok(()), Err)
+    }
+
+    fn failed(&self, cause: Error) -> Error {
+        let text = format!("Query [id = {}, runId = {}] terminated with exception: {cause}", self.id, self.run_id);
+        Error::caused_by(ErrorCode::StreamFailed, text, cause)
+    }
+}
+
+/// A session's queries.
+#[derive(Clone, Default)]
+pub struct StreamingQueryManager {
+    inner: Arc<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    queries: Mutex<Queries>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Queries {
+    active: Vec<StreamingQuery>,
+    /// Names and runs that are being started.
+    starting: Vec<(Uuid, Option<String>)>,
+    /// Whether a query has ended since the last reset, and how.
+    ended: Option<Option<Error>>,
+}
+
+impl StreamingQueryManager {
+    /// Queries that run.
+    pub fn active(&self) -> Vec<StreamingQuery> {
+        self.inner.queries.lock().active.clone()
+    }
+
+    /// The active query with this id.
+    pub fn get(&self, id: Uuid) -> Option<StreamingQuery> {
+        self.inner.queries.lock().active.iter().find(|q| q.id == id).cloned()
+    }
+
+    /// Waits until any query has ended since the session began, or since [`StreamingQueryManager::reset_terminated`].
+    ///
+    /// # Errors
+    /// That query's failure.
+    pub async fn await_any_termination(&self) -> Result<()> {
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that an end between look and wait is not missed.
+            changed.as_mut().enable();
+            if let Some(ended) = self.inner.queries.lock().ended.clone() {
+                return ended.map_or(Ok(()), Err);
+            }
+            changed.await;
+        }
+    }
+
+    /// [`StreamingQueryManager::await_any_termination`] with a limit; tells whether a query has ended.
+    ///
+    /// # Errors
+    /// That query's failure.
+    pub async fn await_any_termination_timeout(&self, limit: Duration) -> Result<bool> {
+        match tokio::time::timeout(limit, self.await_any_termination()).await {
+            Ok(ended) => ended.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Forgets queries that have ended, so that the next wait waits for another.
+    pub fn reset_terminated(&self) {
+        self.inner.queries.lock().ended = None;
+    }
+
+    /// Reserves a name for a query that is being started.
+    pub(crate) fn reserve(&self, run_id: Uuid, name: Option<&str>) -> Result<()> {
+        let mut queries = self.inner.queries.lock();
+        let taken = name.is_some()
+            && (queries.active.iter().any(|q| q.name() == name)
+                || queries.starting.iter().any(|(_, other)| other.as_deref() == name));
+        if taken {
+            let name = name.unwrap_or_default();
+            return Err(Error::new(
+                ErrorCode::QueryNameInUse,
+                format!("cannot start query with name {name} as a query with that name is already active in this session"),
+            ));
+        }
+        queries.starting.push((run_id, name.map(str::to_string)));
+        Ok(())
+    }
+
+    /// Gives up a reservation, because the query did not start.
+    pub(crate) fn release(&self, run_id: Uuid) {
+        self.inner.queries.lock().starting.retain(|(run, _)| *run != run_id);
+    }
+
+    pub(crate) fn started(&self, query: &StreamingQuery) {
+        let mut queries = self.inner.queries.lock();
+        queries.starting.retain(|(run, _)| *run != query.run_id);
+        queries.active.push(query.clone());
+    }
+
+    pub(crate) fn ended(&self, query: &StreamingQuery) {
+        let mut queries = self.inner.queries.lock();
+        queries.active.retain(|q| q.run_id != query.run_id);
+        queries.ended = Some(query.exception());
+        drop(queries);
+        self.inner.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,314 @@
+//! [`StreamFrame`]: an unbounded table, and Spark's operations on it.
+//!
+//! Comes in: a relation and an operation. Goes out: a new frame. Every operation is analysed at once, so a mistake is reported by
+//! the call that made it. Nothing runs before [`DataStreamWriter::start`](super::DataStreamWriter::start).
+
+use super::column::{Column, IntoColumn};
+use super::functions::count_all;
+use super::writer::DataStreamWriter;
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::parse_interval;
+use crate::plan::logical::{LogicalPlan, Named, WATERMARK_DELAY_KEY, mark_event_time};
+use crate::plan::resolve::{
+    expand_star, field_of, output_name, resolve, resolve_predicate, strip_alias,
+};
+use crate::session::Session;
+use crate::source::builtin;
+use crate::source::memory::MemoryStream;
+use crate::source::provider::SourceProvider;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::Expr;
+use std::sync::Arc;
+
+/// A month of a watermark's delay, in milliseconds: 31 days.
+const MONTH_MS: i64 = 31 * 24 * 3600 * 1000;
+
+/// An unbounded table.
+#[derive(Clone)]
+pub struct StreamFrame {
+    session: Session,
+    plan: Arc<LogicalPlan>,
+}
+
+impl StreamFrame {
+    /// The table that a source gives: the door for sources of your own.
+    pub fn from_source(session: &Session, provider: Arc<dyn SourceProvider>) -> Result<Self> {
+        let schema = provider.create()?.schema();
+        let plan = Arc::new(LogicalPlan::Source { provider, schema });
+        Ok(Self { session: session.clone(), plan })
+    }
+
+    /// The table that a [`MemoryStream`] feeds.
+    pub(crate) fn from_memory(session: &Session, stream: &MemoryStream) -> Result<Self> {
+        Self::from_source(session, Arc::new(builtin::Memory(stream.clone())))
+    }
+
+    fn with(&self, plan: LogicalPlan) -> Self {
+        Self { session: self.session.clone(), plan: Arc::new(plan) }
+    }
+
+    /// The columns.
+    pub fn schema(&self) -> &SchemaRef {
+        self.plan.schema()
+    }
+
+    /// The relation.
+    pub fn plan(&self) -> &Arc<LogicalPlan> {
+        &self.plan
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Named expressions; `"*"` and `"data.*"` stand for several.
+    ///
+    /// # Errors
+    /// Unknown columns and types that do not fit.
+    pub fn select<C: IntoColumn>(&self, columns: impl IntoIterator<Item = C>) -> Result<Self> {
+        let mut expressions = Vec::new();
+        for column in columns {
+            for expr in expand_star(column.into_column().0?, self.schema())? {
+                expressions.push(expr);
+            }
+        }
+        self.project(expressions)
+    }
+
+    fn project(&self, expressions: Vec<Expr>) -> Result<Self> {
+        let environment = self.session.conf().environment()?;
+        let (mut named, mut fields) = (Vec::new(), Vec::new());
+        for expr in expressions {
+            let name = output_name(&expr);
+            let resolved = resolve(expr, self.schema(), &environment)?;
+            if resolved.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_))))? {
+                return Err(Error::new(
+                    ErrorCode::InvalidExpression,
+                    format!("{name}: an aggregate needs group_by(...).agg(...)"),
+                ));
+            }
+            fields.push(field_of(&resolved, &name, self.schema())?);
+            named.push(Named { expr: strip_alias(&resolved).clone(), name });
+        }
+        let schema = Arc::new(Schema::new(fields));
+        Ok(self.with(LogicalPlan::Project { input: self.plan.clone(), expressions: named, schema }))
+    }
+
+    /// Rows for which `condition` is TRUE.
+    ///
+    /// # Errors
+    /// Unknown columns, and conditions that are not boolean.
+    pub fn filter(&self, condition: Column) -> Result<Self> {
+        let environment = self.session.conf().environment()?;
+        let predicate = resolve_predicate(condition.0?, self.schema(), &environment)?;
+        Ok(self.with(LogicalPlan::Filter { input: self.plan.clone(), predicate }))
+    }
+
+    /// All columns and one more, which replaces a column of the same name.
+    ///
+    /// # Errors
+    /// Unknown columns and types that do not fit.
+    pub fn with_column(&self, name: &str, column: Column) -> Result<Self> {
+        let mut columns: Vec<Expr> = expand_star(super::functions::col("*").0?, self.schema())?;
+        let replacement = column.0?.alias(name);
+        match self.schema().fields().iter().position(|f| f.name().eq_ignore_ascii_case(name)) {
+            Some(at) => columns[at] = replacement,
+            None => columns.push(replacement),
+        }
+        self.project(columns)
+    }
+
+    /// All columns but the named ones; a name that does not exist is passed over, as in Spark.
+    pub fn drop(&self, names: &[&str]) -> Result<Self> {
+        let kept = |f: &&Arc<Field>| !names.iter().any(|n| n.eq_ignore_ascii_case(f.name()));
+        let kept: Vec<String> = self.schema().fields().iter().filter(kept).map(|f| format!("`{}`", f.name())).collect();
+        self.select(kept.iter().map(String::as_str))
+    }
+
+    /// Declares `column` as event time, of which nothing older than the greatest value seen less `delay` will matter.
+    ///
+    /// # Errors
+    /// A column that is not a timestamp, a delay that is no interval or negative, a second watermark.
+    pub fn with_watermark(&self, column: &str, delay: &str) -> Result<Self> {
+        let resolved = resolve(super::functions::col(column).0?, self.schema(), &self.session.conf().environment()?)?;
+        let Expr::Column(name) = &resolved else {
+            return Err(Error::new(
+                ErrorCode::EventTimeNotTimestamp,
+                format!("with_watermark({column:?}): event time must be a column of its own; select it first"),
+            ));
+        };
+        let field = self.schema().field_with_name(&name.name).map_err(Error::from)?;
+        if !matches!(field.data_type(), DataType::Timestamp(_, _)) {
+            return Err(Error::new(
+                ErrorCode::EventTimeNotTimestamp,
+                format!("with_watermark({column:?}): event time must be a timestamp, but the column is {}; cast it", field.data_type()),
+            ));
+        }
+        if let Some(other) = self.schema().fields().iter().find(|f| f.metadata().contains_key(WATERMARK_DELAY_KEY)) {
+            return Err(Error::new(
+                ErrorCode::RedefiningWatermark,
+                format!("redefining watermark is disallowed: the column {:?} already has one", other.name()),
+            ));
+        }
+        // Spark counts a month as 31 days here.
+        let interval = parse_interval(delay)?;
+        let delay_ms = interval.months.saturating_mul(MONTH_MS).saturating_add(interval.micros.div_euclid(1000));
+        if delay_ms < 0 {
+            return Err(Error::new(
+                ErrorCode::InvalidOption,
+                format!("requirement failed: delay threshold ({delay}) should not be negative."),
+            ));
+        }
+        let schema = mark_event_time(self.schema(), &name.name, delay_ms);
+        Ok(self.with(LogicalPlan::Watermark { input: self.plan.clone(), column: name.name.clone(), delay_ms, schema }))
+    }
+
+    /// Groups rows by columns, one of which may be a [`window`](super::functions::window).
+    ///
+    /// # Errors
+    /// Unknown columns.
+    pub fn group_by<C: IntoColumn>(&self, keys: impl IntoIterator<Item = C>) -> Result<GroupedFrame> {
+        let environment = self.session.conf().environment()?;
+        let mut named = Vec::new();
+        for key in keys {
+            let expr = key.into_column().0?;
+            let name = output_name(&expr);
+            let resolved = resolve(expr, self.schema(), &environment)?;
+            named.push(Named { expr: strip_alias(&resolved).clone(), name });
+        }
+        Ok(GroupedFrame { frame: self.clone(), keys: named })
+    }
+
+    /// One group of all rows.
+    ///
+    /// # Errors
+    /// As [`GroupedFrame::agg`].
+    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<StreamFrame> {
+        self.group_by::<Column>([])?.agg(aggregates)
+    }
+
+    /// Rows of both frames, by position; types must be equal.
+    ///
+    /// # Errors
+    /// Frames of different sessions, widths or types.
+    pub fn union(&self, other: &StreamFrame) -> Result<Self> {
+        let (left, right) = (self.schema(), other.schema());
+        let types = |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+        if types(left) != types(right) {
+            return Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("union needs the same columns on both sides: {:?} and {:?}", types(left), types(right)),
+            ));
+        }
+        // The result has event time where either side has: the greater delay is the cautious one, and only says that there is a watermark.
+        let fields = left.fields().iter().zip(right.fields()).map(|(l, r)| {
+            let delays = [l, r].map(|f| crate::plan::logical::watermark_delay_ms(f));
+            let mut metadata = l.metadata().clone();
+            if let Some(delay) = delays.into_iter().flatten().max() {
+                metadata.insert(WATERMARK_DELAY_KEY.to_string(), delay.to_string());
+            }
+            l.as_ref().clone().with_metadata(metadata)
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let inputs = vec![self.plan.clone(), other.plan.clone()];
+        Ok(self.with(LogicalPlan::Union { inputs, schema }))
+    }
+
+    /// Starts to describe where the rows go.
+    pub fn write_stream(&self) -> DataStreamWriter {
+        DataStreamWriter::new(self.clone())
+    }
+
+    /// Spark's `printSchema` text.
+    pub fn schema_string(&self) -> String {
+        let mut text = String::from("root\n");
+        for field in self.schema().fields() {
+            text.push_str(&format!(" |-- {}: {} (nullable = true)\n", field.name(), field.data_type()));
+        }
+        text
+    }
+}
+
+/// A frame grouped by keys.
+#[derive(Clone)]
+pub struct GroupedFrame {
+    frame: StreamFrame,
+    keys: Vec<Named>,
+}
+
+impl GroupedFrame {
+    /// The keys and aggregates of each group. An aggregate may stand in a larger expression.
+    ///
+    /// # Errors
+    /// Unknown columns, types that do not fit, and columns that are neither keys nor inside an aggregate.
+    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<StreamFrame> {
+        let frame = &self.frame;
+        let environment = frame.session.conf().environment()?;
+        let input = frame.schema();
+        let mut fields: Vec<Field> =
+            self.keys.iter().map(|key| field_of(&key.expr, &key.name, input)).collect::<Result<_>>()?;
+        let mut calls: Vec<Named> = Vec::new();
+        let mut outputs: Vec<(Expr, String)> = Vec::new();
+        for aggregate in aggregates {
+            let expr = aggregate.0?;
+            let name = output_name(&expr);
+            let resolved = resolve(expr, input, &environment)?;
+            let rest = extract_calls(strip_alias(&resolved).clone(), &name, &mut calls)?;
+            outputs.push((rest, name));
+        }
+        for call in &calls {
+            fields.push(field_of(&call.expr, &call.name, input)?);
+        }
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let plain = outputs.len() == calls.len()
+            && outputs.iter().zip(&calls).all(|((e, name), call)| is_column(e, &call.name) && *name == call.name);
+        let aggregated = frame.with(LogicalPlan::Aggregate {
+            input: frame.plan.clone(),
+            keys: self.keys.clone(),
+            aggregates: calls,
+            schema,
+        });
+        if plain {
+            return Ok(aggregated);
+        }
+        let keys = self.keys.iter().map(|key| column(&key.name));
+        aggregated.project(keys.chain(outputs.into_iter().map(|(e, name)| e.alias(name))).collect())
+    }
+
+    /// Number of rows of each group, in a column `count`.
+    ///
+    /// # Errors
+    /// As [`GroupedFrame::agg`].
+    pub fn count(&self) -> Result<StreamFrame> {
+        self.agg([count_all().alias("count")])
+    }
+}
+
+fn column(name: &str) -> Expr {
+    Expr::Column(datafusion::common::Column::new_unqualified(format!("`{name}`")))
+}
+
+fn is_column(expr: &Expr, name: &str) -> bool {
+    matches!(expr, Expr::Column(c) if c.name.trim_matches('`') == name)
+}
+
+/// Replaces every aggregate call in `expr` by a column, and adds the call to `calls`: under `name` if the call is all there is.
+fn extract_calls(expr: Expr, name: &str, calls: &mut Vec<Named>) -> Result<Expr> {
+    let whole = matches!(expr, Expr::AggregateFunction(_));
+    let rewritten = expr.transform_down(|e| match e {
+        Expr::AggregateFunction(_) => {
+            let name = if whole { name.to_string() } else { format!("{} #{}", output_name(&e), calls.len()) };
+            let replaced = column(&name);
+            calls.push(Named { expr: e, name });
+            Ok(Transformed::new(replaced, true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+        }
+        Expr::Column(c) => Err(Error::new(
+            ErrorCode::InvalidExpression,
+            format!("the column {:?} is neither grouped by nor inside an aggregate; group by it", c.name),
+        )
+        .into()),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(rewritten.data)
+}

@@ -1,0 +1,283 @@
+//! [`DataStreamWriter`]: where a frame's rows go, and starting the query.
+//!
+//! Comes in: a frame, a sink, an output mode, a trigger, options. Goes out: a running [`StreamingQuery`]. Fails: everything that can be known
+//! before the first batch, before anything is written.
+
+use super::batch_frame::BatchFrame;
+use super::query::StreamingQuery;
+use super::stream_frame::StreamFrame;
+use crate::batch::Trigger;
+use crate::batch::runner::{Definition, Runner};
+use crate::batch::shared::Shared;
+use crate::config::CHECKPOINT_LOCATION;
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::{IntoOption, Options};
+use crate::plan::explain::explain;
+use crate::plan::fingerprint::Fingerprint;
+use crate::plan::lower::lower;
+use crate::plan::output_mode;
+use crate::sink::foreach_batch::{BatchFunction, ForeachBatchSink};
+use crate::sink::memory::MemoryTable;
+use crate::sink::{OutputMode, Sink, builtin};
+use futures::FutureExt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+/// Describes where the rows of a frame go.
+pub struct DataStreamWriter {
+    frame: StreamFrame,
+    target: Target,
+    mode: Result<OutputMode>,
+    trigger: Result<Trigger>,
+    name: Option<String>,
+    options: Options,
+}
+
+enum Target {
+    Format(String),
+    Table(MemoryTable),
+    Function(BatchFunction),
+    Custom(Box<dyn Sink>),
+}
+
+/// An output mode, as a value or by its name.
+pub trait IntoOutputMode {
+    /// The mode.
+    ///
+    /// # Errors
+    /// A name that is no mode.
+    fn into_output_mode(self) -> Result<OutputMode>;
+}
+
+impl IntoOutputMode for OutputMode {
+    fn into_output_mode(self) -> Result<OutputMode> {
+        Ok(self)
+    }
+}
+
+impl IntoOutputMode for &str {
+    fn into_output_mode(self) -> Result<OutputMode> {
+        OutputMode::parse(self)
+    }
+}
+
+/// A trigger, or the mistake in its description.
+pub trait IntoTrigger {
+    /// The trigger.
+    ///
+    /// # Errors
+    /// An interval that does not parse.
+    fn into_trigger(self) -> Result<Trigger>;
+}
+
+impl IntoTrigger for Trigger {
+    fn into_trigger(self) -> Result<Trigger> {
+        Ok(self)
+    }
+}
+
+impl IntoTrigger for Result<Trigger> {
+    fn into_trigger(self) -> Result<Trigger> {
+        self
+    }
+}
+
+impl DataStreamWriter {
+    pub(super) fn new(frame: StreamFrame) -> Self {
+        Self {
+            frame,
+            // Spark's default format.
+            target: Target::Format("parquet".to_string()),
+            mode: Ok(OutputMode::Append),
+            trigger: Ok(Trigger::default()),
+            name: None,
+            options: Options::new(),
+        }
+    }
+
+    /// `append` (the default), `update` or `complete`.
+    pub fn output_mode(mut self, mode: impl IntoOutputMode) -> Self {
+        self.mode = mode.into_output_mode();
+        self
+    }
+
+    /// When batches run; as fast as possible by default.
+    pub fn trigger(mut self, trigger: impl IntoTrigger) -> Self {
+        self.trigger = trigger.into_trigger();
+        self
+    }
+
+    /// Names the query.
+    pub fn query_name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_string());
+        self
+    }
+
+    /// The sink: `parquet` (the default), `kafka`, `console` or `memory`.
+    pub fn format(mut self, format: &str) -> Self {
+        self.target = Target::Format(format.to_string());
+        self
+    }
+
+    /// An option of the sink, by Spark's key in any case; or `checkpointLocation`.
+    pub fn option(mut self, key: &str, value: impl IntoOption) -> Self {
+        self.options.set(key, value);
+        self
+    }
+
+    /// Calls `function` with every batch and its number. At least once: see [`ForeachBatchSink`] for how to make it exactly once.
+    pub fn foreach_batch<F, R>(mut self, function: F) -> Self
+    where
+        F: Fn(BatchFrame, u64) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.target = Target::Function(Arc::new(move |batches, schema, id| {
+            function(BatchFrame::new(schema, batches), id).boxed()
+        }));
+        self
+    }
+
+    /// Writes to a sink of your own.
+    pub fn sink(mut self, sink: Box<dyn Sink>) -> Self {
+        self.target = Target::Custom(sink);
+        self
+    }
+
+    /// Writes to a table in memory, which [`MemoryTable::rows`] reads.
+    pub fn table(mut self, table: &MemoryTable) -> Self {
+        self.target = Target::Table(table.clone());
+        self
+    }
+
+    /// Starts the query with files below `path`.
+    ///
+    /// # Errors
+    /// As [`DataStreamWriter::start`].
+    pub async fn start_path(self, path: &str) -> Result<StreamingQuery> {
+        self.option("path", path).start().await
+    }
+
+    /// Starts the query. It runs until it is stopped, its trigger is done, or it fails.
+    ///
+    /// # Errors
+    /// Unknown formats and options, output modes that the plan forbids, sources and sinks that cannot be reached, checkpoints that cannot
+    /// be used or belong to another query.
+    pub async fn start(self) -> Result<StreamingQuery> {
+        let session = self.frame.session().clone();
+        let run_id = Uuid::new_v4();
+        session.streams().reserve(run_id, self.name.as_deref())?;
+        let started = self.open(run_id).await;
+        match started {
+            Ok((query, runner, temporary)) => {
+                session.streams().started(&query);
+                let (running, manager) = (query.clone(), session.streams().clone());
+                tokio::spawn(async move {
+                    let outcome = AssertUnwindSafe(runner.run()).catch_unwind().await;
+                    let failure = match outcome {
+                        Ok(result) => result.err(),
+                        Err(_) => Some(Error::internal("the query panicked; the log has the place")),
+                    };
+                    if let Some(error) = &failure {
+                        error!(query = %running.id, %error, "query failed");
+                    }
+                    drop(temporary);
+                    running.shared.finish(failure);
+                    manager.ended(&running);
+                });
+                Ok(query)
+            }
+            Err(error) => {
+                session.streams().release(run_id);
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(mut self, run_id: Uuid) -> Result<(StreamingQuery, Runner, Option<TemporaryCheckpoint>)> {
+        let session = self.frame.session().clone();
+        let (mode, trigger) = (self.mode?, self.trigger?);
+        let plan = self.frame.plan().clone();
+        output_mode::check(&plan, mode)?;
+        let lowered = lower(&plan)?;
+        let device = session.device()?;
+        let location = self.options.remove("checkpointLocation");
+        let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
+            Target::Format(format) => {
+                let created = builtin::create(&format, &self.options, self.name.as_deref(), session.conf())?;
+                (created.sink, created.needs_checkpoint)
+            }
+            Target::Table(table) => (Box::new(table.sink()), false),
+            Target::Function(function) => (Box::new(ForeachBatchSink::new(function)), false),
+            Target::Custom(sink) => (sink, true),
+        };
+        let parent = session.conf().get(CHECKPOINT_LOCATION);
+        let (checkpoint, temporary) = match (location, parent, &self.name) {
+            (Some(location), _, _) => (location, None),
+            (None, Some(parent), Some(name)) => (format!("{}/{name}", parent.trim_end_matches('/')), None),
+            _ if keeps => {
+                return Err(Error::new(
+                    ErrorCode::InvalidOption,
+                    format!("checkpointLocation must be specified, through option(\"checkpointLocation\", ...) or the configuration key {CHECKPOINT_LOCATION} with a query_name"),
+                ));
+            }
+            _ => {
+                let temporary = TemporaryCheckpoint::new();
+                (temporary.path(), Some(temporary))
+            }
+        };
+        if output_mode::unbounded_state(&plan) {
+            warn!("the aggregation keeps a group for every key for ever; a watermark and a window would bound its state");
+        }
+        let explanation = explain(&plan, &lowered, &format!("{} ({})", device.name(), device.reason()));
+        let settings = session.conf().settings(device.is_gpu())?;
+        let shared = Arc::new(Shared::new(session.conf().recent_progress()?));
+        let definition = Definition {
+            name: self.name.clone(),
+            run_id,
+            mode,
+            trigger,
+            fingerprint: Fingerprint::of(&plan, &lowered),
+            plan: lowered,
+            sink,
+            checkpoint,
+            settings,
+            device,
+            fail: session.fail_points(),
+        };
+        let runner = Runner::open(definition, shared.clone()).await?;
+        let query = StreamingQuery {
+            id: runner.query_id(),
+            run_id,
+            name: self.name,
+            explanation: explanation.into(),
+            shared,
+        };
+        Ok((query, runner, temporary))
+    }
+}
+
+/// The checkpoint of a query that named none: removed when the query ends.
+struct TemporaryCheckpoint(std::path::PathBuf);
+
+impl TemporaryCheckpoint {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("tidemill-{}", Uuid::new_v4())))
+    }
+
+    fn path(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for TemporaryCheckpoint {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            warn!(%error, path = %self.0.display(), "a temporary checkpoint could not be removed");
+        }
+    }
+}

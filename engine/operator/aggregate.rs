@@ -1,0 +1,177 @@
+//! The stateful aggregation: merges partials into windows, drops what is late, emits by output mode, evicts what has ended.
+//!
+//! Comes in: partials of any number of chunks, and the batch's two watermarks: the previous batch's decides what is late, the
+//! current one what has ended. Goes out: the operator's rows and its state. Fails: sums outside their type.
+
+use super::partial::Partials;
+use crate::error::Result;
+use crate::plan::aggregate::{AggregatePlan, WindowKey};
+use crate::plan::spark_function::window_array;
+use crate::sink::OutputMode;
+use crate::state::file;
+use crate::state::table::{NO_WINDOW, Selection, Table};
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
+use std::sync::Arc;
+
+/// Executable form of an [`AggregatePlan`], owner of its state.
+pub struct AggregateOperator {
+    plan: AggregatePlan,
+    mode: OutputMode,
+    table: Table,
+    late: FxHashSet<(i64, Box<[u8]>)>,
+    metrics: Metrics,
+    late_us: i64,
+    ended_us: i64,
+}
+
+/// What a batch did to the state: the numbers of Spark's `stateOperators`, and our exact count of late rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Groups in state after the batch.
+    pub rows_total: u64,
+    /// Groups touched.
+    pub rows_updated: u64,
+    /// Groups evicted.
+    pub rows_removed: u64,
+    /// Late groups, as Spark counts them: distinct window and key in this batch.
+    pub rows_dropped_by_watermark: u64,
+    /// Late input rows; a row late for two sliding windows counts twice.
+    pub late_input_rows: u64,
+    /// Bytes of state, roughly.
+    pub memory_bytes: u64,
+}
+
+impl AggregateOperator {
+    /// An operator without state.
+    pub fn new(plan: &AggregatePlan, mode: OutputMode) -> Result<Self> {
+        let table = Table::new(plan.key_types.clone(), plan.calls.clone())?;
+        let metrics = Metrics::default();
+        Ok(Self { plan: plan.clone(), mode, table, late: FxHashSet::default(), metrics, late_us: 0, ended_us: 0 })
+    }
+
+    /// Applies a state file; the first must be a snapshot or the state's first delta.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        file::apply(&mut self.table, bytes)
+    }
+
+    /// Starts a batch with its watermarks in milliseconds.
+    pub fn begin(&mut self, late_watermark_ms: i64, watermark_ms: i64) {
+        self.table.begin();
+        self.late.clear();
+        self.metrics = Metrics::default();
+        self.late_us = late_watermark_ms.saturating_mul(1000);
+        self.ended_us = watermark_ms.saturating_mul(1000);
+    }
+
+    /// Merges a chunk's partials. Chunks may come in any order.
+    pub fn merge(&mut self, partials: &Partials) -> Result<()> {
+        let keys = self.table.encode_keys(&partials.keys, partials.rows.len())?;
+        let drops = self.plan.evicts() && self.mode != OutputMode::Complete;
+        for group in 0..partials.rows.len() {
+            let Some((window, pane)) = self.plan.window.as_ref().zip(partials.pane_start.get(group)) else {
+                self.table.merge(NO_WINDOW, &keys, partials, group)?;
+                continue;
+            };
+            for start in windows_over(window, *pane) {
+                if drops && window_end(window, start) <= self.late_us {
+                    self.late.insert((start, keys.get(group).into()));
+                    self.metrics.late_input_rows += partials.rows[group];
+                } else {
+                    self.table.merge(start, &keys, partials, group)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a batch: the rows that the output mode wants, after which ended windows are gone.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        let window = self.plan.window.clone();
+        let global = self.plan.key_types.is_empty() && window.is_none();
+        if global {
+            self.table.touch_global();
+        }
+        let evicts = self.plan.evicts() && self.mode != OutputMode::Complete;
+        let ended_us = self.ended_us;
+        let ended = |start: i64| window.as_ref().is_some_and(|w| evicts && window_end(w, start) <= ended_us);
+        let touched = self.table.touched();
+        self.metrics.rows_updated = touched.iter().map(|s| s.groups.len() as u64).sum();
+        let rows = match self.mode {
+            OutputMode::Update => self.rows(&touched)?,
+            OutputMode::Append => self.rows(&self.table.ended(ended))?,
+            OutputMode::Complete => self.rows(&self.table.all())?,
+        };
+        self.metrics.rows_removed = self.table.drop_windows(ended);
+        self.metrics.rows_dropped_by_watermark = self.late.len() as u64;
+        self.metrics.rows_total = self.table.len();
+        self.metrics.memory_bytes = self.table.memory();
+        Ok(rows)
+    }
+
+    fn rows(&self, selections: &[Selection]) -> Result<RecordBatch> {
+        let mut columns = self.table.keys(selections)?;
+        if let Some(window) = &self.plan.window {
+            columns.insert(window.index.min(columns.len()), window_column(window, selections)?);
+        }
+        for index in 0..self.plan.calls.len() {
+            columns.push(self.table.results(index, selections)?);
+        }
+        let rows = selections.iter().map(|s| s.groups.len()).sum();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.plan.schema.clone(), columns, &options)?)
+    }
+
+    /// The batch's numbers, complete after [`AggregateOperator::finish`].
+    pub fn metrics(&self) -> Metrics {
+        self.metrics
+    }
+
+    /// Whether a batch without input can emit or evict anything after the watermark has moved.
+    pub fn wants_empty_batch(&self) -> bool {
+        self.plan.evicts() && self.mode != OutputMode::Complete
+    }
+
+    /// The state's change in this batch, with its number of rows.
+    pub fn delta(&self) -> Result<(Bytes, u64)> {
+        self.encoded(self.table.touched(), self.table.dropped())
+    }
+
+    /// The whole state, with its number of rows.
+    pub fn snapshot(&self) -> Result<(Bytes, u64)> {
+        self.encoded(self.table.all(), &[])
+    }
+
+    fn encoded(&self, selections: Vec<Selection>, dropped: &[i64]) -> Result<(Bytes, u64)> {
+        let rows = selections.iter().map(|s| s.groups.len() as u64).sum();
+        Ok((file::write(&self.table, &selections, dropped)?, rows))
+    }
+}
+
+/// End of the window that starts at `start`; a bare event-time key ends where it starts.
+fn window_end(window: &WindowKey, start: i64) -> i64 {
+    start.saturating_add(window.duration)
+}
+
+/// Starts of the windows that cover the pane at `pane`.
+fn windows_over(window: &WindowKey, pane: i64) -> impl Iterator<Item = i64> {
+    let (duration, slide) = (window.duration, window.slide);
+    let last = match slide {
+        0 => pane,
+        _ => pane.saturating_sub(pane.saturating_sub(window.start).rem_euclid(slide)),
+    };
+    std::iter::successors(Some(last), move |start| if slide == 0 { None } else { start.checked_sub(slide) })
+        .take_while(move |start| *start == last || start.saturating_add(duration) > pane)
+        .filter(move |start| duration == 0 || start.saturating_add(duration) > pane)
+}
+
+fn window_column(window: &WindowKey, selections: &[Selection]) -> Result<ArrayRef> {
+    let starts = selections.iter().flat_map(|s| std::iter::repeat_n(s.start, s.groups.len()));
+    let starts = TimestampMicrosecondArray::from_iter_values(starts);
+    if window.slide == 0 {
+        return Ok(Arc::new(starts.with_timezone(crate::types::UTC)));
+    }
+    let ends = starts.unary(|start| start.saturating_add(window.duration));
+    Ok(Arc::new(window_array(starts, ends)?))
+}

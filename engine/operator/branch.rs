@@ -1,0 +1,184 @@
+//! One source's pipeline, from a chunk to output rows or partial aggregates. One per worker.
+//!
+//! Comes in: a [`Chunk`]. Goes out: a [`ChunkResult`]. Fails: decoding and expressions; the first failure ends the batch.
+
+use super::partial::{PartialExec, Partials, compile, evaluate};
+use super::scan::ScanExec;
+use crate::error::{Error, ErrorCode, Result};
+use crate::plan::lower::{Body, Branch, OutputStep, Step};
+use crate::source::Chunk;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{filter_record_batch, max};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use datafusion::physical_expr::PhysicalExpr;
+use std::sync::Arc;
+use tidemill_kernels::device::Device;
+
+/// Executable form of a [`Branch`].
+pub struct BranchExec {
+    scan: ScanExec,
+    steps: Vec<StepExec>,
+    body: BodyExec,
+    device: Device,
+}
+
+enum StepExec {
+    Filter(Arc<dyn PhysicalExpr>),
+    Observe { node: usize, time: Arc<dyn PhysicalExpr> },
+}
+
+enum BodyExec {
+    Rows { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+    Partial { exec: Box<PartialExec>, observes: Option<usize> },
+}
+
+/// What a chunk came to.
+pub struct ChunkResult {
+    /// Rows read from the source.
+    pub input_rows: u64,
+    /// Malformed records among them.
+    pub malformed: u64,
+    /// Greatest event time seen, by watermark node, in microseconds.
+    pub observed: Vec<(usize, i64)>,
+    /// Rows or partial aggregates.
+    pub output: ChunkOutput,
+    /// Time spent decoding, in nanoseconds.
+    pub decode_ns: u64,
+    /// Time spent after decoding, in nanoseconds.
+    pub compute_ns: u64,
+}
+
+/// Rows or partial aggregates of a chunk.
+pub enum ChunkOutput {
+    /// Output rows of a query without state.
+    Rows(RecordBatch),
+    /// Partial aggregates.
+    Partials(Box<Partials>),
+}
+
+impl BranchExec {
+    /// Compiles a branch for one worker.
+    pub fn new(branch: &Branch, schema: &SchemaRef, device: Device) -> Result<Self> {
+        let format = branch.provider.format();
+        let scan = ScanExec::new(&branch.scan, format.as_ref())?;
+        let columns = &branch.scan.schema;
+        let steps = branch
+            .steps
+            .iter()
+            .map(|step| {
+                Ok(match step {
+                    Step::Filter(predicate) => StepExec::Filter(compile(predicate, columns)?),
+                    Step::Observe { node, time } => StepExec::Observe { node: *node, time: compile(time, columns)? },
+                })
+            })
+            .collect::<Result<_>>()?;
+        let body = match &branch.body {
+            Body::Rows(rows) => BodyExec::Rows {
+                expressions: rows.iter().map(|named| compile(&named.expr, columns)).collect::<Result<_>>()?,
+                schema: schema.clone(),
+            },
+            Body::Partial(plan) => {
+                BodyExec::Partial { exec: Box::new(PartialExec::new(plan, &branch.scan)?), observes: plan.observes }
+            }
+        };
+        Ok(Self { scan, steps, body, device })
+    }
+
+    /// Takes a chunk through the pipeline.
+    pub fn run(&mut self, chunk: Chunk) -> Result<ChunkResult> {
+        let started = std::time::Instant::now();
+        let scanned = self.scan.decode(chunk)?;
+        let decode_ns = started.elapsed().as_nanos() as u64;
+        let started = std::time::Instant::now();
+        let mut observed = Vec::new();
+        let mut batch = scanned.batch;
+        for step in &self.steps {
+            match step {
+                StepExec::Filter(predicate) => batch = keep(&batch, predicate)?,
+                StepExec::Observe { node, time } => {
+                    let times = evaluate(time, &batch)?;
+                    let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
+                        Error::new(ErrorCode::EventTimeNotTimestamp, format!("a watermark on {}", times.data_type()))
+                    })?;
+                    observed.extend(max(times).map(|t| (*node, t)));
+                }
+            }
+        }
+        let output = match &mut self.body {
+            BodyExec::Rows { expressions, schema } => ChunkOutput::Rows(project(&batch, expressions, schema)?),
+            BodyExec::Partial { exec, observes } => {
+                let partials = exec.run(&batch, &self.device)?;
+                if let (Some(node), Some(time)) = (*observes, partials.observed) {
+                    observed.push((node, time));
+                }
+                ChunkOutput::Partials(Box::new(partials))
+            }
+        };
+        let compute_ns = started.elapsed().as_nanos() as u64;
+        let (input_rows, malformed) = (scanned.input_rows, scanned.malformed);
+        Ok(ChunkResult { input_rows, malformed, observed, output, decode_ns, compute_ns })
+    }
+}
+
+fn keep(batch: &RecordBatch, predicate: &Arc<dyn PhysicalExpr>) -> Result<RecordBatch> {
+    let truth = evaluate(predicate, batch)?;
+    let truth = truth.as_boolean_opt().ok_or_else(|| Error::internal("a filter that is not boolean"))?;
+    Ok(filter_record_batch(batch, truth)?)
+}
+
+fn project(batch: &RecordBatch, expressions: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = expressions
+        .iter()
+        .zip(schema.fields())
+        .map(|(expr, field)| {
+            let array = evaluate(expr, batch)?;
+            // A literal NULL or a dictionary takes the type that the plan gave the column.
+            match array.data_type() == field.data_type() {
+                true => Ok(array),
+                false => Ok(arrow::compute::cast(&array, field.data_type())?),
+            }
+        })
+        .collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// The steps above an operator.
+pub struct OutputExec {
+    steps: Vec<OutputStepExec>,
+}
+
+enum OutputStepExec {
+    Filter(Arc<dyn PhysicalExpr>),
+    Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+}
+
+impl OutputExec {
+    /// Compiles the steps over the operator's columns.
+    pub fn new(steps: &[OutputStep], input: &SchemaRef) -> Result<Self> {
+        let mut schema = input.clone();
+        let mut compiled = Vec::new();
+        for step in steps {
+            compiled.push(match step {
+                OutputStep::Filter(predicate) => OutputStepExec::Filter(compile(predicate, &schema)?),
+                OutputStep::Project(columns, output) => {
+                    let expressions = columns.iter().map(|c| compile(&c.expr, &schema)).collect::<Result<_>>()?;
+                    schema = output.clone();
+                    OutputStepExec::Project { expressions, schema: output.clone() }
+                }
+            });
+        }
+        Ok(Self { steps: compiled })
+    }
+
+    /// Takes an operator's rows through the steps.
+    pub fn run(&self, mut batch: RecordBatch) -> Result<RecordBatch> {
+        for step in &self.steps {
+            batch = match step {
+                OutputStepExec::Filter(predicate) => keep(&batch, predicate)?,
+                OutputStepExec::Project { expressions, schema } => project(&batch, expressions, schema)?,
+            };
+        }
+        Ok(batch)
+    }
+}

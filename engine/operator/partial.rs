@@ -1,0 +1,396 @@
+//! Partial aggregation of a chunk: columns are bound to a kernel program, which runs on the query's device.
+//!
+//! Comes in: decoded columns. Goes out: [`Partials`], one entry a group, ready to be merged into state. Fails: expressions (ANSI), and
+//! kernels that cannot run anywhere.
+
+use super::codes::Codes;
+use crate::error::{Error, ErrorCode, Result};
+use crate::plan::aggregate::{Binding, PartialPlan};
+use crate::plan::resolve::df_schema;
+use crate::plan::scan::Scan;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt32Array, new_null_array,
+};
+use arrow::compute::{cast, concat, take};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, SchemaRef,
+    Date32Type, TimestampMicrosecondType,
+};
+use arrow::row::{RowConverter, SortField};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use std::sync::Arc;
+use tidemill_kernels::device::{Device, Ran, Scratch};
+use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Partial, hll};
+
+/// Partial aggregates of a chunk.
+#[derive(Debug)]
+pub struct Partials {
+    /// Key columns, one row a group.
+    pub keys: Vec<ArrayRef>,
+    /// Start of each group's pane in microseconds; empty without a window.
+    pub pane_start: Vec<i64>,
+    /// Input rows of each group.
+    pub rows: Vec<u64>,
+    /// Aggregates in call order.
+    pub aggregates: Vec<PartialColumn>,
+    /// Greatest event time for the branch's watermark node, in microseconds.
+    pub observed: Option<i64>,
+    /// The device that ran, and why.
+    pub ran: Ran,
+}
+
+/// One call's partial values, one entry a group.
+#[derive(Debug)]
+pub enum PartialColumn {
+    /// Row counts.
+    Count(Vec<u64>),
+    /// Sums of doubles.
+    SumF64 { sums: Vec<ExactSum>, counts: Vec<u64> },
+    /// Sums of integers.
+    SumI64 { sums: Vec<i128>, counts: Vec<u64> },
+    /// Order keys of extreme values.
+    Key(Vec<Option<i64>>),
+    /// Extreme texts.
+    Text(Vec<Option<Box<str>>>),
+    /// HLL registers.
+    Hll { precision: u8, registers: Vec<u8> },
+    /// Distinct values as encoded rows.
+    Distinct(Vec<Vec<Box<[u8]>>>),
+}
+
+/// Compiles an expression over `schema`.
+pub fn compile(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+    let schema = df_schema(schema)?;
+    Ok(create_physical_expr(expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
+}
+
+/// Evaluates a compiled expression to one array as long as the batch.
+pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
+    Ok(expr.evaluate(batch)?.into_array(batch.num_rows())?)
+}
+
+/// Partial aggregation of one branch, one per worker.
+pub struct PartialExec {
+    plan: PartialPlan,
+    bindings: Vec<Arc<dyn PhysicalExpr>>,
+    key_types: Vec<DataType>,
+    tables: Vec<TruthTable>,
+    hll_tables: Vec<HllTable>,
+    scratch: Scratch,
+}
+
+/// A predicate's truth value for every entry of a dictionary, kept while the dictionary stays the same.
+struct TruthTable {
+    column: usize,
+    predicate: Arc<dyn PhysicalExpr>,
+    schema: SchemaRef,
+    values: Option<ArrayRef>,
+    truth: Vec<u8>,
+}
+
+/// Packed HLL words for every entry of a dictionary, kept while the dictionary stays the same.
+struct HllTable {
+    column: usize,
+    precision: u8,
+    values: Option<ArrayRef>,
+    packed: Vec<u32>,
+}
+
+enum Evaluated {
+    Integers(Int64Array),
+    Doubles(Float64Array),
+    Codes(Codes),
+    Ranks { ranks: Int64Array, sorted: Vec<Box<str>> },
+    Truth(Vec<u8>),
+}
+
+impl PartialExec {
+    /// Compiles a plan over the columns of `scan`.
+    pub fn new(plan: &PartialPlan, scan: &Scan) -> Result<Self> {
+        let mut bindings = Vec::new();
+        for binding in &plan.columns {
+            let (Binding::Integer(e)
+            | Binding::Double(e)
+            | Binding::DoubleBits(e)
+            | Binding::Code(e)
+            | Binding::Rank(e)
+            | Binding::Truth(e)) = binding;
+            bindings.push(compile(e, &scan.schema)?);
+        }
+        let mut tables = Vec::new();
+        for table in &plan.tables {
+            // The predicate was planned over text; it runs over the dictionary's values, which are text.
+            let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new(&table.name, DataType::Utf8, true)]));
+            let predicate = compile(&table.predicate, &schema)?;
+            tables.push(TruthTable { column: table.column, predicate, schema, values: None, truth: vec![] });
+        }
+        let hll_table = |(column, precision): &(usize, u8)| HllTable {
+            column: *column,
+            precision: *precision,
+            values: None,
+            packed: vec![],
+        };
+        let key_types = plan
+            .keys
+            .iter()
+            .map(|key| {
+                let found = bindings.get(*key).ok_or_else(|| Error::internal("a key without a column"))?;
+                Ok(match found.data_type(&scan.schema)? {
+                    DataType::Dictionary(_, values) => *values,
+                    other => other,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let hll_tables = plan.hll_tables.iter().map(hll_table).collect();
+        Ok(Self { plan: plan.clone(), bindings, key_types, tables, hll_tables, scratch: Scratch::default() })
+    }
+
+    /// Aggregates a chunk on `device`.
+    pub fn run(&mut self, batch: &RecordBatch, device: &Device) -> Result<Partials> {
+        let evaluated: Vec<Evaluated> = self
+            .bindings
+            .iter()
+            .zip(&self.plan.columns)
+            .map(|(expr, binding)| bind(&evaluate(expr, batch)?, binding))
+            .collect::<Result<_>>()?;
+        for table in &mut self.tables {
+            table.refresh(codes(&evaluated, table.column)?)?;
+        }
+        for table in &mut self.hll_tables {
+            table.refresh(codes(&evaluated, table.column)?)?;
+        }
+        let columns: Vec<Column> = evaluated.iter().map(column).collect();
+        let tables: Vec<&[u8]> = self.tables.iter().map(|t| t.truth.as_slice()).collect();
+        let hll_tables: Vec<&[u32]> = self.hll_tables.iter().map(|t| t.packed.as_slice()).collect();
+        let input = Batch { rows: batch.num_rows(), columns: &columns, tables: &tables, hll_tables: &hll_tables };
+        let (groups, ran) = device
+            .aggregate(&self.plan.program, &input, &mut self.scratch)
+            .map_err(|e| Error::caused_by(ErrorCode::Kernel, format!("partial aggregation: {e}"), e))?;
+        let first_rows = UInt32Array::from(groups.first_row);
+        let keys = self
+            .plan
+            .keys
+            .iter()
+            .zip(&self.key_types)
+            .map(|(key, data_type)| key_values(&evaluated[*key], &self.plan.columns[*key], &first_rows, data_type))
+            .collect::<Result<_>>()?;
+        let aggregates = groups
+            .aggregates
+            .into_iter()
+            .zip(&self.plan.program.aggregates)
+            .map(|(partial, aggregate)| finish(partial, &aggregate.function, &evaluated, first_rows.len()))
+            .collect::<Result<_>>()?;
+        let (rows, pane_start, observed) = (groups.rows, groups.pane_start, groups.max);
+        Ok(Partials { keys, pane_start, rows, aggregates, observed, ran })
+    }
+}
+
+fn codes(evaluated: &[Evaluated], column: usize) -> Result<&Codes> {
+    match evaluated.get(column) {
+        Some(Evaluated::Codes(codes)) => Ok(codes),
+        _ => Err(Error::internal("a table over a column without codes")),
+    }
+}
+
+fn bind(array: &ArrayRef, binding: &Binding) -> Result<Evaluated> {
+    Ok(match binding {
+        Binding::Integer(_) => Evaluated::Integers(integers(array)?),
+        Binding::Double(_) => Evaluated::Doubles(cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone()),
+        Binding::DoubleBits(_) => {
+            let doubles = cast(array, &DataType::Float64)?;
+            Evaluated::Integers(doubles.as_primitive::<Float64Type>().unary(kernels::order_key))
+        }
+        Binding::Code(_) => Evaluated::Codes(Codes::of(array)?),
+        Binding::Rank(_) => ranks(array)?,
+        Binding::Truth(_) => {
+            let truth = array
+                .as_boolean_opt()
+                .ok_or_else(|| Error::internal(format!("a predicate of type {}", array.data_type())))?;
+            Evaluated::Truth(truth_bytes(truth))
+        }
+    })
+}
+
+fn integers(array: &ArrayRef) -> Result<Int64Array> {
+    Ok(match array.data_type() {
+        DataType::Int64 => array.as_primitive::<Int64Type>().clone(),
+        // The same buffer, read as integers.
+        DataType::Timestamp(_, _) => match array.as_primitive_opt::<TimestampMicrosecondType>() {
+            Some(times) => times.reinterpret_cast::<Int64Type>(),
+            None => return Err(Error::internal(format!("{} is not in microseconds", array.data_type()))),
+        },
+        DataType::Date32 => integers(&cast(array, &DataType::Int32)?)?,
+        _ => cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
+    })
+}
+
+fn truth_bytes(truth: &BooleanArray) -> Vec<u8> {
+    let value = |v: Option<bool>| match v {
+        Some(true) => kernels::TRUE,
+        Some(false) => kernels::FALSE,
+        None => kernels::NULL,
+    };
+    truth.iter().map(value).collect()
+}
+
+fn ranks(array: &ArrayRef) -> Result<Evaluated> {
+    let codes = Codes::of(array)?;
+    let texts = codes
+        .values
+        .as_string_opt::<i32>()
+        .ok_or_else(|| Error::internal(format!("ranks of {}", codes.values.data_type())))?;
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|i| texts.value(*i));
+    let mut rank_of = vec![0i64; texts.len()];
+    order.iter().enumerate().for_each(|(rank, code)| rank_of[*code] = rank as i64);
+    let sorted = order.iter().map(|code| texts.value(*code).into()).collect();
+    let ranks = codes.codes.iter().map(|code| rank_of.get(*code as usize).copied()).collect();
+    Ok(Evaluated::Ranks { ranks, sorted })
+}
+
+fn column(evaluated: &Evaluated) -> Column<'_> {
+    fn bits(array: &dyn Array) -> Option<Bits<'_>> {
+        let nulls = array.nulls().filter(|n| n.null_count() > 0)?;
+        Some(Bits { bytes: nulls.validity(), offset: nulls.offset() })
+    }
+    match evaluated {
+        Evaluated::Integers(array) | Evaluated::Ranks { ranks: array, .. } => {
+            Column::I64 { values: array.values(), valid: bits(array) }
+        }
+        Evaluated::Doubles(array) => Column::F64 { values: array.values(), valid: bits(array) },
+        Evaluated::Codes(codes) => Column::Code { codes: &codes.codes, cardinality: codes.cardinality() },
+        Evaluated::Truth(truth) => Column::Truth(truth),
+    }
+}
+
+impl TruthTable {
+    fn refresh(&mut self, codes: &Codes) -> Result<()> {
+        if self.values.as_ref().is_some_and(|v| Arc::ptr_eq(v, &codes.values)) {
+            return Ok(());
+        }
+        let with_null = concat(&[codes.values.as_ref(), new_null_array(codes.values.data_type(), 1).as_ref()])?;
+        let batch = RecordBatch::try_new(self.schema.clone(), vec![with_null])?;
+        let truth = evaluate(&self.predicate, &batch)?;
+        let truth = truth.as_boolean_opt().ok_or_else(|| Error::internal("a predicate that is not boolean"))?;
+        self.truth = truth_bytes(truth);
+        self.values = Some(codes.values.clone());
+        Ok(())
+    }
+}
+
+impl HllTable {
+    fn refresh(&mut self, codes: &Codes) -> Result<()> {
+        if self.values.as_ref().is_some_and(|v| Arc::ptr_eq(v, &codes.values)) {
+            return Ok(());
+        }
+        let precision = self.precision;
+        self.packed.clear();
+        self.packed.extend(hashes(&codes.values)?.into_iter().map(|hash| hll::pack(hash, precision)));
+        self.packed.push(0);
+        self.values = Some(codes.values.clone());
+        Ok(())
+    }
+}
+
+/// Spark's xxHash64 of every value, by its type. Doubles hash with -0.0 as 0.0 and one NaN.
+fn hashes(values: &ArrayRef) -> Result<Vec<u64>> {
+    macro_rules! each {
+        ($type:ty, $hash:expr) => {
+            values.as_primitive::<$type>().values().iter().map(|v| $hash(*v)).collect()
+        };
+    }
+    Ok(match values.data_type() {
+        DataType::Utf8 => values.as_string::<i32>().iter().map(|v| hll::hash_bytes(v.unwrap_or_default().as_bytes())).collect(),
+        DataType::Binary => values.as_binary::<i32>().iter().map(|v| hll::hash_bytes(v.unwrap_or_default())).collect(),
+        DataType::Boolean => values.as_boolean().iter().map(|v| hll::hash_i32(i32::from(v.unwrap_or_default()))).collect(),
+        DataType::Int8 => each!(Int8Type, |v| hll::hash_i32(i32::from(v))),
+        DataType::Int16 => each!(Int16Type, |v| hll::hash_i32(i32::from(v))),
+        DataType::Int32 => each!(Int32Type, hll::hash_i32),
+        DataType::Date32 => each!(Date32Type, hll::hash_i32),
+        DataType::Int64 => each!(Int64Type, hll::hash_i64),
+        DataType::Timestamp(_, _) => each!(TimestampMicrosecondType, hll::hash_i64),
+        DataType::Float64 => each!(Float64Type, |v: f64| hll::hash_i64(canonical(v).to_bits() as i64)),
+        DataType::Float32 => each!(Float32Type, |v: f32| hll::hash_i32(canonical_single(v).to_bits() as i32)),
+        other => {
+            return Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                format!("approx_count_distinct of {other} is not computed; cast it to string"),
+            ));
+        }
+    })
+}
+
+fn canonical(value: f64) -> f64 {
+    kernels::from_order_key(kernels::order_key(value))
+}
+
+fn canonical_single(value: f32) -> f32 {
+    if value.is_nan() { f32::NAN } else { value + 0.0 }
+}
+
+fn key_values(evaluated: &Evaluated, binding: &Binding, rows: &UInt32Array, data_type: &DataType) -> Result<ArrayRef> {
+    match (evaluated, binding) {
+        (Evaluated::Codes(codes), _) => {
+            let null = codes.cardinality();
+            let code = |row: u32| codes.codes.get(row as usize).copied().filter(|c| *c != null);
+            let wanted: UInt32Array = rows.values().iter().map(|row| code(*row)).collect();
+            Ok(take(&codes.values, &wanted, None)?)
+        }
+        (Evaluated::Integers(keys), Binding::DoubleBits(_)) => {
+            let keys = take(keys, rows, None)?;
+            let doubles: Float64Array = keys.as_primitive::<Int64Type>().unary(kernels::from_order_key);
+            Ok(cast(&doubles, data_type)?)
+        }
+        (Evaluated::Integers(integers), _) => {
+            let taken = take(integers, rows, None)?;
+            match data_type {
+                DataType::Date32 => Ok(cast(&cast(&taken, &DataType::Int32)?, data_type)?),
+                _ => Ok(cast(&taken, data_type)?),
+            }
+        }
+        _ => Err(Error::internal("a key that is neither codes nor integers")),
+    }
+}
+
+fn finish(
+    partial: Partial,
+    function: &kernels::Function,
+    evaluated: &[Evaluated],
+    groups: usize,
+) -> Result<PartialColumn> {
+    Ok(match partial {
+        Partial::Count(counts) => PartialColumn::Count(counts),
+        Partial::SumF64 { sums, counts } => PartialColumn::SumF64 { sums, counts },
+        Partial::SumI64 { sums, counts } => PartialColumn::SumI64 { sums, counts },
+        Partial::Hll { precision, registers } => PartialColumn::Hll { precision, registers },
+        Partial::MinMax(keys) => {
+            let (kernels::Function::Min(column) | kernels::Function::Max(column)) = function else {
+                return Err(Error::internal("extreme values of another function"));
+            };
+            match evaluated.get(*column) {
+                Some(Evaluated::Ranks { sorted, .. }) => {
+                    PartialColumn::Text(keys.into_iter().map(|k| sorted.get(k? as usize).cloned()).collect())
+                }
+                _ => PartialColumn::Key(keys),
+            }
+        }
+        Partial::Distinct(pairs) => {
+            let kernels::Function::Distinct(column) = function else {
+                return Err(Error::internal("distinct values of another function"));
+            };
+            let values = &codes(evaluated, *column)?.values;
+            let converter = RowConverter::new(vec![SortField::new(values.data_type().clone())])?;
+            let rows = converter.convert_columns(std::slice::from_ref(values))?;
+            let mut sets = vec![Vec::new(); groups];
+            for (group, code) in pairs {
+                if let Some(set) = sets.get_mut(group as usize) {
+                    set.push(Box::from(rows.row(code as usize).data()));
+                }
+            }
+            PartialColumn::Distinct(sets)
+        }
+    })
+}

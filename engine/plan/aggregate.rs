@@ -1,0 +1,502 @@
+//! Planning of a windowed aggregation: what state is kept, and what the kernels compute for one source's rows.
+//!
+//! Comes in: grouping keys and aggregate calls. Goes out: an [`AggregatePlan`] for the operator that owns the state, and for each
+//! branch a [`PartialPlan`]: a kernel [`Program`] and where its columns come from. Fails: aggregates that this version does not
+//! compute, by name.
+
+use super::logical::{Named, TIME_WINDOW_KEY, watermark_delay_ms};
+use super::lower::Step;
+use super::resolve::{df_schema, is_fallible, strip_alias};
+use super::scan::ScanBuilder;
+use super::spark_function::{ApproxCountDistinct, Kind, SparkFunction};
+use crate::error::{Error, ErrorCode, Result};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use tidemill_kernels::{self as kernels, Aggregate, ColumnId, ColumnType, Compare, Function, Pane, Predicate, Program};
+
+/// The stateful operator of a query.
+#[derive(Debug, Clone)]
+pub struct AggregatePlan {
+    /// Where the window stands among the keys, and how it is cut.
+    pub window: Option<WindowKey>,
+    /// Types of the keys other than the window, in order.
+    pub key_types: Vec<DataType>,
+    /// State kept for each aggregate call.
+    pub calls: Vec<Call>,
+    /// Output columns: keys as grouped, then calls.
+    pub schema: SchemaRef,
+    /// The expressions over the operator's input, to be substituted for each branch.
+    pub(super) spec: Spec,
+}
+
+/// A key that event time moves past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowKey {
+    /// Position among the output columns.
+    pub index: usize,
+    /// Length in microseconds; 0 for a bare event-time column as key.
+    pub duration: i64,
+    /// Distance of starts in microseconds; 0 for a bare event-time column.
+    pub slide: i64,
+    /// Start of any one window, in microseconds.
+    pub start: i64,
+    /// Whether the time carries a watermark, so that windows end.
+    pub watermarked: bool,
+}
+
+/// What is kept and returned for one aggregate call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// A count.
+    Count,
+    /// `factor` for each counted row, as `sum(when(c, factor).otherwise(0))` is; NULL without a row if `nullable`.
+    ScaledCount { factor: i64, nullable: bool },
+    /// Sum of integers.
+    SumInteger,
+    /// Sum of doubles.
+    SumDouble,
+    /// Mean of doubles (integers are converted first).
+    MeanDouble,
+    /// Least or greatest value.
+    Extreme { greatest: bool, data_type: DataType },
+    /// Estimated distinct count.
+    ApproxDistinct { precision: u8 },
+    /// Exact distinct count.
+    Distinct,
+}
+
+/// Grouping and calls as expressions.
+#[derive(Debug, Clone)]
+pub(super) struct Spec {
+    pub window: Option<Expr>,
+    pub keys: Vec<Expr>,
+    pub calls: Vec<CallSpec>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct CallSpec {
+    call: Call,
+    argument: Option<Expr>,
+    filter: Option<Expr>,
+}
+
+/// What the kernels compute for one branch.
+#[derive(Debug, Clone)]
+pub struct PartialPlan {
+    /// The kernel program.
+    pub program: Program,
+    /// Where each of the program's columns comes from.
+    pub columns: Vec<Binding>,
+    /// Truth tables: predicate over the text column of the same name.
+    pub tables: Vec<TableBinding>,
+    /// HLL tables: column and precision.
+    pub hll_tables: Vec<(ColumnId, u8)>,
+    /// The program's key columns, in the order of [`AggregatePlan::key_types`].
+    pub keys: Vec<ColumnId>,
+    /// Watermark node fed by the program's `max_of`.
+    pub observes: Option<usize>,
+}
+
+/// Source of a kernel column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Binding {
+    /// Integers, dates, timestamps and booleans as 64-bit integers.
+    Integer(Expr),
+    /// Doubles.
+    Double(Expr),
+    /// Bits of canonical doubles, for grouping.
+    DoubleBits(Expr),
+    /// Dictionary codes of any type.
+    Code(Expr),
+    /// Rank of each text among the texts of the chunk.
+    Rank(Expr),
+    /// Truth values.
+    Truth(Expr),
+}
+
+/// A predicate that depends on one text column: evaluated once an entry of its dictionary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableBinding {
+    /// The kernel column, a code.
+    pub column: ColumnId,
+    /// The decoded column's name.
+    pub name: String,
+    /// The predicate over that column.
+    pub predicate: Expr,
+}
+
+impl AggregatePlan {
+    pub(super) fn new(keys: &[Named], aggregates: &[Named], input: &Schema, schema: &SchemaRef) -> Result<Self> {
+        let (mut window, mut time, mut plain_keys, mut key_types) = (None, None, Vec::new(), Vec::new());
+        for (index, key) in keys.iter().enumerate() {
+            let field = schema.field(index);
+            let cut = window_parameters(field.metadata().get(TIME_WINDOW_KEY));
+            let watermarked = watermark_delay_ms(field).is_some();
+            match cut {
+                Some((duration, slide, start)) if window.is_none() => {
+                    window = Some(WindowKey { index, duration, slide, start, watermarked });
+                    time = Some(key.expr.clone());
+                }
+                Some(_) => {
+                    return Err(Error::new(
+                        ErrorCode::UnsupportedOperation,
+                        "only one window() can be grouped by; aggregate twice for windows of two sizes",
+                    ));
+                }
+                None if watermarked && window.is_none() => {
+                    window = Some(WindowKey { index, duration: 0, slide: 0, start: 0, watermarked });
+                    time = Some(key.expr.clone());
+                }
+                None => {
+                    key_types.push(field.data_type().clone());
+                    plain_keys.push(key.expr.clone());
+                }
+            }
+        }
+        let specs: Vec<CallSpec> = aggregates.iter().map(|a| call_spec(&a.expr, input)).collect::<Result<_>>()?;
+        let calls = specs.iter().map(|s| s.call.clone()).collect();
+        let spec = Spec { window: time, keys: plain_keys, calls: specs };
+        Ok(Self { window, key_types, calls, schema: schema.clone(), spec })
+    }
+
+    /// Whether a watermark ever removes groups.
+    pub fn evicts(&self) -> bool {
+        self.window.as_ref().is_some_and(|w| w.watermarked)
+    }
+}
+
+fn window_parameters(metadata: Option<&String>) -> Option<(i64, i64, i64)> {
+    let mut numbers = metadata?.split(' ').map(str::parse);
+    match (numbers.next()?, numbers.next()?, numbers.next()?) {
+        (Ok(duration), Ok(slide), Ok(start)) => Some((duration, slide, start)),
+        _ => None,
+    }
+}
+
+impl Spec {
+    pub(super) fn try_map(&self, f: &mut dyn FnMut(&Expr) -> Result<Expr>) -> Result<Spec> {
+        let mut optional = |e: &Option<Expr>| e.as_ref().map(&mut *f).transpose();
+        Ok(Spec {
+            window: optional(&self.window)?,
+            calls: self
+                .calls
+                .iter()
+                .map(|c| {
+                    let (argument, filter) = (optional(&c.argument)?, optional(&c.filter)?);
+                    Ok(CallSpec { call: c.call.clone(), argument, filter })
+                })
+                .collect::<Result<_>>()?,
+            keys: self.keys.iter().map(f).collect::<Result<_>>()?,
+        })
+    }
+}
+
+fn call_spec(expr: &Expr, input: &Schema) -> Result<CallSpec> {
+    let Expr::AggregateFunction(call) = strip_alias(expr) else {
+        return Err(Error::internal(format!("{expr} is not an aggregate call")));
+    };
+    let name = call.func.name();
+    let unsupported = |why: String| Err(Error::new(ErrorCode::UnsupportedOperation, why));
+    let filter = call.params.filter.as_deref().cloned();
+    let Some(argument) = call.params.args.first().cloned() else {
+        return unsupported(format!("{name}() without an argument is not an aggregate of a stream"));
+    };
+    if call.params.distinct && name != "count" {
+        return unsupported(format!("{name}(DISTINCT ...) is not computed on streams; use count_distinct"));
+    }
+    let data_type = argument.get_type(df_schema(input)?.as_ref())?;
+    let with_argument = |call| Ok(CallSpec { call, argument: Some(argument.clone()), filter: filter.clone() });
+    match name {
+        "count" if call.params.distinct => with_argument(Call::Distinct),
+        "count" => match &argument {
+            Expr::Literal(value, _) if !value.is_null() => Ok(CallSpec { call: Call::Count, argument: None, filter }),
+            _ => with_argument(Call::Count),
+        },
+        "sum" => {
+            if let Some((condition, factor, nullable)) = conditional_count(&argument) {
+                let filter = match filter {
+                    Some(filter) => filter.and(condition),
+                    None => condition,
+                };
+                let nullable = nullable || call.params.filter.is_some();
+                return Ok(CallSpec { call: Call::ScaledCount { factor, nullable }, argument: None, filter: Some(filter) });
+            }
+            match &data_type {
+                t if t.is_integer() => with_argument(Call::SumInteger),
+                t if t.is_floating() => with_argument(Call::SumDouble),
+                other => unsupported(format!("sum({argument}) of {other} is not computed on streams yet; cast it to double or bigint")),
+            }
+        }
+        "avg" if data_type.is_floating() || data_type.is_integer() => with_argument(Call::MeanDouble),
+        "avg" => unsupported(format!("avg({argument}) of {data_type} is not computed on streams yet; cast it to double")),
+        "min" | "max" => {
+            let greatest = name == "max";
+            if integer_like(&data_type) || data_type.is_floating() || data_type == DataType::Utf8 {
+                with_argument(Call::Extreme { greatest, data_type })
+            } else {
+                unsupported(format!("{name}({argument}) of {data_type} is not computed on streams yet"))
+            }
+        }
+        ApproxCountDistinct::NAME => {
+            let rsd = match call.params.args.get(1) {
+                Some(Expr::Literal(ScalarValue::Float64(Some(rsd)), _)) => *rsd,
+                _ => ApproxCountDistinct::DEFAULT_RSD,
+            };
+            let Some(precision) = kernels::hll::precision(rsd) else {
+                return Err(Error::new(
+                    ErrorCode::InvalidExpression,
+                    format!("approx_count_distinct: the relative standard deviation {rsd} must lie between 0.00216 and 0.39"),
+                ));
+            };
+            with_argument(Call::ApproxDistinct { precision })
+        }
+        other => unsupported(format!(
+            "the aggregate {other} is not computed on streams; there are count, sum, avg, min, max, approx_count_distinct and count_distinct"
+        )),
+    }
+}
+
+/// `CASE WHEN c THEN k [ELSE 0 | NULL] END` with an integer k: the condition, k, and whether no row gives NULL.
+fn conditional_count(expr: &Expr) -> Option<(Expr, i64, bool)> {
+    let case = match expr {
+        Expr::Case(case) => case,
+        Expr::Cast(cast) if cast.field.data_type().is_integer() => return conditional_count(&cast.expr),
+        _ => return None,
+    };
+    let ([(condition, value)], None) = (case.when_then_expr.as_slice(), &case.expr) else { return None };
+    let factor = integer_literal(value)?;
+    match case.else_expr.as_deref() {
+        None => Some((condition.as_ref().clone(), factor, true)),
+        Some(Expr::Literal(value, _)) if value.is_null() => Some((condition.as_ref().clone(), factor, true)),
+        Some(other) if integer_literal(other) == Some(0) => Some((condition.as_ref().clone(), factor, false)),
+        _ => None,
+    }
+}
+
+fn integer_literal(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Literal(ScalarValue::Int8(Some(v)), _) => Some(i64::from(*v)),
+        Expr::Literal(ScalarValue::Int16(Some(v)), _) => Some(i64::from(*v)),
+        Expr::Literal(ScalarValue::Int32(Some(v)), _) => Some(i64::from(*v)),
+        Expr::Literal(ScalarValue::Int64(Some(v)), _) => Some(*v),
+        Expr::Cast(cast) if cast.field.data_type().is_integer() => integer_literal(&cast.expr),
+        _ => None,
+    }
+}
+
+/// Types whose values are 64-bit integers to a kernel.
+fn integer_like(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Boolean
+            | DataType::Int8
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Date32
+            | DataType::Timestamp(_, _)
+    )
+}
+
+/// Lowers a branch's filters, grouping and calls to a kernel program. Filters that the kernel takes over are removed
+/// from `steps`.
+pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder) -> Result<PartialPlan> {
+    let mut lowering = Lowering { scan, columns: vec![], types: vec![], tables: vec![], hll_tables: vec![] };
+    let bodies = spec.window.iter().chain(&spec.keys).chain(spec.calls.iter().flat_map(|c| c.argument.iter().chain(&c.filter)));
+    // A kernel evaluates everything on every row. Where that could end the query for the sake of a row that a filter
+    // removes, the filters run one by one before it.
+    let late_fallible = bodies.into_iter().any(is_fallible)
+        || steps.iter().skip(1).any(|s| matches!(s, Step::Filter(e) | Step::Observe { time: e, .. } if is_fallible(e)));
+    let observed = steps.iter().position(|s| matches!(s, Step::Observe { .. }));
+    let in_kernel = !late_fallible && observed.is_none_or(|at| at + 1 == steps.len());
+    let (mut filter, mut max_of, mut observes) = (None, None, None);
+    if in_kernel {
+        for step in std::mem::take(steps) {
+            match step {
+                Step::Filter(e) => {
+                    let predicate = lowering.predicate(&e)?;
+                    filter = Some(match filter {
+                        None => predicate,
+                        Some(before) => Predicate::And(Box::new(before), Box::new(predicate)),
+                    });
+                }
+                Step::Observe { node, time } => {
+                    max_of = Some(lowering.integer(&time)?);
+                    observes = Some(node);
+                }
+            }
+        }
+    }
+    let pane = match &spec.window {
+        None => None,
+        Some(expr) => Some(lowering.pane(expr)?),
+    };
+    let keys: Vec<ColumnId> = spec.keys.iter().map(|key| lowering.key(key)).collect::<Result<_>>()?;
+    let aggregates = spec.calls.iter().map(|call| lowering.aggregate(call)).collect::<Result<_>>()?;
+    let Lowering { columns, types, tables, hll_tables, .. } = lowering;
+    let program = Program { columns: types, filter, pane, keys: keys.clone(), aggregates, max_of };
+    Ok(PartialPlan { program, columns, tables, hll_tables, keys, observes })
+}
+
+struct Lowering<'a> {
+    scan: &'a mut ScanBuilder,
+    columns: Vec<Binding>,
+    types: Vec<ColumnType>,
+    tables: Vec<TableBinding>,
+    hll_tables: Vec<(ColumnId, u8)>,
+}
+
+impl Lowering<'_> {
+    fn bind(&mut self, binding: Binding, data_type: ColumnType) -> Result<ColumnId> {
+        match &binding {
+            Binding::Code(Expr::Column(c)) => self.scan.coded(&c.name),
+            Binding::Integer(e)
+            | Binding::Double(e)
+            | Binding::DoubleBits(e)
+            | Binding::Code(e)
+            | Binding::Rank(e)
+            | Binding::Truth(e) => self.scan.plain(e)?,
+        }
+        if let Some(known) = self.columns.iter().position(|b| *b == binding) {
+            return Ok(known);
+        }
+        self.columns.push(binding);
+        self.types.push(data_type);
+        Ok(self.columns.len() - 1)
+    }
+
+    fn integer(&mut self, expr: &Expr) -> Result<ColumnId> {
+        self.bind(Binding::Integer(expr.clone()), ColumnType::I64)
+    }
+
+    fn double(&mut self, expr: &Expr) -> Result<ColumnId> {
+        self.bind(Binding::Double(expr.clone()), ColumnType::F64)
+    }
+
+    fn code(&mut self, expr: &Expr) -> Result<ColumnId> {
+        self.bind(Binding::Code(expr.clone()), ColumnType::Code)
+    }
+
+    fn pane(&mut self, expr: &Expr) -> Result<Pane> {
+        if let Expr::ScalarFunction(call) = expr
+            && let Some(Kind::Window { duration, slide, start }) = SparkFunction::of(call).map(|f| &f.kind)
+            && let Some(time) = call.args.first()
+        {
+            // A sliding window is several panes: the widest interval that divides both its length and its slide.
+            return Ok(Pane { time: self.integer(time)?, width: greatest_common_divisor(*duration, *slide), origin: *start });
+        }
+        // A bare event-time key: every microsecond is a group of its own.
+        Ok(Pane { time: self.integer(expr)?, width: 1, origin: 0 })
+    }
+
+    fn key(&mut self, expr: &Expr) -> Result<ColumnId> {
+        match self.scan.type_of(expr)? {
+            t if integer_like(&t) => self.integer(expr),
+            DataType::Float32 | DataType::Float64 => self.bind(Binding::DoubleBits(expr.clone()), ColumnType::I64),
+            _ => self.code(expr),
+        }
+    }
+
+    fn aggregate(&mut self, spec: &CallSpec) -> Result<Aggregate> {
+        let filter = spec.filter.as_ref().map(|f| self.predicate(f)).transpose()?;
+        let function = match (&spec.call, &spec.argument) {
+            (Call::Count | Call::ScaledCount { .. }, None) => Function::CountRows,
+            (Call::Count, Some(e)) => Function::Count(self.any(e)?),
+            (Call::SumInteger, Some(e)) => Function::SumI64(self.integer(e)?),
+            (Call::SumDouble | Call::MeanDouble, Some(e)) => Function::SumF64(self.double(e)?),
+            (Call::Extreme { greatest, data_type }, Some(e)) => {
+                let column = match data_type {
+                    DataType::Utf8 => self.bind(Binding::Rank(e.clone()), ColumnType::I64)?,
+                    t if t.is_floating() => self.double(e)?,
+                    _ => self.integer(e)?,
+                };
+                if *greatest { Function::Max(column) } else { Function::Min(column) }
+            }
+            (Call::ApproxDistinct { precision }, Some(e)) => {
+                let column = self.code(e)?;
+                self.hll_tables.push((column, *precision));
+                Function::Hll { column, table: self.hll_tables.len() - 1, precision: *precision }
+            }
+            (Call::Distinct, Some(e)) => Function::Distinct(self.code(e)?),
+            (call, argument) => {
+                return Err(Error::internal(format!("{call:?} with argument {argument:?} has no kernel")));
+            }
+        };
+        Ok(Aggregate { function, filter })
+    }
+
+    /// A column of which only NULL or not NULL matters.
+    fn any(&mut self, expr: &Expr) -> Result<ColumnId> {
+        match self.scan.type_of(expr)? {
+            t if integer_like(&t) => self.integer(expr),
+            DataType::Float32 | DataType::Float64 => self.double(expr),
+            _ => self.code(expr),
+        }
+    }
+
+    fn predicate(&mut self, expr: &Expr) -> Result<Predicate> {
+        let both = |left: Predicate, right: Predicate| (Box::new(left), Box::new(right));
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+                let (left, right) = both(self.predicate(left)?, self.predicate(right)?);
+                Ok(Predicate::And(left, right))
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+                let (left, right) = both(self.predicate(left)?, self.predicate(right)?);
+                Ok(Predicate::Or(left, right))
+            }
+            Expr::Not(inner) => Ok(Predicate::Not(Box::new(self.predicate(inner)?))),
+            _ => self.leaf(expr),
+        }
+    }
+
+    fn leaf(&mut self, expr: &Expr) -> Result<Predicate> {
+        if let Some(compare) = self.comparison(expr)? {
+            return Ok(compare);
+        }
+        let columns = expr.column_refs();
+        let mut names = columns.iter();
+        if let (Some(only), None) = (names.next(), names.next())
+            && self.scan.type_of(&Expr::Column((*only).clone()))? == DataType::Utf8
+            && !is_fallible(expr)
+        {
+            let column = self.code(&Expr::Column((*only).clone()))?;
+            let binding = TableBinding { column, name: only.name.clone(), predicate: expr.clone() };
+            let table = self.tables.iter().position(|t| *t == binding).unwrap_or_else(|| {
+                self.tables.push(binding);
+                self.tables.len() - 1
+            });
+            return Ok(Predicate::Table { column, table });
+        }
+        Ok(Predicate::Column(self.bind(Binding::Truth(expr.clone()), ColumnType::Truth)?))
+    }
+
+    /// `column <op> constant` over 64-bit integers, timestamps and doubles.
+    fn comparison(&mut self, expr: &Expr) -> Result<Option<Predicate>> {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return Ok(None) };
+        let op = match op {
+            Operator::Eq => Compare::Eq,
+            Operator::NotEq => Compare::NotEq,
+            Operator::Lt => Compare::Lt,
+            Operator::LtEq => Compare::LtEq,
+            Operator::Gt => Compare::Gt,
+            Operator::GtEq => Compare::GtEq,
+            _ => return Ok(None),
+        };
+        let (Expr::Column(_), Expr::Literal(value, _)) = (left.as_ref(), right.as_ref()) else { return Ok(None) };
+        Ok(match value {
+            ScalarValue::Int64(Some(key)) | ScalarValue::TimestampMicrosecond(Some(key), _) => {
+                Some(Predicate::Compare { column: self.integer(left)?, op, key: *key })
+            }
+            ScalarValue::Float64(Some(value)) => {
+                Some(Predicate::Compare { column: self.double(left)?, op, key: kernels::order_key(*value) })
+            }
+            _ => None,
+        })
+    }
+}
+
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}

@@ -1,0 +1,291 @@
+//! Resolution: what the user wrote becomes Spark's meaning over a schema.
+//!
+//! Comes in: an unresolved DataFusion expression. Goes out: one whose columns exist, whose functions know the session,
+//! and whose types fit. Fails: unknown and ambiguous columns (with the nearest name), types that do not fit, and
+//! expressions that have no meaning on a stream.
+
+use super::spark_function::{Environment, Kind, SparkFunction};
+use crate::error::{Error, ErrorCode, Result};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use std::sync::Arc;
+
+/// Resolves `expr` against `schema`.
+pub fn resolve(expr: Expr, schema: &Schema, environment: &Environment) -> Result<Expr> {
+    let resolved = expr
+        .transform_up(|e| match e {
+            Expr::Column(name) => Ok(Transformed::yes(column(&name.name, schema)?)),
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => {
+                Ok(Transformed::yes(with_environment(SparkFunction::divide(), environment).call(vec![*left, *right])))
+            }
+            Expr::ScalarFunction(call) => match SparkFunction::of(&call) {
+                Some(function) => Ok(Transformed::yes(spark_call(function.clone(), call.args, schema, environment)?)),
+                None => Ok(Transformed::no(Expr::ScalarFunction(call))),
+            },
+            other => Ok(Transformed::no(other)),
+        })
+        .map_err(Error::from)?
+        .data;
+    if resolved.is_volatile() {
+        return Err(Error::new(
+            ErrorCode::UnsupportedOperation,
+            format!("{resolved}: a function that gives another value each time cannot be replayed after a failure"),
+        ));
+    }
+    let schema = df_schema(schema)?;
+    let coerced = ExprSimplifier::new(SimplifyContext::default()).coerce(resolved, &schema)?;
+    coerced.get_type(schema.as_ref())?;
+    Ok(coerced)
+}
+
+/// Resolves a predicate: like [`resolve`], and its type must be boolean.
+pub fn resolve_predicate(expr: Expr, schema: &Schema, environment: &Environment) -> Result<Expr> {
+    let predicate = resolve(expr, schema, environment)?;
+    match predicate.get_type(df_schema(schema)?.as_ref())? {
+        DataType::Boolean => Ok(predicate),
+        other => Err(Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("a filter must be a boolean expression, but {predicate} is {other}"),
+        )),
+    }
+}
+
+/// The field that a resolved expression makes: its type, and the metadata (event time) of a column passed through.
+pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
+    let data_type = expr.get_type(df_schema(schema)?.as_ref())?;
+    let field = Field::new(name, data_type, true);
+    Ok(match strip_alias(expr) {
+        Expr::Column(column) => match schema.field_with_name(&column.name) {
+            Ok(source) => field.with_metadata(source.metadata().clone()),
+            Err(_) => field,
+        },
+        Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|f| &f.kind) {
+            Some(Kind::Window { duration, slide, start }) => {
+                let mut metadata = std::collections::HashMap::new();
+                let parameters = format!("{duration} {slide} {start}");
+                metadata.insert(super::logical::TIME_WINDOW_KEY.to_string(), parameters);
+                if let Some(Expr::Column(time)) = call.args.first()
+                    && let Ok(time) = schema.field_with_name(&time.name)
+                    && let Some(delay) = time.metadata().get(super::logical::WATERMARK_DELAY_KEY)
+                {
+                    metadata.insert(super::logical::WATERMARK_DELAY_KEY.to_string(), delay.clone());
+                }
+                field.with_metadata(metadata)
+            }
+            _ => field,
+        },
+        _ => field,
+    })
+}
+
+/// `schema` as DataFusion's.
+pub fn df_schema(schema: &Schema) -> Result<DFSchemaRef> {
+    Ok(Arc::new(DFSchema::try_from(schema.clone())?))
+}
+
+/// The name of the column that an expression makes: its alias, its column, or Spark's text of the call.
+pub fn output_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Alias(alias) => alias.name.clone(),
+        Expr::Column(column) => split_path(&column.name).pop().unwrap_or_default(),
+        Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|f| &f.kind) {
+            Some(Kind::Window { .. }) => "window".to_string(),
+            Some(Kind::Cast { .. }) => call.args.first().map(output_name).unwrap_or_default(),
+            _ => format!("{}({})", call.name(), names(&call.args)),
+        },
+        Expr::AggregateFunction(call) => {
+            let distinct = if call.params.distinct { "DISTINCT " } else { "" };
+            let shown = match call.func.name() {
+                super::spark_function::ApproxCountDistinct::NAME => names(&call.params.args[..1.min(call.params.args.len())]),
+                _ => names(&call.params.args),
+            };
+            format!("{}({distinct}{shown})", call.func.name())
+        }
+        Expr::Literal(value, _) => value.to_string(),
+        other => other.schema_name().to_string(),
+    }
+}
+
+fn names(expressions: &[Expr]) -> String {
+    expressions.iter().map(output_name).collect::<Vec<_>>().join(", ")
+}
+
+/// The expression below its aliases.
+pub fn strip_alias(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => strip_alias(&alias.expr),
+        other => other,
+    }
+}
+
+/// Expands `*` and `data.*` in a selection; other expressions come back as they are.
+pub fn expand_star(expr: Expr, schema: &Schema) -> Result<Vec<Expr>> {
+    let Expr::Column(name) = &expr else { return Ok(vec![expr]) };
+    let by_name = |name: &str| Expr::Column(Column::new_unqualified(format!("`{name}`")));
+    if name.name == "*" {
+        return Ok(schema.fields().iter().map(|f| by_name(f.name())).collect());
+    }
+    let Some(prefix) = name.name.strip_suffix(".*") else { return Ok(vec![expr]) };
+    let parent = column(prefix, schema)?;
+    match parent.get_type(df_schema(schema)?.as_ref())? {
+        DataType::Struct(fields) => Ok(fields.iter().map(|f| field_access(parent.clone(), f.name())).collect()),
+        other => Err(Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("{}: only a struct can be expanded, and {prefix} is {other}", name.name),
+        )),
+    }
+}
+
+fn field_access(parent: Expr, name: &str) -> Expr {
+    datafusion::functions::core::expr_fn::get_field(parent, name).alias(name)
+}
+
+fn with_environment(mut function: SparkFunction, environment: &Environment) -> SparkFunction {
+    function.environment = environment.clone();
+    function
+}
+
+fn spark_call(function: SparkFunction, args: Vec<Expr>, schema: &Schema, environment: &Environment) -> Result<Expr> {
+    let mut function = with_environment(function, environment);
+    if let Kind::MakeStruct { names } = &mut function.kind {
+        if !names.is_empty() {
+            return Ok(function.call(args));
+        }
+        let mut fields = Vec::new();
+        for argument in args {
+            let starred = matches!(&argument, Expr::Column(c) if c.name == "*");
+            match starred {
+                // Columns below are resolved before their call, so a star is still a column here.
+                true => {
+                    for field in expand_star(argument, schema)? {
+                        fields.push(resolve_name(field, schema)?);
+                    }
+                }
+                false => fields.push(argument),
+            }
+        }
+        *names = fields.iter().map(output_name).collect();
+        let fields = fields.into_iter().map(|f| strip_alias(&f).clone()).collect();
+        return Ok(function.call(fields));
+    }
+    Ok(function.call(args))
+}
+
+fn resolve_name(expr: Expr, schema: &Schema) -> Result<Expr> {
+    match expr {
+        Expr::Column(name) => column(&name.name, schema),
+        other => Ok(other),
+    }
+}
+
+/// The parts of a dotted name; a part in backticks may hold dots.
+fn split_path(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    for c in name.chars() {
+        match c {
+            '`' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            other => parts.last_mut().into_iter().for_each(|p| p.push(other)),
+        }
+    }
+    parts
+}
+
+/// The column or struct field that `name` means.
+fn column(name: &str, schema: &Schema) -> Result<Expr> {
+    // A star inside struct("*") is expanded by its call.
+    if name == "*" {
+        return Ok(Expr::Column(Column::new_unqualified("*")));
+    }
+    let parts = split_path(name);
+    let Some((first, rest)) = parts.split_first() else { return Err(unresolved(name, schema)) };
+    let matching: Vec<&Arc<Field>> = schema.fields().iter().filter(|f| f.name().eq_ignore_ascii_case(first)).collect();
+    let field = match matching.as_slice() {
+        [] => return Err(unresolved(name, schema)),
+        [field] => field,
+        several => {
+            // Names that differ in case only are ambiguous to Spark, and so are two columns of one name.
+            return Err(Error::new(
+                ErrorCode::AmbiguousReference,
+                format!("the column {name:?} could mean any of {} columns of that name; rename them", several.len()),
+            ));
+        }
+    };
+    let mut expr = Expr::Column(Column::new_unqualified(field.name()));
+    let mut data_type = field.data_type();
+    for part in rest {
+        let DataType::Struct(fields) = data_type else { return Err(unresolved(name, schema)) };
+        let Some(child) = fields.iter().find(|f| f.name().eq_ignore_ascii_case(part)) else {
+            return Err(unresolved(name, schema));
+        };
+        expr = datafusion::functions::core::expr_fn::get_field(expr, child.name().as_str());
+        data_type = child.data_type();
+    }
+    Ok(match rest.last() {
+        Some(_) => expr.alias(output_name_of_path(&parts)),
+        None => expr,
+    })
+}
+
+fn output_name_of_path(parts: &[String]) -> String {
+    parts.last().cloned().unwrap_or_default()
+}
+
+fn unresolved(name: &str, schema: &Schema) -> Error {
+    let mut candidates: Vec<(usize, &str)> =
+        schema.fields().iter().map(|f| (distance(&name.to_lowercase(), &f.name().to_lowercase()), f.name().as_str())).collect();
+    candidates.sort();
+    let near: Vec<String> = candidates.iter().take(5).map(|(_, name)| format!("`{name}`")).collect();
+    Error::new(
+        ErrorCode::UnresolvedColumn,
+        format!("there is no column or struct field named {name:?}; did you mean one of [{}]?", near.join(", ")),
+    )
+}
+
+/// Edit distance, for suggestions.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, right) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != *right);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Whether evaluating the expression may end the query (an ANSI cast, a division, a FAILFAST parse).
+pub fn is_fallible(expr: &Expr) -> bool {
+    let mut fallible = false;
+    let visit = expr.apply(|e| {
+        fallible |= match e {
+            Expr::ScalarFunction(call) => SparkFunction::of(call).is_some_and(SparkFunction::is_fallible),
+            Expr::BinaryExpr(b) => b.op == Operator::Modulo,
+            _ => false,
+        };
+        Ok(if fallible { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    fallible || visit.is_err()
+}
+
+/// Whether the call is a struct field access; gives the parent and the field's name.
+pub fn get_field_parts(call: &ScalarFunction) -> Option<(&Expr, &str)> {
+    match (is_get_field(call), call.args.as_slice()) {
+        (true, [parent, Expr::Literal(name, _)]) => name.try_as_str().flatten().map(|name| (parent, name)),
+        _ => None,
+    }
+}
+
+fn is_get_field(call: &ScalarFunction) -> bool {
+    call.func.name() == "get_field"
+}

@@ -1,0 +1,118 @@
+//! [`Session`]: the entry point. Holds configuration, the device and the queries; no state is global, so a process may
+//! have several.
+
+use crate::checkpoint::FailPoints;
+use crate::config::Config;
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::{DataStreamReader, StreamingQueryManager};
+use parking_lot::Mutex;
+use std::fmt::Display;
+use std::sync::Arc;
+use tidemill_kernels::device::Device;
+
+/// A session; clones are the same session.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::builder().app_name("StreamingInterview").config("tidemill.device", "cpu").build().await?;
+/// assert_eq!(session.conf().get("spark.app.name").as_deref(), Some("StreamingInterview"));
+/// # Ok::<(), tidemill::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    device: Mutex<Option<Device>>,
+    streams: StreamingQueryManager,
+    fail: FailPoints,
+}
+
+/// Builds a [`Session`].
+#[derive(Default)]
+pub struct SessionBuilder {
+    settings: Vec<(String, String)>,
+    fail: FailPoints,
+}
+
+impl Session {
+    /// Starts to build a session.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// The configuration: read and set by Spark's keys.
+    pub fn conf(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Starts to describe a streaming source.
+    pub fn read_stream(&self) -> DataStreamReader {
+        DataStreamReader::new(self.clone())
+    }
+
+    /// The session's queries.
+    pub fn streams(&self) -> &StreamingQueryManager {
+        &self.inner.streams
+    }
+
+    /// The device that kernels run on, opened at first use.
+    pub(crate) fn device(&self) -> Result<Device> {
+        let mut device = self.inner.device.lock();
+        if let Some(open) = &*device {
+            return Ok(open.clone());
+        }
+        let opened = Device::open(&self.conf().device()?)
+            .map_err(|e| Error::caused_by(ErrorCode::DeviceNotFound, e.to_string(), e))?;
+        *device = Some(opened.clone());
+        Ok(opened)
+    }
+
+    pub(crate) fn fail_points(&self) -> FailPoints {
+        self.inner.fail.clone()
+    }
+}
+
+impl SessionBuilder {
+    /// Names the application.
+    pub fn app_name(self, name: &str) -> Self {
+        self.config("spark.app.name", name)
+    }
+
+    /// Sets a configuration key.
+    pub fn config(mut self, key: &str, value: impl Display) -> Self {
+        self.settings.push((key.to_string(), value.to_string()));
+        self
+    }
+
+    /// Names places in the commit protocol at which a test acts.
+    #[cfg(feature = "failpoints")]
+    pub fn fail_points(mut self, fail: FailPoints) -> Self {
+        self.fail = fail;
+        self
+    }
+
+    /// The session.
+    ///
+    /// # Errors
+    /// A configuration value that its key cannot have; a device that was asked for and is not there.
+    pub async fn build(self) -> Result<Session> {
+        let config = Config::default();
+        for (key, value) in &self.settings {
+            config.set(key, value);
+        }
+        config.environment()?;
+        config.settings(false)?;
+        let inner = Inner { config, device: Mutex::new(None), streams: StreamingQueryManager::default(), fail: self.fail };
+        let session = Session { inner: Arc::new(inner) };
+        // Finding a GPU blocks for a moment.
+        let opening = session.clone();
+        tokio::task::spawn_blocking(move || opening.device())
+            .await
+            .map_err(|e| Error::caused_by(ErrorCode::DeviceNotFound, format!("opening the device panicked: {e}"), e))??;
+        Ok(session)
+    }
+}

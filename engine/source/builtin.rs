@@ -1,0 +1,179 @@
+//! The sources that ship, by format name.
+//!
+//! Comes in: a format, a schema, options. Goes out: a [`SourceProvider`]. Fails: unknown formats, and options that the source does not
+//! have or cannot use.
+
+use super::Source;
+use super::files::{FileFormat, FileSource};
+use super::memory::MemoryStream;
+use super::provider::{LineFormat, SourceProvider, Syntax};
+use super::rate::{RateSource, system_clock};
+use crate::config::Config;
+use crate::decode::{CsvOptions, JsonOptions};
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::Options;
+use crate::types::StructType;
+use chrono_tz::Tz;
+use std::fmt;
+use std::sync::Arc;
+
+const FORMATS: &str = "json, csv, parquet, text, kafka and rate";
+
+/// The provider for a format.
+///
+/// # Errors
+/// [`ErrorCode::DataSourceNotFound`], and what the source says of its options.
+pub fn provider(
+    format: &str,
+    schema: Option<StructType>,
+    options: &Options,
+    config: &Config,
+) -> Result<Arc<dyn SourceProvider>> {
+    let options = options.clone();
+    let lower = format.to_ascii_lowercase();
+    if let Some(format) = FileFormat::from_name(&lower) {
+        let provider = Files { format, schema, options, time_zone: config.environment()?.time_zone };
+        provider.open()?;
+        return Ok(Arc::new(provider));
+    }
+    if schema.is_some() {
+        return Err(Error::new(
+            ErrorCode::InvalidOption,
+            format!("the {lower} source has a schema of its own; leave schema(...) out"),
+        ));
+    }
+    match lower.as_str() {
+        "rate" => {
+            let provider = Rate { options };
+            provider.create()?;
+            Ok(Arc::new(provider))
+        }
+        #[cfg(feature = "kafka")]
+        "kafka" => {
+            let provider = Kafka { options };
+            provider.create()?;
+            Ok(Arc::new(provider))
+        }
+        #[cfg(not(feature = "kafka"))]
+        "kafka" => Err(Error::new(
+            ErrorCode::KafkaNotEnabled,
+            "this build has no Kafka; build tidemill with the feature \"kafka\"",
+        )),
+        _ => Err(Error::new(
+            ErrorCode::DataSourceNotFound,
+            format!("there is no source of the format {format:?}; there are {FORMATS}, and StreamFrame::from_source for your own"),
+        )),
+    }
+}
+
+struct Files {
+    format: FileFormat,
+    schema: Option<StructType>,
+    options: Options,
+    time_zone: Tz,
+}
+
+impl Files {
+    fn open(&self) -> Result<(FileSource, Option<LineFormat>)> {
+        let mut reader = self.options.reader(format!("the {} source", self.format.name()));
+        let schema = self.schema.as_ref().map(StructType::to_arrow_schema);
+        let source = FileSource::new(self.format, schema, &mut reader)?;
+        let syntax = match self.format {
+            FileFormat::Json => Some(Syntax::Json(JsonOptions::read(&mut reader, self.time_zone)?)),
+            FileFormat::Csv => Some(Syntax::Csv(CsvOptions::read(&mut reader, self.time_zone)?)),
+            FileFormat::Text => Some(Syntax::Text),
+            FileFormat::Parquet => None,
+        };
+        reader.finish()?;
+        let schema = self.schema.clone().unwrap_or_default();
+        Ok((source, syntax.map(|syntax| LineFormat { schema, syntax })))
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+impl SourceProvider for Files {
+    fn describe(&self) -> String {
+        format!("{} {}", self.format.name(), self.options.get("path").unwrap_or_default())
+    }
+
+    fn create(&self) -> Result<Box<dyn Source>> {
+        Ok(Box::new(self.open()?.0))
+    }
+
+    fn format(&self) -> Option<LineFormat> {
+        self.open().ok().and_then(|(_, format)| format)
+    }
+}
+
+struct Rate {
+    options: Options,
+}
+
+impl fmt::Debug for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+impl SourceProvider for Rate {
+    fn describe(&self) -> String {
+        "rate".to_string()
+    }
+
+    fn create(&self) -> Result<Box<dyn Source>> {
+        let mut reader = self.options.reader("the rate source");
+        let source = RateSource::new(&mut reader, system_clock())?;
+        reader.finish()?;
+        Ok(Box::new(source))
+    }
+}
+
+#[cfg(feature = "kafka")]
+struct Kafka {
+    options: Options,
+}
+
+#[cfg(feature = "kafka")]
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+#[cfg(feature = "kafka")]
+impl SourceProvider for Kafka {
+    fn describe(&self) -> String {
+        // Brokers may change; the topics are what the offsets belong to.
+        let topics = ["subscribe", "assign"].into_iter().find_map(|key| self.options.get(key));
+        format!("kafka {}", topics.unwrap_or_default())
+    }
+
+    fn create(&self) -> Result<Box<dyn Source>> {
+        let options = self.options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Ok(Box::new(super::kafka::KafkaSource::new(&options)?))
+    }
+}
+
+/// A [`MemoryStream`] as a provider.
+pub struct Memory(pub MemoryStream);
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+impl SourceProvider for Memory {
+    fn describe(&self) -> String {
+        "memory".to_string()
+    }
+
+    fn create(&self) -> Result<Box<dyn Source>> {
+        Ok(Box::new(self.0.source()))
+    }
+}
