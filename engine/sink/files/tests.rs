@@ -144,7 +144,8 @@ async fn every_type_round_trips_in_every_compression() {
         sink.open(&writer(QUERY, &rows.schema())).await.unwrap();
         let payload = sink.stage(0, attempt(1), &[rows.slice(0, 1), rows.slice(1, 0), rows.slice(1, 2)]).await.unwrap();
         sink.publish(&Prepared { batch: 0, attempt: attempt(1), payload }).await.unwrap();
-        assert_eq!(read_parquet(directory.path(), rows.schema()).await, [rows.clone()], "{compression}");
+        let read = read_parquet(directory.path(), rows.schema()).await;
+        assert_eq!(read, std::slice::from_ref(&rows), "{compression}");
     }
 }
 

@@ -306,9 +306,11 @@ mod boundaries {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn any_chunk_size_gives_every_record_once(text in content(), chunk_bytes in prop_oneof![1usize..40, 4000usize..30000]) {
+            // Few enough chunks that a case takes milliseconds; short texts are still cut into single bytes.
+            let chunk_bytes = chunk_bytes.max(text.len() / 40);
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let (whole, chunks) = runtime.block_on(async {
                 let directory = tempfile::tempdir().unwrap();
