@@ -150,7 +150,8 @@ fn lines_before(path: &str, offset: u64) -> std::io::Result<u64> {
     if offset == 0 {
         return Ok(0);
     }
-    let mut file = std::io::BufReader::new(std::fs::File::open(path)?).take(offset);
+    let path = crate::options::local_path(path).map_err(std::io::Error::other)?;
+    let mut file = std::fs::File::open(path)?.take(offset);
     let (mut lines, mut buffer) = (0, vec![0; 64 << 10]);
     loop {
         match file.read(&mut buffer)? {

@@ -16,7 +16,8 @@ fn lines() -> Vec<String> {
     let mut random = StdRng::seed_from_u64(7);
     (0..ROWS)
         .map(|n| {
-            let time = 1_704_067_200.0 + random.random_range(0.0..1200.0f64);
+            let millis = random.random_range(0..1_200_000);
+            let time = format!("2024-01-01T00:{:02}:{:02}.{:03}Z", millis / 60_000, millis / 1000 % 60, millis % 1000);
             let city = ["sf", "nyc", "la", "oslo", ""][random.random_range(0..5)];
             let fare = match random.random_range(0..20) {
                 0 => "null".to_string(),
@@ -26,7 +27,7 @@ fn lines() -> Vec<String> {
             };
             let status = ["completed", "cancelled", "in_progress", "requested"][random.random_range(0..4)];
             format!(
-                r#"{{"city":"{city}","fare":{fare},"driver":"d{}","tip":{},"status":"{status}","t":{time:.3}}}"#,
+                r#"{{"city":"{city}","fare":{fare},"driver":"d{}","tip":{},"status":"{status}","t":"{time}"}}"#,
                 n % 700,
                 n % 97
             )
