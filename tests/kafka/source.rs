@@ -7,7 +7,6 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 use serde_json::json;
-use std::sync::Arc;
 use tidemill::ErrorCode;
 use tidemill::source::kafka::KafkaSource;
 use tidemill::source::{Admission, Chunk, ReadRequest, Source};
@@ -166,7 +165,7 @@ async fn starting_offsets_are_resolved_once() {
 
     let options = kafka.options(&[("assign", &json!({ topic.as_str(): [1] }).to_string())]);
     let mut assigned = KafkaSource::new(&options).unwrap();
-    assigned.open(Arc::new(NoLog)).await.unwrap();
+    open(&mut assigned).await.unwrap();
     assert_eq!(assigned.initial().await.unwrap(), json!({ topic.as_str(): {"1": 2} }));
     assert_eq!(assigned.description(), format!("KafkaV2[Assign[{topic}-1]]"));
     assert_eq!(latest.description(), format!("KafkaV2[Subscribe[{topic}]]"));
@@ -271,30 +270,30 @@ async fn lost_offsets_stop_the_query_or_are_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_said_when_the_source_opens() {
     let kafka = Kafka::start();
-    let open = async |pairs: &[(&str, &str)]| {
+    let refused = async |pairs: &[(&str, &str)]| {
         let mut source = KafkaSource::new(&kafka.options(pairs)).unwrap();
-        source.open(Arc::new(NoLog)).await.unwrap_err()
+        open(&mut source).await.unwrap_err()
     };
     let servers = &kafka.bootstrap;
     assert_eq!(
-        open(&[("subscribe", "nowhere")]).await.to_string(),
+        refused(&[("subscribe", "nowhere")]).await.to_string(),
         format!(
             "[KAFKA] topic nowhere does not exist on {servers}; create it, or correct the option subscribe or assign"
         )
     );
     let topic = kafka.topic(1);
     assert_eq!(
-        open(&[("assign", &json!({ topic.as_str(): [0, 3] }).to_string())]).await.to_string(),
+        refused(&[("assign", &json!({ topic.as_str(): [0, 3] }).to_string())]).await.to_string(),
         format!(
             "[KAFKA] partition {topic}-3 does not exist on {servers}; create it, or correct the option subscribe or assign"
         )
     );
     // Port 1 answers no one.
-    let error = open(&[("subscribe", &topic), ("kafka.bootstrap.servers", "127.0.0.1:1")]).await;
+    let error = refused(&[("subscribe", &topic), ("kafka.bootstrap.servers", "127.0.0.1:1")]).await;
     assert_eq!(error.code(), ErrorCode::Kafka);
     assert!(error.message().contains("cannot read the metadata of topic"), "{error}");
     assert!(error.message().contains("127.0.0.1:1") && error.message().contains("refused"), "{error}");
-    let error = open(&[("subscribe", &topic), ("kafka.no.such.thing", "1")]).await;
+    let error = refused(&[("subscribe", &topic), ("kafka.no.such.thing", "1")]).await;
     assert_eq!(
         error.to_string(),
         "[INVALID_OPTION] Kafka source: option kafka.no.such.thing: No such configuration property: \"no.such.thing\""
@@ -317,11 +316,11 @@ async fn a_wrong_password_is_refused_and_never_shown() {
         ])
     };
     let mut source = KafkaSource::new(&login("canary-wrong")).unwrap();
-    let error = source.open(Arc::new(NoLog)).await.unwrap_err();
+    let error = open(&mut source).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Kafka);
     assert!(!format!("{error:?} {error}").contains("canary"), "{error:?}");
     assert!(error.message().to_lowercase().contains("authentication"), "{error}");
-    KafkaSource::new(&login("right")).unwrap().open(Arc::new(NoLog)).await.unwrap();
+    open(&mut KafkaSource::new(&login("right")).unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

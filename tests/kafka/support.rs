@@ -189,7 +189,7 @@ impl Kafka {
     pub async fn source(&self, topic: &str, more: &[(&str, &str)]) -> KafkaSource {
         let options = self.options(&[&[("subscribe", topic), ("fetchOffset.retryIntervalMs", "1")], more].concat());
         let mut source = KafkaSource::new(&options).unwrap();
-        source.open(Arc::new(NoLog)).await.unwrap();
+        open(&mut source).await.unwrap();
         source
     }
 
@@ -205,6 +205,12 @@ impl Kafka {
 pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
     let record = BaseRecord::<str, str>::to(topic).partition(partition).payload(value);
     producer.send(record).map_err(|(error, _)| error).unwrap();
+}
+
+/// Checks and opens a source, as a starting query does.
+pub async fn open(source: &mut KafkaSource) -> Result<(), Error> {
+    source.check().await?;
+    source.open(Arc::new(NoLog)).await
 }
 
 /// Kafka sources keep no log of their own.
