@@ -188,8 +188,8 @@ impl Gpu {
 /// The tier for a batch.
 fn choose_tier(program: &Program, survey: &Survey, rows: usize, tuning: Tuning, max_bytes: u64) -> Tier {
     let Some(slots) = survey.dense_slots else { return Tier::Hash };
-    let (_, width, register_words, _) = layout(program, &survey.forms);
-    let bytes = slots.saturating_mul(4 * u64::from(width.max(register_words)));
+    let (_, width, registers, _) = layout(program, &survey.forms);
+    let bytes = slots.saturating_mul(4 * u64::from(width.max(registers)));
     let private = slots.saturating_mul(u64::from(width)) <= u64::from(PRIVATE_WORDS);
     let dense = bytes <= max_bytes / 2 && slots <= DENSE_SLOTS.max(4 * rows as u64);
     match tuning.tier {
@@ -213,9 +213,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Words of a group in the output: slot, accumulators, registers.
+    /// Words of a group in the output: slot, accumulators, packed registers.
     fn record(&self) -> u32 {
-        1 + self.kernel.width + self.kernel.register_words
+        1 + self.kernel.width + self.kernel.registers / 4
     }
 
     /// The job for tables of these sizes.
@@ -249,7 +249,7 @@ impl Run<'_> {
         let sizes = Sizes {
             table: if self.tier == Tier::Hash { slots * 4 } else { 0 },
             acc: slots * u64::from(self.kernel.width) * 4,
-            registers: slots * u64::from(self.kernel.register_words) * 4,
+            registers: slots * u64::from(self.kernel.registers) * 4,
             sets: set_slots * sets * 8,
             out: (pairs_at + 3 * out_pairs) * 4,
             pairs_at: pairs_at * 4,
@@ -327,7 +327,7 @@ impl Tables {
         let (slots, slots_max) = match (run.tier, run.survey.dense_slots) {
             (Tier::Private | Tier::Dense, Some(slots)) => (slots as u32, slots as u32),
             _ => {
-                let cap = cap(run.kernel.width.max(run.kernel.register_words));
+                let cap = cap(run.kernel.width.max(run.kernel.registers));
                 (first(memory.groups, (rows / FIRST_ROWS_PER_GROUP).max(FIRST_GROUPS), cap), cap)
             }
         };
