@@ -1,7 +1,7 @@
 //! Our side of the comparison with other engines: `run.sh` has the whole of it.
 //!
-//! Comes in: `generate DIRECTORY EVENTS FILES`, or `run DIRECTORY RUNS`. Goes out: files of ride events, or one line a run:
-//! `EVENTS SECONDS`, the time from the start of the query to its end, checkpoint included; and on standard error where the time went.
+//! Comes in: `generate DIRECTORY EVENTS FILES`, or `run DIRECTORY RUNS`. Goes out: files of ride events, or the seconds of
+//! each run from the start of the query to its end, checkpoint included, and on standard error where they went.
 //! Fails: files that cannot be read or written, and whatever the query fails with.
 
 #[path = "../rides/mod.rs"]
@@ -37,10 +37,8 @@ async fn run(input: &Path, runs: usize) -> Result<(), Failure> {
         let frame = city_metrics(events(&session, input, None).await?)?;
         let (query, _) = drain(frame, Update, checkpoint.path()).await?;
         let seconds = started.elapsed().as_secs_f64();
-        let progress = query.recent_progress();
-        let rows: u64 = progress.iter().map(|batch| batch.num_input_rows).sum();
-        println!("{rows} {seconds:.3}");
-        for batch in progress {
+        println!("{seconds:.3}");
+        for batch in query.recent_progress() {
             eprintln!("batch {}: {} events, {}", batch.batch_id, batch.num_input_rows, serde_json::json!(batch.duration_ms));
         }
     }
