@@ -207,7 +207,7 @@ impl DataStreamWriter {
         let location = self.options.remove("checkpointLocation");
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) => {
-                let created = builtin::create(&format, &self.options, self.name.as_deref(), session.conf())?;
+                let created = builtin::create(&format, &self.options, self.name.as_deref(), session.conf(), &session.fail_points())?;
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => (Box::new(table.sink()), false),
