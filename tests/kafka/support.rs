@@ -191,17 +191,17 @@ pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
     producer.send(record).map_err(|(error, _)| error).unwrap();
 }
 
-/// Kafka sources keep no log of their own.
+/// The log of a source in a fresh checkpoint, for one start: what is written is not read again.
 pub struct NoLog;
 
 #[async_trait::async_trait]
 impl SourceLog for NoLog {
     async fn put(&self, _: u64, _: Bytes) -> Result<(), Error> {
-        panic!("the Kafka source has nothing to log")
+        Ok(())
     }
 
     async fn entries(&self) -> Result<Vec<(u64, Bytes)>, Error> {
-        panic!("the Kafka source has nothing to look up")
+        Ok(Vec::new())
     }
 }
 
