@@ -88,7 +88,10 @@ impl Options {
             properties.insert(property, value);
         }
         if properties.get("bootstrap.servers").is_none_or(|servers| servers.trim().is_empty()) {
-            return Err(invalid(format!("{}: option kafka.bootstrap.servers is required, as host:port,...", self.owner)));
+            return Err(invalid(format!(
+                "{}: option kafka.bootstrap.servers is required, as host:port,...",
+                self.owner
+            )));
         }
         Ok(ClientSettings { properties, owner: self.owner })
     }
@@ -104,7 +107,10 @@ impl Options {
             } else {
                 "is unknown"
             };
-            return Err(invalid(format!("{}: option {written} {reason}; options are {known}, and kafka.*", self.owner)));
+            return Err(invalid(format!(
+                "{}: option {written} {reason}; options are {known}, and kafka.*",
+                self.owner
+            )));
         }
         Ok(())
     }
@@ -114,7 +120,10 @@ impl Options {
 const DENIED: &[(&str, &str)] = &[
     ("plugin.library.paths", "it loads native code into this process"),
     ("interceptor.classes", "interceptors are Java classes, which this client cannot run"),
-    ("sasl.jaas.config", "it is Java's; give kafka.sasl.mechanism, kafka.sasl.username and kafka.sasl.password instead"),
+    (
+        "sasl.jaas.config",
+        "it is Java's; give kafka.sasl.mechanism, kafka.sasl.username and kafka.sasl.password instead",
+    ),
     ("key.serializer", "keys are written as bytes; cast the key column instead"),
     ("value.serializer", "values are written as bytes; cast the value column instead"),
     ("key.deserializer", "keys are read as bytes; cast the key column instead"),
@@ -243,10 +252,7 @@ impl ClientLog {
 /// Whether a code says that another producer took over the transactional id (or that the brokers timed the
 /// transaction out, which looks the same).
 pub(crate) fn is_fencing(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch
-    )
+    matches!(code, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch)
 }
 
 impl ClientContext for ClientLog {
@@ -262,6 +268,10 @@ impl ClientContext for ClientLog {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The source asks to be told of a partition's end; that is no complaint.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let text = self.redact(reason);
         tracing::warn!(target: "tidemill::kafka", "{error}: {text}");
         self.remember(text);
@@ -292,6 +302,8 @@ pub(crate) fn partition_count(
     servers: &str,
     timeout: Duration,
 ) -> Result<Option<i32>> {
+    // Whoever asks nothing but metadata has no other occasion to empty the queue of events.
+    serve_events(consumer);
     let log = consumer.context();
     let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(|error| {
         serve_events(consumer);
@@ -363,7 +375,10 @@ mod tests {
         let settings = settings(&[("Kafka.Bootstrap.Servers", "h:1"), ("kafka.sasl.password", "hunter2")]).unwrap();
         assert_eq!(format!("{settings:?}"), r#"{"bootstrap.servers": "h:1", "sasl.password": "***"}"#);
         let error = KafkaError::ClientCreation("no such user:hunter2".into());
-        assert_eq!(settings.log().error("open", &error).to_string(), "[KAFKA] open: Client creation error: no such user:***");
+        assert_eq!(
+            settings.log().error("open", &error).to_string(),
+            "[KAFKA] open: Client creation error: no such user:***"
+        );
     }
 
     #[test]

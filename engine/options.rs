@@ -193,12 +193,7 @@ impl<'a> OptionReader<'a> {
     }
 
     /// The text of an option as `parse` reads it; `expected` says what it should have been.
-    pub fn parsed<T>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>> {
+    pub fn parsed<T>(&mut self, key: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>> {
         let Some(text) = self.text(key) else { return Ok(None) };
         match parse(text.trim()) {
             Some(value) => Ok(Some(value)),

@@ -11,12 +11,12 @@ fn compact(@builtin(global_invocation_id) id: vec3<u32>) {
     if (atomicLoad(&acc[from_acc]) == 0u) { continue; }
     let group = atomicAdd(&header.groups, 1u);
     if (group >= params.out_groups) { continue; }
-    var to = group * (1u + WIDTH + REGISTER_WORDS);
+    var to = group * (1u + WIDTH + REGISTERS / 4u);
     out[to] = slot;
     to++;
     for (var k = 0u; k < WIDTH; k++) { out[to + k] = atomicLoad(&acc[from_acc + k]); }
     to += WIDTH;
-    for (var k = 0u; k < REGISTER_WORDS; k++) { out[to + k] = atomicLoad(&registers[slot * REGISTER_WORDS + k]); }
+    for (var k = 0u; k < REGISTERS; k += 4u) { out[to + k / 4u] = packed_registers(slot * REGISTERS + k); }
   }
   for (var entry = id.x; entry < params.set_slots * SETS; entry += params.compact_stride) {
     let holder = atomicLoad(&sets[2u * entry]);

@@ -84,14 +84,18 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Ends the run, with its failure if it failed.
-    pub fn finish(&self, failure: Option<Error>) {
+    /// Notes how the run ended. Those who wait for its end still wait: see [`Shared::end`].
+    pub fn conclude(&self, failure: Option<Error>) {
         let message = match &failure {
             Some(error) => format!("Terminated with exception: {error}"),
             None => "Stopped".to_string(),
         };
         *self.exception.lock() = failure;
         self.set_status(message, false, false);
+    }
+
+    /// Ends the run for everybody who waits for it, after [`Shared::conclude`] and after its name and checkpoint are free again.
+    pub fn end(&self) {
         self.done.send_replace(true);
         self.drained.lock().clear();
     }

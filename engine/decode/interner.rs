@@ -141,7 +141,7 @@ fn prefix(text: &[u8]) -> Prefix {
         word[..8].copy_from_slice(&text[..8]);
         let mut tail = [0u8; 8];
         tail.copy_from_slice(&text[kept - 8..kept]);
-        let tail = u64::from_le_bytes(tail) >> (8 * (16 - kept) & 63);
+        let tail = u64::from_le_bytes(tail) >> ((8 * (16 - kept)) & 63);
         let head = u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
         let tail = if kept == 8 { 0 } else { tail };
         return u128::from(head) | u128::from(tail) << 64 | (length.min(255) as u128) << 120;

@@ -205,7 +205,7 @@ impl JsonDecoder {
                 batch.keep();
                 continue;
             };
-            let whole = valid && !value.first().is_some_and(|byte| byte & 0xc0 == 0x80) && ends_whole(value);
+            let whole = valid && value.first().is_none_or(|byte| byte & 0xc0 != 0x80) && ends_whole(value);
             let outcome = if whole { self.row(value) } else { self.row(String::from_utf8_lossy(value).as_bytes()) };
             if let Err(reason) = outcome {
                 self.reject(&mut batch, |reason| malformed_value(origin, index, reason), reason)?;

@@ -27,6 +27,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::source::Origin;
 use arrow::array::ArrayRef;
 use arrow::buffer::NullBuffer;
+use std::io::Read;
 use std::str::FromStr;
 
 /// What a malformed record does, as Spark's option `mode` says it.
@@ -132,15 +133,32 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 
 /// The error of `FAILFAST` for a line that begins at `position` of the chunk.
 fn malformed_line(origin: &Origin, bytes: &[u8], position: usize, reason: &str) -> Error {
-    let line = 1 + memchr::memchr_iter(b'\n', &bytes[..position]).count();
+    let line = 1 + memchr::memchr_iter(b'\n', &bytes[..position]).count() as u64;
     let place = match origin {
-        Origin::File { path, offset: 0 } => format!("file {path}, line {line}"),
-        Origin::File { path, offset } => {
-            format!("file {path}, byte {} (line {line} from byte {offset})", offset + position as u64)
-        }
-        other => record_place(other, line - 1),
+        Origin::File { path, offset } => match lines_before(path, *offset) {
+            Ok(before) => format!("file {path}, line {}", before + line),
+            // The file went away meanwhile; the byte is known all the same.
+            Err(_) => format!("file {path}, byte {}", offset + position as u64),
+        },
+        other => record_place(other, position),
     };
     malformed(&place, reason)
+}
+
+/// Lines of a file before a byte. Counted only here, on the way to an error, because chunks are cut by bytes.
+fn lines_before(path: &str, offset: u64) -> std::io::Result<u64> {
+    if offset == 0 {
+        return Ok(0);
+    }
+    let path = crate::options::local_path(path).map_err(std::io::Error::other)?;
+    let mut file = std::fs::File::open(path)?.take(offset);
+    let (mut lines, mut buffer) = (0, vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(lines),
+            read => lines += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64,
+        }
+    }
 }
 
 /// The error of `FAILFAST` for record `row` of a column.

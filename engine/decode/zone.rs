@@ -102,10 +102,8 @@ fn offset(text: &str) -> Option<i32> {
     };
     let mut parts = [0; 3];
     if digits.contains(&b':') {
-        let mut count = 0;
-        for part in digits.split(|byte| *byte == b':') {
+        for (count, part) in digits.split(|byte| *byte == b':').enumerate() {
             *parts.get_mut(count)? = number(part)?;
-            count += 1;
         }
     } else {
         if digits.is_empty() || digits.len() > 6 || (digits.len() > 2 && digits.len() % 2 == 1) {

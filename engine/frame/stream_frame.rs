@@ -13,6 +13,8 @@ use crate::plan::resolve::{
     expand_star, field_of, output_name, resolve, resolve_predicate, strip_alias,
 };
 use crate::session::Session;
+use crate::source::builtin;
+use crate::source::memory::MemoryStream;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -35,6 +37,11 @@ impl StreamFrame {
         let schema = provider.create()?.schema();
         let plan = Arc::new(LogicalPlan::Source { provider, schema });
         Ok(Self { session: session.clone(), plan })
+    }
+
+    /// The table that a [`MemoryStream`] feeds.
+    pub(crate) fn from_memory(session: &Session, stream: &MemoryStream) -> Result<Self> {
+        Self::from_source(session, Arc::new(builtin::Memory(stream.clone())))
     }
 
     fn with(&self, plan: LogicalPlan) -> Self {

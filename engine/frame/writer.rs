@@ -193,8 +193,9 @@ impl DataStreamWriter {
                         error!(query = %running.id, %error, "query failed");
                     }
                     drop(temporary);
-                    running.shared.finish(failure);
+                    running.shared.conclude(failure);
                     manager.ended(&running);
+                    running.shared.end();
                 });
                 Ok(query)
             }

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::types::{self, UTC};
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, ListArray, PrimitiveArray,
-    StringBuilder, StructArray,
+    StringBuilder, StructArray, new_null_array,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -42,6 +42,9 @@ pub fn cast(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<Arr
     if array.data_type() == to {
         return Ok(array.clone());
     }
+    if *array.data_type() == DataType::Null {
+        return Ok(new_null_array(to, array.len()));
+    }
     let array = &plain(array)?;
     let cast = Cast { array, to, options, zone: options.time_zone.into() };
     let done = match (array.data_type(), to) {
@@ -55,7 +58,8 @@ pub fn cast(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<Arr
             cast.float_to_decimal(*precision, *scale)?
         }
         (from, to) if is_integer(from) && is_integer(to) => {
-            let longs = arrow::compute::cast(array, &DataType::Int64)?;
+            let exact = arrow::compute::CastOptions { safe: !options.ansi, ..Default::default() };
+            let longs = arrow::compute::cast_with_options(array, &DataType::Int64, &exact)?;
             cast.narrow(longs.as_primitive::<Int64Type>())?
         }
         (DataType::Date32, to) | (to, DataType::Date32)

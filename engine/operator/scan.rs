@@ -86,14 +86,15 @@ impl ScanExec {
     pub fn decode(&mut self, chunk: Chunk) -> Result<Scanned> {
         let (sources, origin, rows, input_rows, mut malformed) = match chunk {
             Chunk::Lines(lines) => {
-                let bytes = (lines.load)()?;
+                let (bytes, offset) = (lines.load)()?;
+                let origin = Origin::File { path: lines.path, offset };
                 let decoder =
                     self.lines.as_mut().ok_or_else(|| Error::internal("undecoded lines from a source without a format"))?;
-                let decoded = decoder.decode(&bytes, &lines.origin)?;
+                let decoded = decoder.decode(&bytes, &origin)?;
                 // Dropped records were read too; decoders leave rows out for no other reason.
                 let dropped = if decoded.kept.is_some() { decoded.rejected.malformed } else { 0 };
                 let input = decoded.rows as u64 + dropped;
-                (decoded.columns, lines.origin, decoded.rows, input, decoded.rejected.malformed)
+                (decoded.columns, origin, decoded.rows, input, decoded.rejected.malformed)
             }
             Chunk::Columns { batch, origin } => {
                 (batch.columns().to_vec(), origin, batch.num_rows(), batch.num_rows() as u64, 0)

@@ -21,7 +21,10 @@ fn keys_ignore_case_and_keep_order_and_spelling() {
     );
     assert_eq!(options.remove("Path"), Some("data/rides".to_string()));
     assert_eq!(options.remove("Path"), None);
-    assert_eq!(format!("{options:?}"), r#"["maxFilesPerTrigger", "HEADER", "kafka.bootstrap.servers", "KAFKA.ssl.Key"]"#);
+    assert_eq!(
+        format!("{options:?}"),
+        r#"["maxFilesPerTrigger", "HEADER", "kafka.bootstrap.servers", "KAFKA.ssl.Key"]"#
+    );
 }
 
 #[test]
@@ -104,8 +107,21 @@ fn intervals_as_spark_reads_them() {
         assert_eq!(parse_duration(text).unwrap(), micros, "{text}");
     }
     for text in [
-        "", "interval", "10", "minutes", "10minutes", "ten minutes", "1.5 minutes", "1 fortnight", "1 min", "10 minutess",
-        "99999999999999999999 days", "9999999999999 weeks", "1. . seconds", ". seconds", "-",
+        "",
+        "interval",
+        "10",
+        "minutes",
+        "10minutes",
+        "ten minutes",
+        "1.5 minutes",
+        "1 fortnight",
+        "1 min",
+        "10 minutess",
+        "99999999999999999999 days",
+        "9999999999999 weeks",
+        "1. . seconds",
+        ". seconds",
+        "-",
     ] {
         let error = parse_duration(text).unwrap_err();
         assert_eq!(error.code(), ErrorCode::CannotParseInterval, "{text}");

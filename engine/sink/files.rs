@@ -90,10 +90,7 @@ impl ParquetSink {
         Ok(Self { directory, compression: compression.unwrap_or(Compression::SNAPPY), output: None })
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Output) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Output) -> Result<T> + Send + 'static) -> Result<T> {
         let output = self.output.clone();
         let output = output.ok_or_else(|| Error::internal("a file sink was used before it was opened"))?;
         tokio::task::spawn_blocking(move || work(&output))
@@ -193,8 +190,7 @@ impl Output {
         let unwritten = |cause: parquet::errors::ParquetError| {
             Error::caused_by(ErrorCode::Io, format!("cannot write {}: {cause}", file_uri(&path)), cause)
         };
-        let mut writer =
-            ArrowWriter::try_new(hashing, self.schema.clone(), Some(properties)).map_err(unwritten)?;
+        let mut writer = ArrowWriter::try_new(hashing, self.schema.clone(), Some(properties)).map_err(unwritten)?;
         for batch in rows {
             writer.write(batch).map_err(unwritten)?;
         }

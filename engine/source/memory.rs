@@ -40,6 +40,14 @@ impl MemoryStream {
         Self { schema, added: Arc::default() }
     }
 
+    /// The frame over the stream's rows.
+    ///
+    /// # Errors
+    /// None at present; the signature is that of every source.
+    pub fn frame(&self, session: &crate::Session) -> Result<crate::frame::StreamFrame> {
+        crate::frame::StreamFrame::from_memory(session, self)
+    }
+
     /// Adds rows; returns the offset after them.
     ///
     /// # Errors

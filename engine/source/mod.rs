@@ -120,10 +120,10 @@ pub enum Chunk {
 
 /// A byte range of a text file, read by the worker that decodes it.
 pub struct Lines {
-    /// Reads the bytes: whole records, without the file's header line.
-    pub load: Box<dyn FnOnce() -> Result<Bytes> + Send>,
-    /// Where the range lies.
-    pub origin: Origin,
+    /// Reads the bytes, whole records without the file's header line, and tells where in the file the first of them begins.
+    pub load: Box<dyn FnOnce() -> Result<(Bytes, u64)> + Send>,
+    /// Path of the file.
+    pub path: Arc<str>,
 }
 
 /// Where rows came from, so that errors and dead letters can name it.

@@ -181,8 +181,8 @@ pub enum Place {
     },
     /// Registers.
     Hll {
-        /// First byte in the slot's registers.
-        byte: u32,
+        /// The first of them among the slot's registers.
+        first: u32,
         /// Their number is 2 to this power.
         precision: u8,
     },
@@ -204,15 +204,15 @@ pub struct Kernel {
     pub places: Vec<Place>,
     /// Words of a slot's accumulators: the complement of its first row, its number of rows, then the aggregates.
     pub width: u32,
-    /// Words of a slot's registers.
-    pub register_words: u32,
+    /// HLL registers of a slot: words on the device, bytes in its output. A multiple of four.
+    pub registers: u32,
     /// Number of sets of distinct values.
     pub sets: u32,
 }
 
-/// Lays a slot out: places, words of accumulators, words of registers, sets.
+/// Lays a slot out: places, words of accumulators, registers, sets.
 pub fn layout(program: &Program, columns: &[Form]) -> (Vec<Place>, u32, u32, u32) {
-    let (mut width, mut bytes, mut sets) = (2, 0, 0);
+    let (mut width, mut registers, mut sets) = (2, 0, 0);
     let mut words = |count: u32| {
         let word = width;
         width += count;
@@ -234,10 +234,10 @@ pub fn layout(program: &Program, columns: &[Form]) -> (Vec<Place>, u32, u32, u32
             Function::SumI64(_) => Place::SumI64 { word: words(4) },
             Function::Min(_) | Function::Max(_) => Place::MinMax { word: words(1) },
             Function::Hll { precision, .. } => {
-                let byte = bytes;
-                // At least one word a slot, so that registers of two slots never share one.
-                bytes += 1 << precision.max(2);
-                Place::Hll { byte, precision }
+                let first = registers;
+                // A multiple of four, which is how many the output packs in a word; valid programs have 16 at least.
+                registers += 1 << precision.max(2);
+                Place::Hll { first, precision }
             }
             Function::Distinct(_) => {
                 sets += 1;
@@ -245,7 +245,7 @@ pub fn layout(program: &Program, columns: &[Form]) -> (Vec<Place>, u32, u32, u32
             }
         })
         .collect();
-    (places, width, bytes / 4, sets)
+    (places, width, registers, sets)
 }
 
 /// Composes the module for `program` on batches of this `shape`.
@@ -258,9 +258,8 @@ pub fn compose(program: &Program, shape: &Shape) -> Result<Kernel, TooComplex> {
     for predicate in predicates {
         predicate::check(predicate)?;
     }
-    let (places, width, register_words, sets) = layout(program, &shape.columns);
-    let mut kernel =
-        Kernel { text: String::new(), params: params(program, shape), places, width, register_words, sets };
+    let (places, width, registers, sets) = layout(program, &shape.columns);
+    let mut kernel = Kernel { text: String::new(), params: params(program, shape), places, width, registers, sets };
     let skeleton = match shape.tier {
         Tier::Private => "aggregate_private.wgsl",
         Tier::Dense => "aggregate_dense.wgsl",

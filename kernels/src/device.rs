@@ -10,9 +10,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 #[cfg(feature = "gpu")]
 use std::sync::{
-    Mutex,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
+#[cfg(feature = "gpu")]
+use std::time::{Duration, Instant};
 
 use crate::cpu;
 use crate::error::KernelError;
@@ -20,10 +22,16 @@ use crate::error::KernelError;
 use crate::gpu::{Failure, Gpu, Memory, Tuning};
 use crate::program::{Batch, Groups, Program};
 
-/// Rows under which `auto` runs the twin. A GPU costs a fixed 0.1 to 0.2 ms a batch (upload, submission, one map: 0.15 ms
-/// was measured for the calls alone), in which the twin does some 15,000 rows on one core; what is left is margin for the
-/// engine's other cores, which run twins of other partitions meanwhile.
+/// Rows under which `auto` runs the twin. A batch costs a GPU some 0.15 ms before its first row (the calls to write,
+/// submit and map, measured on a software adapter at 0.05 to 0.2 ms), in which the twin aggregates 15,000 rows on one core
+/// at 10 ns each. Twice that, because the transfer is not free and other cores run twins of other queries meanwhile. Not
+/// yet measured on a discrete GPU.
 pub const BREAK_EVEN_ROWS: usize = 32_768;
+
+/// How long a device that failed is left alone before a batch tries to open it again. A driver needs seconds to reset;
+/// an attempt that fails costs a batch a tenth of a second.
+#[cfg(feature = "gpu")]
+const REST: Duration = Duration::from_secs(30);
 
 /// Which device a session wants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -94,15 +102,52 @@ enum Kind {
     },
     #[cfg(feature = "gpu")]
     Gpu {
-        gpu: Gpu,
+        state: Mutex<State>,
         name: Arc<str>,
         reason: Arc<str>,
         /// Rows under which the twin runs.
         least_rows: usize,
-        /// Why the device is no longer used.
-        down: Mutex<Option<Arc<str>>>,
         fallbacks: AtomicU64,
     },
+}
+
+/// The GPU and, when it has failed, since when and why it is not used.
+#[cfg(feature = "gpu")]
+#[derive(Debug)]
+struct State {
+    gpu: Gpu,
+    down: Option<(Instant, Arc<str>)>,
+}
+
+#[cfg(feature = "gpu")]
+impl State {
+    /// Opens the GPU again.
+    fn reopen(&mut self) -> Result<(), KernelError> {
+        self.gpu = self.gpu.reopen()?;
+        self.down = None;
+        Ok(())
+    }
+
+    /// The GPU, if it is up or comes up again after its rest; else why not.
+    fn ready(&mut self) -> Result<Gpu, Arc<str>> {
+        if let Some((since, reason)) = &self.down {
+            let reason = reason.clone();
+            if since.elapsed() < REST {
+                return Err(reason);
+            }
+            if self.reopen().is_err() {
+                self.down = Some((Instant::now(), reason.clone()));
+                return Err(reason);
+            }
+        }
+        Ok(self.gpu.clone())
+    }
+}
+
+/// A panic while the lock was held leaves nothing half done in a [`State`].
+#[cfg(feature = "gpu")]
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const CPU: &str = "cpu";
@@ -121,12 +166,12 @@ impl Device {
             }),
             #[cfg(feature = "gpu")]
             DeviceChoice::Auto => match Gpu::open(choice) {
-                Ok(gpu) => Ok(Self::gpu(gpu, "device = auto found a GPU", BREAK_EVEN_ROWS)),
+                Ok(gpu) => Ok(Self::with_gpu(gpu, "device = auto found a GPU", BREAK_EVEN_ROWS)),
                 Err(error) => Ok(Self::cpu(&format!("device = auto: {error}"))),
             },
             #[cfg(feature = "gpu")]
             DeviceChoice::Gpu | DeviceChoice::Named(_) => {
-                Ok(Self::gpu(Gpu::open(choice)?, &format!("device = {choice}"), 0))
+                Ok(Self::with_gpu(Gpu::open(choice)?, &format!("device = {choice}"), 0))
             }
         }
     }
@@ -136,11 +181,12 @@ impl Device {
         Self(Arc::new(Kind::Cpu { reason: reason.into() }))
     }
 
+    /// An open GPU, with the reason for it and the number of rows under which the twin runs.
     #[cfg(feature = "gpu")]
-    fn gpu(gpu: Gpu, reason: &str, least_rows: usize) -> Self {
+    pub fn with_gpu(gpu: Gpu, reason: &str, least_rows: usize) -> Self {
         let (name, reason) = (gpu.name().into(), reason.into());
-        let (down, fallbacks) = (Mutex::new(None), AtomicU64::new(0));
-        Self(Arc::new(Kind::Gpu { gpu, name, reason, least_rows, down, fallbacks }))
+        let (state, fallbacks) = (Mutex::new(State { gpu, down: None }), AtomicU64::new(0));
+        Self(Arc::new(Kind::Gpu { state, name, reason, least_rows, fallbacks }))
     }
 
     /// Name of the device: `cpu`, or the adapter's.
@@ -166,7 +212,7 @@ impl Device {
         match &*self.0 {
             Kind::Cpu { .. } => false,
             #[cfg(feature = "gpu")]
-            Kind::Gpu { down, .. } => down.lock().is_ok_and(|down| down.is_none()),
+            Kind::Gpu { state, .. } => lock(state).down.is_none(),
         }
     }
 
@@ -181,10 +227,19 @@ impl Device {
 
     /// The GPU, for tests and measurements.
     #[cfg(feature = "gpu")]
-    pub fn as_gpu(&self) -> Option<&Gpu> {
+    pub fn as_gpu(&self) -> Option<Gpu> {
         match &*self.0 {
             Kind::Cpu { .. } => None,
-            Kind::Gpu { gpu, .. } => Some(gpu),
+            Kind::Gpu { state, .. } => Some(lock(state).gpu.clone()),
+        }
+    }
+
+    /// Opens a GPU that has failed again, now. Batches do so by themselves half a minute after the failure.
+    #[cfg(feature = "gpu")]
+    pub fn reopen(&self) -> Result<(), KernelError> {
+        match &*self.0 {
+            Kind::Cpu { .. } => Ok(()),
+            Kind::Gpu { state, .. } => lock(state).reopen(),
         }
     }
 
@@ -204,15 +259,19 @@ impl Device {
         match &*self.0 {
             Kind::Cpu { reason } => twin(reason),
             #[cfg(feature = "gpu")]
-            Kind::Gpu { gpu, name, reason, least_rows, down, fallbacks } => {
+            Kind::Gpu { state, name, reason, least_rows, fallbacks } => {
                 if batch.rows < *least_rows {
                     return twin(&format!("fewer than {least_rows} rows").into());
                 }
-                let known = down.lock().ok().and_then(|down| down.clone());
-                if let Some(reason) = known {
-                    fallbacks.fetch_add(1, Ordering::Relaxed);
-                    return twin(&reason);
-                }
+                // The lock is not held while the batch runs: other queries' batches queue at the device.
+                let ready = lock(state).ready();
+                let gpu = match ready {
+                    Ok(gpu) => gpu,
+                    Err(reason) => {
+                        fallbacks.fetch_add(1, Ordering::Relaxed);
+                        return twin(&reason);
+                    }
+                };
                 program.validate()?;
                 program.check(batch)?;
                 let why: Arc<str> = match gpu.aggregate(program, batch, memory, Tuning::default()) {
@@ -222,9 +281,10 @@ impl Device {
                     Err(Failure::Unsuited(why)) => why.into(),
                     Err(Failure::Device(error)) => {
                         let why: Arc<str> = error.to_string().into();
-                        tracing::warn!(device = %name, reason = %why, "the batch and those to come run on the CPU");
-                        if let Ok(mut down) = down.lock() {
-                            *down = Some(why.clone());
+                        tracing::warn!(device = %name, reason = %why, "a batch runs on the CPU");
+                        // A refusal (of a kernel, of memory) says nothing about other batches.
+                        if matches!(error, KernelError::DeviceLost { .. }) {
+                            lock(state).down = Some((Instant::now(), why.clone()));
                         }
                         why
                     }

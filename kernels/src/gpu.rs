@@ -77,6 +77,14 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Expects a quarter more than this batch had, since most streams keep their number of groups, and forgets a larger
+    /// batch slowly, since running again costs more than clearing a table that is too large.
+    fn learn(&mut self, groups: u32, pairs: u32) {
+        let expect = |old: u64, found: u32| (u64::from(found) * 5 / 4 + 64).max(old - old / 8);
+        self.groups = expect(self.groups, groups);
+        self.pairs = expect(self.pairs, pairs);
+    }
+
     /// Kernels kept; a query needs one for each combination of forms that its batches take.
     const KERNELS: usize = 32;
 
@@ -99,13 +107,29 @@ impl Memory {
 pub struct Gpu {
     worker: Arc<Handle>,
     batches: Arc<AtomicU32>,
+    choice: DeviceChoice,
+    unify: bool,
 }
 
 impl Gpu {
     /// Opens the adapter that `choice` means.
     pub fn open(choice: &DeviceChoice) -> Result<Self, KernelError> {
-        let worker = worker::start(adapter::open(choice)?)?;
-        Ok(Self { worker: Arc::new(worker), batches: Arc::new(AtomicU32::new(0)) })
+        Self::start(choice.clone(), true)
+    }
+
+    /// Opens an adapter as if it shared no memory with the CPU, for tests of the way that discrete GPUs are fed.
+    pub fn open_staged(choice: &DeviceChoice) -> Result<Self, KernelError> {
+        Self::start(choice.clone(), false)
+    }
+
+    /// Opens the same adapter again, after it was lost.
+    pub fn reopen(&self) -> Result<Self, KernelError> {
+        Self::start(self.choice.clone(), self.unify)
+    }
+
+    fn start(choice: DeviceChoice, unify: bool) -> Result<Self, KernelError> {
+        let worker = worker::start(adapter::open(&choice, unify)?)?;
+        Ok(Self { worker: Arc::new(worker), batches: Arc::new(AtomicU32::new(0)), choice, unify })
     }
 
     /// The adapter's name and back end.
@@ -126,101 +150,107 @@ impl Gpu {
         memory: &mut Memory,
         tuning: Tuning,
     ) -> Result<Groups, Failure> {
-        let survey = survey::survey(program, batch, self.worker.max_bytes)?;
-        let (_, width, register_words, _) = layout(program, &survey.forms);
-        let tier = self.tier(&survey, batch.rows, width, register_words, tuning);
-        let shape = Shape { tier, columns: survey.forms.clone() };
-        let kernel = memory.kernel(program, &shape)?;
-        let mut tables = Tables::new(&kernel, &survey, tier, batch.rows, memory, tuning, self.worker.max_bytes)?;
-        let mut upload = Some(self.worker.uploads.acquire(&self.worker, survey.words * 4)?);
-        if let Some(upload) = &upload {
-            upload::write(upload, batch, &survey)?;
-        }
+        let max_bytes = self.worker.max_bytes;
+        let survey = survey::survey(program, batch, max_bytes)?;
+        let tier = choose_tier(program, &survey, batch.rows, tuning, max_bytes);
+        let kernel = memory.kernel(program, &Shape { tier, columns: survey.forms.clone() })?;
+        let run = Run { kernel: &kernel, survey: &survey, tier, rows: batch.rows, tuning, max_bytes };
+        let mut tables = Tables::new(&run, memory);
+        let mut upload = self.worker.uploads.acquire(&self.worker, survey.words * 4)?;
+        upload::write(&upload, batch, &survey)?;
         loop {
-            let Some(taken) = upload.take() else { return Err(lost("the upload buffer did not come back").into()) };
-            let (sizes, params, groups) = self.plan(&kernel, &survey, tier, &tables, batch.rows, tuning)?;
-            let number = params.1;
-            let record = 1 + kernel.width + kernel.register_words;
-            let job = Job {
-                kernel: kernel.clone(),
-                params: params.0,
-                upload: taken,
-                upload_bytes: survey.words * 4,
-                sizes,
-                workgroups: groups,
-                guess: match memory.groups {
-                    0 => (FIRST_READ / (4 * u64::from(record)), FIRST_READ / 12),
-                    groups => (groups, memory.pairs),
-                },
-                record,
-            };
+            // Never 0, which is what a device that has run nothing leaves in the header.
+            let number = self.batches.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+            let job = run.job(&tables, memory, number, upload)?;
             let (answer, returned) = self.worker.run(job)?;
             if answer.header.batch != number {
                 return Err(lost("the device answered without having run the batch").into());
             }
             if answer.header.overflow == 0 {
                 self.worker.uploads.release(returned);
-                // A quarter more than this batch had: most streams keep their number of groups.
-                memory.groups = u64::from(answer.header.groups) * 5 / 4 + 64;
-                memory.pairs = u64::from(answer.header.pairs) * 5 / 4 + 64;
-                let counted = u64::from(answer.header.groups) * u64::from(record);
-                if counted != answer.groups.len() as u64
-                    || u64::from(answer.header.pairs) * 3 != answer.pairs.len() as u64
-                {
+                memory.learn(answer.header.groups, answer.header.pairs);
+                if !answer.is_complete(run.record()) {
                     let groups = answer.header.groups;
                     return Err(Failure::Unsuited(format!("{groups} groups do not fit the device's result buffer")));
                 }
-                return decode::groups(program, batch, &kernel, &answer, &|c| survey.param(Param::ExponentMin(c)))
-                    .map_err(Failure::Device);
+                let exponent_min = |column| survey.param(Param::ExponentMin(column));
+                return decode::groups(program, batch, &kernel, &answer, &exponent_min).map_err(Failure::Device);
             }
             if let Err(full) = tables.grow(answer.header.overflow) {
                 self.worker.uploads.release(returned);
                 return Err(full);
             }
-            upload = Some(returned);
+            upload = returned;
         }
     }
+}
 
-    /// The tier for a batch.
-    fn tier(&self, survey: &Survey, rows: usize, width: u32, register_words: u32, tuning: Tuning) -> Tier {
-        let Some(slots) = survey.dense_slots else { return Tier::Hash };
-        let words = slots.saturating_mul(u64::from(width.max(register_words)));
-        let private = slots.saturating_mul(u64::from(width)) <= u64::from(PRIVATE_WORDS);
-        let dense = words.saturating_mul(4) <= self.worker.max_bytes / 2 && slots <= DENSE_SLOTS.max(4 * rows as u64);
-        match tuning.tier {
-            Some(Tier::Private) if private && dense => Tier::Private,
-            Some(Tier::Dense) if dense => Tier::Dense,
-            Some(Tier::Hash) => Tier::Hash,
-            _ if private && dense && rows >= PRIVATE_ROWS => Tier::Private,
-            _ if dense => Tier::Dense,
-            _ => Tier::Hash,
-        }
+/// The tier for a batch.
+fn choose_tier(program: &Program, survey: &Survey, rows: usize, tuning: Tuning, max_bytes: u64) -> Tier {
+    let Some(slots) = survey.dense_slots else { return Tier::Hash };
+    let (_, width, registers, _) = layout(program, &survey.forms);
+    let bytes = slots.saturating_mul(4 * u64::from(width.max(registers)));
+    let private = slots.saturating_mul(u64::from(width)) <= u64::from(PRIVATE_WORDS);
+    let dense = bytes <= max_bytes / 2 && slots <= DENSE_SLOTS.max(4 * rows as u64);
+    match tuning.tier {
+        Some(Tier::Private) if private && dense => Tier::Private,
+        Some(Tier::Dense) if dense => Tier::Dense,
+        Some(Tier::Hash) => Tier::Hash,
+        _ if private && dense && rows >= PRIVATE_ROWS => Tier::Private,
+        _ if dense => Tier::Dense,
+        _ => Tier::Hash,
+    }
+}
+
+/// A batch on its way to the device.
+struct Run<'a> {
+    kernel: &'a Arc<Kernel>,
+    survey: &'a Survey,
+    tier: Tier,
+    rows: usize,
+    tuning: Tuning,
+    max_bytes: u64,
+}
+
+impl Run<'_> {
+    /// Words of a group in the output: slot, accumulators, packed registers.
+    fn record(&self) -> u32 {
+        1 + self.kernel.width + self.kernel.registers / 4
     }
 
-    /// Buffer sizes, parameters with the batch's number, and workgroups of one run.
-    #[allow(clippy::type_complexity)]
-    fn plan(
-        &self,
-        kernel: &Kernel,
-        survey: &Survey,
-        tier: Tier,
-        tables: &Tables,
-        rows: usize,
-        tuning: Tuning,
-    ) -> Result<(Sizes, (Vec<u32>, u32), (u32, u32)), Failure> {
-        let slots = u64::from(tables.slots);
-        let set_slots = u64::from(tables.set_slots);
-        let record = u64::from(1 + kernel.width + kernel.register_words);
-        let out_pairs = (set_slots * u64::from(kernel.sets)).min(rows as u64 * u64::from(kernel.sets));
-        // What is left of the largest binding; more groups than that are seen when they have been counted.
-        let room = (self.worker.max_bytes / 4).saturating_sub(3 * out_pairs);
-        let out_groups = slots.min(rows as u64).min(room / record);
-        let pairs_at = out_groups * record;
+    /// The job for tables of these sizes.
+    fn job(&self, tables: &Tables, memory: &Memory, number: u32, upload: wgpu::Buffer) -> Result<Job, Failure> {
+        let sizes = self.sizes(tables)?;
+        let workgroups = self.workgroups(tables);
+        let guess = match memory.groups {
+            0 => (FIRST_READ / (4 * u64::from(self.record())), FIRST_READ / 12),
+            groups => (groups, memory.pairs),
+        };
+        Ok(Job {
+            kernel: self.kernel.clone(),
+            params: self.params(tables, &sizes, workgroups, number),
+            upload,
+            upload_bytes: self.survey.words * 4,
+            sizes,
+            workgroups,
+            guess,
+            record: self.record(),
+        })
+    }
+
+    /// Buffer sizes.
+    fn sizes(&self, tables: &Tables) -> Result<Sizes, Failure> {
+        let (slots, set_slots) = (u64::from(tables.slots), u64::from(tables.set_slots));
+        let (sets, rows) = (u64::from(self.kernel.sets), self.rows as u64);
+        let out_pairs = sets * set_slots.min(rows);
+        // What is left of the largest binding; more groups than that are noticed when they have been counted.
+        let room = (self.max_bytes / 4).saturating_sub(3 * out_pairs);
+        let pairs_at = u64::from(self.record()) * slots.min(rows).min(room / u64::from(self.record()));
         let sizes = Sizes {
-            table: if tier == Tier::Hash { slots * 4 } else { 0 },
-            acc: slots * u64::from(kernel.width) * 4,
-            registers: slots * u64::from(kernel.register_words) * 4,
-            sets: set_slots * u64::from(kernel.sets) * 8,
+            table: if self.tier == Tier::Hash { slots * 4 } else { 0 },
+            acc: slots * u64::from(self.kernel.width) * 4,
+            registers: slots * u64::from(self.kernel.registers) * 4,
+            sets: set_slots * sets * 8,
             out: (pairs_at + 3 * out_pairs) * 4,
             pairs_at: pairs_at * 4,
         };
@@ -231,41 +261,45 @@ impl Gpu {
             ("sets of distinct values", sizes.sets),
             ("result", sizes.out),
         ] {
-            if bytes > self.worker.max_bytes {
-                let limit = self.worker.max_bytes;
+            if bytes > self.max_bytes {
+                let limit = self.max_bytes;
                 return Err(Failure::Unsuited(format!(
                     "the {what} would take {bytes} bytes, the device binds {limit}"
                 )));
             }
         }
+        Ok(sizes)
+    }
+
+    /// Workgroups of the aggregation and of the compaction.
+    fn workgroups(&self, tables: &Tables) -> (u32, u32) {
         // Each private workgroup flushes every slot once, so it should see many rows; elsewhere a few rows an invocation
         // hide the fixed cost. The caps fill the largest GPUs several times over.
-        let (each, cap) = if tier == Tier::Private { (16, 1024) } else { (4, 2048) };
-        let aggregate = match tuning.workgroups {
+        let (each, cap) = if self.tier == Tier::Private { (16, 1024) } else { (4, 2048) };
+        let aggregate = match self.tuning.workgroups {
             Some(workgroups) => workgroups.clamp(1, 65535),
-            None => rows.div_ceil(WORKGROUP * each).clamp(1, cap) as u32,
+            None => self.rows.div_ceil(WORKGROUP * each).clamp(1, cap) as u32,
         };
-        let entries = slots.max(set_slots * u64::from(kernel.sets));
-        let compact = entries.div_ceil(WORKGROUP as u64).clamp(1, 2048) as u32;
-        let number = self.batches.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
-        let params = kernel
-            .params
-            .iter()
-            .map(|param| match *param {
-                Param::Rows => rows as u32,
-                Param::Stride => aggregate * WORKGROUP as u32,
-                Param::CompactStride => compact * WORKGROUP as u32,
-                Param::Batch => number,
-                Param::Slots => tables.slots,
-                Param::Probes => tables.probes(),
-                Param::SetSlots => tables.set_slots,
-                Param::OutGroups => out_groups as u32,
-                Param::OutPairs => out_pairs as u32,
-                Param::PairsAt => pairs_at as u32,
-                other => survey.param(other),
-            })
-            .collect();
-        Ok((sizes, (params, number), (aggregate, compact)))
+        let entries = u64::from(tables.slots).max(u64::from(tables.set_slots) * u64::from(self.kernel.sets));
+        (aggregate, entries.div_ceil(WORKGROUP as u64).clamp(1, 2048) as u32)
+    }
+
+    /// The parameter buffer.
+    fn params(&self, tables: &Tables, sizes: &Sizes, workgroups: (u32, u32), number: u32) -> Vec<u32> {
+        let value = |param: &Param| match *param {
+            Param::Rows => self.rows as u32,
+            Param::Stride => workgroups.0 * WORKGROUP as u32,
+            Param::CompactStride => workgroups.1 * WORKGROUP as u32,
+            Param::Batch => number,
+            Param::Slots => tables.slots,
+            Param::Probes => tables.probes(),
+            Param::SetSlots => tables.set_slots,
+            Param::OutGroups => (sizes.pairs_at / 4) as u32 / self.record(),
+            Param::OutPairs => ((sizes.out - sizes.pairs_at) / 12) as u32,
+            Param::PairsAt => (sizes.pairs_at / 4) as u32,
+            other => self.survey.param(other),
+        };
+        self.kernel.params.iter().map(value).collect()
     }
 }
 
@@ -278,44 +312,35 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(
-        kernel: &Kernel,
-        survey: &Survey,
-        tier: Tier,
-        rows: usize,
-        memory: &Memory,
-        tuning: Tuning,
-        max_bytes: u64,
-    ) -> Result<Self, Failure> {
+    fn new(run: &Run<'_>, memory: &Memory) -> Self {
+        let rows = run.rows as u64;
         // The largest power of two that fits the device, but no more than twice what can be needed.
-        let cap = |needed: u64, bytes_each: u64| -> u32 {
-            let fits = (max_bytes / bytes_each.max(4)).max(1);
-            let fits = 1u64 << (63 - fits.leading_zeros());
-            (needed.max(1) * 2).next_power_of_two().min(fits).min(1 << 31) as u32
+        let cap = |words_each: u32| -> u32 {
+            let fits = (run.max_bytes / (4 * u64::from(words_each))).max(1).ilog2();
+            (rows.max(1) * 2).next_power_of_two().min(1 << fits) as u32
         };
         let first = |remembered: u64, guess: u64, cap: u32| -> u32 {
             let expected = if remembered == 0 { guess } else { remembered };
-            let slots = tuning.first_slots.map_or(expected * 2, u64::from).max(16).next_power_of_two();
+            let slots = run.tuning.first_slots.map_or(expected * 2, u64::from).max(16).next_power_of_two();
             slots.min(u64::from(cap)) as u32
         };
-        let (slots, slots_max) = match (tier, survey.dense_slots) {
+        let (slots, slots_max) = match (run.tier, run.survey.dense_slots) {
             (Tier::Private | Tier::Dense, Some(slots)) => (slots as u32, slots as u32),
             _ => {
-                let words = (1 + kernel.width).max(kernel.register_words);
-                let cap = cap(rows as u64, u64::from(words) * 4);
-                let guess = (rows as u64 / FIRST_ROWS_PER_GROUP).max(FIRST_GROUPS);
-                (first(memory.groups, guess, cap), cap)
+                let cap = cap(run.kernel.width.max(run.kernel.registers));
+                (first(memory.groups, (rows / FIRST_ROWS_PER_GROUP).max(FIRST_GROUPS), cap), cap)
             }
         };
-        let (set_slots, set_slots_max) = match u64::from(kernel.sets) {
+        let (set_slots, set_slots_max) = match run.kernel.sets {
             0 => (0, 0),
             sets => {
-                let cap = cap(rows as u64, sets * 12);
-                // Every other row is a guess that costs no more than clearing a few bytes a row.
-                (first(memory.pairs, rows as u64 / 2, cap), cap)
+                // A set's entry is two words in its table and three in the output. Every other row is a first guess that
+                // costs no more than clearing a few bytes a row.
+                let cap = cap(sets.saturating_mul(3));
+                (first(memory.pairs, rows / 2, cap), cap)
             }
         };
-        Ok(Self { slots, slots_max, set_slots, set_slots_max })
+        Self { slots, slots_max, set_slots, set_slots_max }
     }
 
     fn probes(&self) -> u32 {
@@ -331,7 +356,8 @@ impl Tables {
             )));
         }
         let larger = |slots: u32, max: u32| (u64::from(slots) * 4).min(u64::from(max)) as u32;
-        // Where one table is as large as it gets, the other may be what made the probes short.
+        // A table that is as large as it gets may still overflow, because the probes are short as long as the other one
+        // can grow: then let that one grow.
         if overflow & 1 != 0 || self.set_slots == self.set_slots_max {
             self.slots = larger(self.slots, self.slots_max);
         }

@@ -15,6 +15,6 @@ struct Header {
 @group(0) @binding(2) var<storage, read_write> header: Header;
 @group(0) @binding(3) var<storage, read_write> table: array<atomic<u32>>;     // lib/rowtable.wgsl
 @group(0) @binding(4) var<storage, read_write> acc: array<atomic<u32>>;       // WIDTH words a slot
-@group(0) @binding(5) var<storage, read_write> registers: array<atomic<u32>>; // REGISTER_WORDS words a slot
+@group(0) @binding(5) var<storage, read_write> registers: array<atomic<u32>>; // REGISTERS words a slot
 @group(0) @binding(6) var<storage, read_write> sets: array<atomic<u32>>;      // params.set_slots pairs (row + 1, slot) a set
 @group(0) @binding(7) var<storage, read_write> out: array<u32>;               // compact.wgsl

@@ -46,7 +46,7 @@ struct Params {
 }
 
 const WIDTH: u32 = 3u;          // words of a slot's accumulators
-const REGISTER_WORDS: u32 = 128u; // words of a slot's HLL registers
+const REGISTERS: u32 = 512u;      // HLL registers of a slot
 const SETS: u32 = 0u;           // sets of distinct values
 const PRIVATE_WORDS: u32 = 3840u;
 
@@ -65,7 +65,7 @@ struct Header {
 @group(0) @binding(2) var<storage, read_write> header: Header;
 @group(0) @binding(3) var<storage, read_write> table: array<atomic<u32>>;     // lib/rowtable.wgsl
 @group(0) @binding(4) var<storage, read_write> acc: array<atomic<u32>>;       // WIDTH words a slot
-@group(0) @binding(5) var<storage, read_write> registers: array<atomic<u32>>; // REGISTER_WORDS words a slot
+@group(0) @binding(5) var<storage, read_write> registers: array<atomic<u32>>; // REGISTERS words a slot
 @group(0) @binding(6) var<storage, read_write> sets: array<atomic<u32>>;      // params.set_slots pairs (row + 1, slot) a set
 @group(0) @binding(7) var<storage, read_write> out: array<u32>;               // compact.wgsl
 // 64-bit integers in two u32 words: x is the low word, y the high one. Arithmetic wraps.
@@ -188,19 +188,17 @@ fn packed_at(at: u32, lanes: u32, row: u32) -> u32 {
   let bits = 32u >> lanes;
   return extractBits(arena[at + (row >> lanes)], (row & ((1u << lanes) - 1u)) * bits, bits);
 }
-// HyperLogLog registers: bytes, four to a word of `registers`.
+// HyperLogLog registers: a word each while the kernel runs, since the atomic maximum is for words.
 
-// Raises the register at byte `at` to `rank`. Most calls only read: a register grows a few times at most.
+// Raises a register to `rank`. Most calls only read: a register grows a few times at most.
 fn raise_register(at: u32, rank: u32) {
-  let word = at >> 2u;
-  let shift = (at & 3u) << 3u;
-  var old = atomicLoad(&registers[word]);
-  while (((old >> shift) & 0xFFu) < rank) {
-    let raised = (old & ~(0xFFu << shift)) | (rank << shift);
-    let result = atomicCompareExchangeWeak(&registers[word], old, raised);
-    if (result.exchanged) { break; }
-    old = result.old_value;
-  }
+  if (atomicLoad(&registers[at]) < rank) { atomicMax(&registers[at], rank); }
+}
+
+// Four registers from `at` on as the bytes of a word, which is how they are read back.
+fn packed_registers(at: u32) -> u32 {
+  return atomicLoad(&registers[at]) | (atomicLoad(&registers[at + 1u]) << 8u) |
+    (atomicLoad(&registers[at + 2u]) << 16u) | (atomicLoad(&registers[at + 3u]) << 24u);
 }
 
 fn c0_valid(row: u32) -> bool { return bit_at(params.c0_valid_at, params.c0_valid_bit, row); }
@@ -293,7 +291,7 @@ fn acc_update(slot: u32, row: u32) {
   if (atomicLoad(&acc[at]) < ~row) { atomicMax(&acc[at], ~row); }
   atomicAdd(&acc[at + 1u], 1u);
   if (packed_at(params.table2_at, 2u, c2_code(row)) == 1u) { atomicAdd(&acc[at + 2u], 1u); }
-  { let entry = word_at(params.hll_table0_at, c4_code(row)); raise_register(slot * (4u * REGISTER_WORDS) + 0u + (entry >> 8u), entry & 0xFFu); }
+  { let entry = word_at(params.hll_table0_at, c4_code(row)); raise_register(slot * REGISTERS + 0u + (entry >> 8u), entry & 0xFFu); }
 }
 
 @compute @workgroup_size(256)
@@ -321,12 +319,12 @@ fn compact(@builtin(global_invocation_id) id: vec3<u32>) {
     if (atomicLoad(&acc[from_acc]) == 0u) { continue; }
     let group = atomicAdd(&header.groups, 1u);
     if (group >= params.out_groups) { continue; }
-    var to = group * (1u + WIDTH + REGISTER_WORDS);
+    var to = group * (1u + WIDTH + REGISTERS / 4u);
     out[to] = slot;
     to++;
     for (var k = 0u; k < WIDTH; k++) { out[to + k] = atomicLoad(&acc[from_acc + k]); }
     to += WIDTH;
-    for (var k = 0u; k < REGISTER_WORDS; k++) { out[to + k] = atomicLoad(&registers[slot * REGISTER_WORDS + k]); }
+    for (var k = 0u; k < REGISTERS; k += 4u) { out[to + k / 4u] = packed_registers(slot * REGISTERS + k); }
   }
   for (var entry = id.x; entry < params.set_slots * SETS; entry += params.compact_stride) {
     let holder = atomicLoad(&sets[2u * entry]);

@@ -17,7 +17,6 @@ fn rows(values: &[&str]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([("value", values, true)]).unwrap()
 }
 
-
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_appear_with_the_publication_and_not_before() {
     let kafka = Kafka::start();
@@ -36,6 +35,7 @@ async fn rows_appear_with_the_publication_and_not_before() {
     assert_eq!(prepared.payload["digest"].as_str().unwrap().len(), 32);
     assert_eq!(kafka.records(&topic, "read_uncommitted"), []);
     sink.publish(&prepared).await.unwrap();
+    kafka.settle(&topic);
     let expected = [(0, Some("k".to_owned()), Some("v".to_owned())), (1, None, None)];
     assert_eq!(kafka.records(&topic, "read_committed"), expected);
 }
@@ -154,7 +154,8 @@ async fn a_broken_connection_does_not_tear_a_batch() {
         let mut values = kafka.committed("t");
         values.sort();
         let copies = number + 1;
-        let expected: Vec<&str> = ["a", "b", "c", "d"].into_iter().flat_map(|v| std::iter::repeat_n(v, copies)).collect();
+        let expected: Vec<&str> =
+            ["a", "b", "c", "d"].into_iter().flat_map(|v| std::iter::repeat_n(v, copies)).collect();
         assert_eq!(values, expected, "{api:?}");
     }
 }
@@ -243,10 +244,8 @@ async fn what_cannot_be_written_is_refused_before_a_transaction() {
              created here"
         )
     );
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("value", Arc::new(StringArray::from(vec!["v"]))),
-        ("partition", Arc::new(Int32Array::from(vec![7]))),
-    ];
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("value", Arc::new(StringArray::from(vec!["v"]))), ("partition", Arc::new(Int32Array::from(vec![7])))];
     let misplaced = RecordBatch::try_from_iter(columns).unwrap();
     let mut sink = kafka.sink(&topic, &writer(Uuid::new_v4(), 1, &misplaced.schema()), None).await.unwrap();
     let error = stage(&mut sink, 0, &misplaced).await.unwrap_err();
@@ -260,7 +259,8 @@ async fn what_cannot_be_written_is_refused_before_a_transaction() {
     assert!(error.message().contains("has 1000001 bytes, more than the 1000000 of kafka.message.max.bytes"), "{error}");
     put(&mut sink, 0, &batch).await.unwrap();
     assert_eq!(kafka.committed(&topic), ["a"], "a refused batch does not spoil the sink");
-    for (option, part) in [("tpoic", "option tpoic is unknown"), ("includeHeaders", "is not supported by this version")] {
+    for (option, part) in [("tpoic", "option tpoic is unknown"), ("includeHeaders", "is not supported by this version")]
+    {
         let error = KafkaSink::new(&kafka.options(&[(option, "x")]), None).err().unwrap();
         assert_eq!(error.code(), ErrorCode::InvalidOption);
         assert!(error.message().contains(part), "{error}");
@@ -287,6 +287,7 @@ async fn keys_go_to_the_partitions_that_java_producers_choose() {
     let mut expected: Vec<(i32, Option<String>)> =
         keys.iter().map(|(key, hash)| ((hash & i32::MAX) % 10, Some(key.to_string()))).collect();
     expected.sort();
+    kafka.settle(&topic);
     let mut found: Vec<(i32, Option<String>)> =
         kafka.records(&topic, "read_committed").into_iter().map(|(partition, key, _)| (partition, key)).collect();
     found.sort();

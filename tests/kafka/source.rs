@@ -7,7 +7,6 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 use serde_json::json;
-use std::sync::Arc;
 use tidemill::ErrorCode;
 use tidemill::source::kafka::KafkaSource;
 use tidemill::source::{Admission, Chunk, ReadRequest, Source};
@@ -25,6 +24,7 @@ fn topic_with_holes(kafka: &Kafka) -> String {
             false => producer.abort_transaction(WAIT).unwrap(),
         }
     }
+    kafka.settle(&topic);
     topic
 }
 
@@ -109,6 +109,7 @@ async fn columns_are_sparks_and_only_those_asked_for() {
     let record = BaseRecord::<str, str>::to(&topic).timestamp(2_500);
     producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.commit_transaction(WAIT).unwrap();
+    kafka.settle(&topic);
 
     let mut source = kafka.source(&topic, &[("includeHeaders", "true")]).await;
     let names: Vec<String> = source.schema().fields().iter().map(|field| field.name().clone()).collect();
@@ -164,7 +165,7 @@ async fn starting_offsets_are_resolved_once() {
 
     let options = kafka.options(&[("assign", &json!({ topic.as_str(): [1] }).to_string())]);
     let mut assigned = KafkaSource::new(&options).unwrap();
-    assigned.open(Arc::new(NoLog)).await.unwrap();
+    open(&mut assigned).await.unwrap();
     assert_eq!(assigned.initial().await.unwrap(), json!({ topic.as_str(): {"1": 2} }));
     assert_eq!(assigned.description(), format!("KafkaV2[Assign[{topic}-1]]"));
     assert_eq!(latest.description(), format!("KafkaV2[Subscribe[{topic}]]"));
@@ -222,6 +223,7 @@ async fn an_open_transaction_neither_shows_nor_blocks() {
     assert_eq!(end, json!({ topic.as_str(): {"0": 2} }));
     assert_eq!(offsets(&mut source, &start, &end).await, [0, 1]);
     producer.commit_transaction(WAIT).unwrap();
+    kafka.settle(&topic);
     let later = source.propose(&end, Admission::Limited).await.unwrap().end;
     assert_eq!(later, json!({ topic.as_str(): {"0": 4} }));
     assert_eq!(offsets(&mut source, &end, &later).await, [2]);
@@ -250,7 +252,10 @@ async fn lost_offsets_stop_the_query_or_are_counted() {
     );
     let error = source.propose(&at(9), Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::KafkaDataLoss);
-    assert!(error.message().contains("offsets 6 to 9 cannot be read, 3 offsets are lost; the log now ends at"), "{error}");
+    assert!(
+        error.message().contains("offsets 6 to 9 cannot be read, 3 offsets are lost; the log now ends at"),
+        "{error}"
+    );
 
     let mut lenient = kafka.source(&topic, &[("failOnDataLoss", "false")]).await;
     assert_eq!(offsets(&mut lenient, &at(1), &at(6)).await, [4, 5]);
@@ -265,28 +270,30 @@ async fn lost_offsets_stop_the_query_or_are_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_said_when_the_source_opens() {
     let kafka = Kafka::start();
-    let open = async |pairs: &[(&str, &str)]| {
+    let refused = async |pairs: &[(&str, &str)]| {
         let mut source = KafkaSource::new(&kafka.options(pairs)).unwrap();
-        source.open(Arc::new(NoLog)).await.unwrap_err()
+        open(&mut source).await.unwrap_err()
     };
     let servers = &kafka.bootstrap;
     assert_eq!(
-        open(&[("subscribe", "nowhere")]).await.to_string(),
+        refused(&[("subscribe", "nowhere")]).await.to_string(),
         format!(
             "[KAFKA] topic nowhere does not exist on {servers}; create it, or correct the option subscribe or assign"
         )
     );
     let topic = kafka.topic(1);
     assert_eq!(
-        open(&[("assign", &json!({ topic.as_str(): [0, 3] }).to_string())]).await.to_string(),
-        format!("[KAFKA] partition {topic}-3 does not exist on {servers}; correct the option assign")
+        refused(&[("assign", &json!({ topic.as_str(): [0, 3] }).to_string())]).await.to_string(),
+        format!(
+            "[KAFKA] partition {topic}-3 does not exist on {servers}; create it, or correct the option subscribe or assign"
+        )
     );
     // Port 1 answers no one.
-    let error = open(&[("subscribe", &topic), ("kafka.bootstrap.servers", "127.0.0.1:1")]).await;
+    let error = refused(&[("subscribe", &topic), ("kafka.bootstrap.servers", "127.0.0.1:1")]).await;
     assert_eq!(error.code(), ErrorCode::Kafka);
     assert!(error.message().contains("cannot read the metadata of topic"), "{error}");
     assert!(error.message().contains("127.0.0.1:1") && error.message().contains("refused"), "{error}");
-    let error = open(&[("subscribe", &topic), ("kafka.no.such.thing", "1")]).await;
+    let error = refused(&[("subscribe", &topic), ("kafka.no.such.thing", "1")]).await;
     assert_eq!(
         error.to_string(),
         "[INVALID_OPTION] Kafka source: option kafka.no.such.thing: No such configuration property: \"no.such.thing\""
@@ -309,11 +316,11 @@ async fn a_wrong_password_is_refused_and_never_shown() {
         ])
     };
     let mut source = KafkaSource::new(&login("canary-wrong")).unwrap();
-    let error = source.open(Arc::new(NoLog)).await.unwrap_err();
+    let error = open(&mut source).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Kafka);
     assert!(!format!("{error:?} {error}").contains("canary"), "{error:?}");
     assert!(error.message().to_lowercase().contains("authentication"), "{error}");
-    KafkaSource::new(&login("right")).unwrap().open(Arc::new(NoLog)).await.unwrap();
+    open(&mut KafkaSource::new(&login("right")).unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,9 +333,27 @@ async fn reading_goes_on_after_a_broken_connection() {
     broker.fake().on_times(ApiKey::Fetch, 2, |_| Control::Disconnect);
     assert_eq!(offsets(&mut source, &json!({"t": {"0": 0}}), &json!({"t": {"0": 3}})).await, [0, 1, 2]);
     broker.fake().delete_topic("t");
+    let error = source.propose(&json!({"t": {"0": 3}}), Admission::Limited).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::KafkaDataLoss, "{error}");
     let error = read(&mut source, &json!({"t": {"0": 0}}), &json!({"t": {"0": 3}}), 1).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::KafkaDataLoss);
     assert!(error.message().contains("the partition does not exist. Likely cause: the topic was deleted"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_report_of_the_end_is_not_believed() {
+    let kafka = Kafka::start();
+    let Some(broker) = kafka.faults("a_stale_report_of_the_end_is_not_believed") else { return };
+    broker.create_topic("t", 1);
+    kafka.produce("t", 0, ["a", "b"]);
+    let mut source = kafka.source("t", &[]).await;
+    let at = |offset: i64| json!({"t": {"0": offset}});
+    assert_eq!(offsets(&mut source, &at(0), &at(2)).await, [0, 1]);
+    // The answer to the next fetch says that the partition ends at 2; the one after it was sent with that on record.
+    let fetches = broker.fake().request_count(ApiKey::Fetch);
+    assert!(broker.fake().wait_for_requests(ApiKey::Fetch, fetches + 2, WAIT).await);
+    kafka.produce("t", 0, ["c", "d"]);
+    assert_eq!(offsets(&mut source, &at(2), &at(4)).await, [2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,8 @@ pub mod broker;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
-use bytes::Bytes;
 use broker::Broker;
+use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -79,7 +79,8 @@ impl Kafka {
         loop {
             let metadata = consumer.fetch_metadata(Some(topic), WAIT).unwrap();
             let led = |p: &rdkafka::metadata::MetadataPartition| p.error().is_none() && p.leader() >= 0;
-            let found = metadata.topics().iter().map(|t| t.partitions().iter().filter(|p| led(p)).count()).sum::<usize>();
+            let found =
+                metadata.topics().iter().map(|t| t.partitions().iter().filter(|p| led(p)).count()).sum::<usize>();
             if found == partitions {
                 return;
             }
@@ -126,6 +127,20 @@ impl Kafka {
         producer.flush(WAIT).unwrap();
     }
 
+    /// Waits until the markers of every ended transaction are written: Kafka answers a commit before that, so that for a
+    /// moment readers of committed records do not see it yet.
+    pub fn settle(&self, topic: &str) {
+        let ask = |isolation| -> BaseConsumer {
+            self.client().set("group.id", "tests").set("isolation.level", isolation).create().unwrap()
+        };
+        let (stable, written) = (ask("read_committed"), ask("read_uncommitted"));
+        let metadata = written.fetch_metadata(Some(topic), WAIT).unwrap();
+        for partition in metadata.topics()[0].partitions().iter().map(|partition| partition.id()) {
+            let (_, end) = written.fetch_watermarks(topic, partition, WAIT).unwrap();
+            while stable.fetch_watermarks(topic, partition, WAIT).unwrap().1 < end {}
+        }
+    }
+
     /// Every record of a topic as partition, key and value, in order; with or without what is not committed.
     pub fn records(&self, topic: &str, isolation: &str) -> Vec<(i32, Option<String>, Option<String>)> {
         let consumer: BaseConsumer = self
@@ -158,6 +173,7 @@ impl Kafka {
 
     /// The values that a `read_committed` reader sees.
     pub fn committed(&self, topic: &str) -> Vec<String> {
+        self.settle(topic);
         self.records(topic, "read_committed").into_iter().filter_map(|(_, _, value)| value).collect()
     }
 
@@ -173,7 +189,7 @@ impl Kafka {
     pub async fn source(&self, topic: &str, more: &[(&str, &str)]) -> KafkaSource {
         let options = self.options(&[&[("subscribe", topic), ("fetchOffset.retryIntervalMs", "1")], more].concat());
         let mut source = KafkaSource::new(&options).unwrap();
-        source.open(Arc::new(NoLog)).await.unwrap();
+        open(&mut source).await.unwrap();
         source
     }
 
@@ -189,6 +205,12 @@ impl Kafka {
 pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
     let record = BaseRecord::<str, str>::to(topic).partition(partition).payload(value);
     producer.send(record).map_err(|(error, _)| error).unwrap();
+}
+
+/// Checks and opens a source, as a starting query does.
+pub async fn open(source: &mut KafkaSource) -> Result<(), Error> {
+    source.check().await?;
+    source.open(Arc::new(NoLog)).await
 }
 
 /// The log of a source in a fresh checkpoint, for one start: what is written is not read again.
@@ -209,7 +231,12 @@ impl SourceLog for NoLog {
 pub type Row = (i32, i64, String);
 
 /// Reads a range whole, with every column, and checks that each row's origin says what the row says.
-pub async fn read(source: &mut KafkaSource, start: &Offset, end: &Offset, chunk_bytes: usize) -> Result<Vec<Vec<Row>>, Error> {
+pub async fn read(
+    source: &mut KafkaSource,
+    start: &Offset,
+    end: &Offset,
+    chunk_bytes: usize,
+) -> Result<Vec<Vec<Row>>, Error> {
     let projection: Vec<usize> = (0..source.schema().fields().len()).collect();
     let mut chunks = source.read(start, end, &ReadRequest { projection, chunk_bytes }).await?;
     let mut all = Vec::new();
@@ -219,7 +246,9 @@ pub async fn read(source: &mut KafkaSource, start: &Offset, end: &Offset, chunk_
         };
         let column = batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>();
         assert_eq!(column.values(), &offsets[..]);
-        assert!(batch.column_by_name("partition").unwrap().as_primitive::<Int32Type>().iter().all(|p| p == Some(partition)));
+        assert!(
+            batch.column_by_name("partition").unwrap().as_primitive::<Int32Type>().iter().all(|p| p == Some(partition))
+        );
         assert!(batch.column_by_name("topic").unwrap().as_string::<i32>().iter().all(|t| t == Some(&*topic)));
         let values = batch.column_by_name("value").unwrap().as_binary::<i32>();
         let row = |index| (partition, offsets[index], String::from_utf8(values.value(index).to_vec()).unwrap());

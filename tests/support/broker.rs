@@ -133,10 +133,10 @@ async fn serve() -> io::Result<(Arc<FakeBroker>, SocketAddr)> {
             let (requests, owner) = (requests.clone(), owner.clone());
             tokio::spawn(async move {
                 let count = move || {
-                    if requests.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
-                        if let Some(fake) = owner.upgrade() {
-                            fake.clear_requests();
-                        }
+                    if requests.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1
+                        && let Some(fake) = owner.upgrade()
+                    {
+                        fake.clear_requests();
                     }
                 };
                 // A connection that breaks is its client's business.
@@ -169,20 +169,14 @@ async fn proxy(client: TcpStream, upstream: SocketAddr, count: impl Fn() + Send 
     });
     let answers = forward(from_server, to_client, move |frame| {
         let id = frame.get(..4).and_then(|id| id.try_into().ok());
-        let ours = id.is_some_and(|id: [u8; 4]| {
-            translated.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
-        });
+        let ours = id.is_some_and(|id: [u8; 4]| translated.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
         if ours { end_txn_answer(&frame).unwrap_or(frame) } else { frame }
     });
     // Whichever side closes first closes the other.
     tokio::select! { done = requests => done, done = answers => done }
 }
 
-async fn forward(
-    from: OwnedReadHalf,
-    to: OwnedWriteHalf,
-    translate: impl Fn(Vec<u8>) -> Vec<u8>,
-) -> io::Result<()> {
+async fn forward(from: OwnedReadHalf, to: OwnedWriteHalf, translate: impl Fn(Vec<u8>) -> Vec<u8>) -> io::Result<()> {
     let (mut from, mut to) = (BufReader::with_capacity(1 << 16, from), BufWriter::with_capacity(1 << 16, to));
     loop {
         let length = from.read_i32().await?;

@@ -9,9 +9,9 @@ mod text;
 
 use std::sync::OnceLock;
 
-use generate::{Data, Values, case};
+use generate::{Data, Rng, Values, case};
 use tidemill_kernels::compose::Tier;
-use tidemill_kernels::gpu::Tuning;
+use tidemill_kernels::gpu::{Gpu, Tuning};
 use tidemill_kernels::{
     Aggregate, ColumnType, Device, DeviceChoice, Function, Groups, KernelError, Pane, Partial, Program, Scratch, cpu,
 };
@@ -191,11 +191,11 @@ fn invalid_batches_are_refused_as_by_the_twin() {
 }
 
 #[test]
-fn a_lost_device_falls_back_to_the_twin() {
-    if device("a_lost_device_falls_back_to_the_twin").is_none() {
+fn a_lost_device_falls_back_to_the_twin_and_comes_back() {
+    if device("a_lost_device_falls_back_to_the_twin_and_comes_back").is_none() {
         return;
     }
-    // One of its own, since it will not come back.
+    // One of its own, so that no other test sees it lost.
     let device = Device::open(&DeviceChoice::Named(SOFTWARE.into())).expect("it was found before");
     let mut scratch = Scratch::default();
     queries::rides(500, 3, 9).with(|batch| {
@@ -211,6 +211,10 @@ fn a_lost_device_falls_back_to_the_twin() {
             assert!(!ran.gpu && ran.reason.contains("lost"), "{ran:?}");
             assert_eq!((device.fallbacks(), device.is_gpu()), (fallbacks, false));
         }
+        device.reopen().expect("the driver is fine");
+        let (again, ran) = device.aggregate(&program, batch, &mut scratch).expect("valid");
+        assert_eq!(bits(&again), bits(&before));
+        assert!(ran.gpu && device.is_gpu(), "{ran:?}");
     });
 }
 
@@ -237,26 +241,46 @@ fn choices_are_read_and_refused_by_name() {
 }
 
 #[test]
-fn zz_timing() {
-    let Some(device) = device("timing") else { return };
-    let data = queries::rides(1_000_000, 20, 5000);
-    for (name, program) in [("city", queries::city()), ("driver", queries::driver())] {
-        for t in [None, Some(Tier::Private), Some(Tier::Dense), Some(Tier::Hash)] {
-            let mut scratch = Scratch::default();
-            let mut cpu_scratch = cpu::Scratch::default();
-            data.with(|batch| {
-                for _ in 0..4 {
-                    let start = std::time::Instant::now();
-                    let g = device
-                        .aggregate_on_gpu(&program, batch, &mut scratch, Tuning { tier: t, ..Tuning::default() })
-                        .unwrap();
-                    let gpu = start.elapsed();
-                    let start = std::time::Instant::now();
-                    let c = cpu::aggregate_with(&program, batch, &mut cpu_scratch).unwrap();
-                    eprintln!("{name} {t:?} gpu {gpu:?} cpu {:?} groups {}", start.elapsed(), g.rows.len());
-                    assert_eq!(bits(&g), bits(&c));
-                }
-            });
-        }
+fn panes_of_random_widths_agree() {
+    let Some(device) = device("panes_of_random_widths_agree") else { return };
+    // Division of 64 by up to 63 bits, as panes: one program, so one compilation, for all of them.
+    let mut rng = Rng(7);
+    for round in 0..64 {
+        let width = ((rng.next() >> 1) >> rng.below(63)).max(1) as i64;
+        let shift = rng.below(64);
+        let times =
+            (0..600).map(|_| (rng.next() as i64) >> shift).chain([i64::MIN >> shift, i64::MAX >> shift]).collect();
+        let program = Program {
+            columns: vec![ColumnType::I64],
+            filter: None,
+            pane: Some(Pane { time: 0, width, origin: (rng.next() as i64) >> 20 }),
+            keys: vec![],
+            aggregates: vec![],
+            max_of: Some(0),
+        };
+        let data = Data { rows: 602, columns: vec![Values::I64(times, None)], ..Data::default() };
+        data.with(|batch| {
+            let (found, _) = device.aggregate(&program, batch, &mut Scratch::default()).expect("valid");
+            assert_eq!(found, cpu::aggregate(&program, batch).expect("valid"), "round {round}, width {width}");
+        });
     }
+}
+
+#[test]
+fn a_device_that_is_fed_by_copies_agrees() {
+    if device("a_device_that_is_fed_by_copies_agrees").is_none() {
+        return;
+    }
+    let gpu = Gpu::open_staged(&DeviceChoice::Named(SOFTWARE.into())).expect("it was found before");
+    let device = Device::with_gpu(gpu, "as if discrete", 100);
+    let mut scratch = Scratch::default();
+    let program = queries::city();
+    for rows in [99, 100, 5_000, 20_000, 100, 0] {
+        queries::rides(rows, 9, 70).with(|batch| {
+            let (found, ran) = device.aggregate(&program, batch, &mut scratch).expect("valid");
+            assert_eq!(ran.gpu, rows >= 100, "{ran:?}");
+            assert_eq!(bits(&found), bits(&cpu::aggregate(&program, batch).expect("the twin runs")), "{rows} rows");
+        });
+    }
+    assert_eq!(device.fallbacks(), 0, "a small batch is no fallback");
 }

@@ -223,7 +223,7 @@ fn scalar(
     if matches!(first, b't' | b'f' | b'{' | b'[') {
         cursor.value(depth)?;
         return Ok(
-            (*data_type == DataType::Boolean && matches!(first, b't' | b'f')).then(|| Cell::Boolean(first == b't'))
+            (*data_type == DataType::Boolean && matches!(first, b't' | b'f')).then_some(Cell::Boolean(first == b't'))
         );
     }
     let number = match first {

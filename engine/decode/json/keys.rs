@@ -44,6 +44,21 @@ impl Keys {
         place: &mut usize,
         scratch: &mut Vec<u8>,
     ) -> Result<usize, Syntax> {
+        if let Some(key) = self.remembered.get(*place)
+            && cursor.eat_token(&key.token, key.word, key.mask)
+        {
+            *place += 1;
+            if cursor.peek() <= b' ' {
+                cursor.skip_blank();
+            }
+            return Ok(key.column);
+        }
+        self.search(cursor, place, scratch)
+    }
+
+    /// Tries the next few remembered keys, for records that leave some out, and then the schema.
+    #[inline(never)]
+    fn search(&mut self, cursor: &mut Cursor<'_>, place: &mut usize, scratch: &mut Vec<u8>) -> Result<usize, Syntax> {
         for (ahead, key) in self.remembered.iter().skip(*place).take(TRIES).enumerate() {
             if cursor.eat_token(&key.token, key.word, key.mask) {
                 *place += ahead + 1;

@@ -76,6 +76,8 @@ fn values_to_texts() {
     assert_eq!(texts(&views, ANSI)[1].as_deref(), Some("a long enough string to be outside"));
     let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None])]));
     assert_eq!(texts(&lists, ANSI), [Some("[1, null]".into())]);
+    let nothing: ArrayRef = Arc::new(arrow::array::NullArray::new(2));
+    assert_eq!(texts(&nothing, ANSI), [None, None]);
     let views = cast(&doubles, &DataType::Utf8View, ANSI).unwrap();
     assert_eq!(views.as_string_view().value(0), "1.0E7");
 }

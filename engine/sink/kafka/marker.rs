@@ -52,8 +52,7 @@ impl ProgressTopic {
         }
         let admin: AdminClient<ClientLog> = self.settings.create(&[], &[], log)?;
         // -1 replicas: as many as the brokers are configured to give.
-        let topic =
-            NewTopic::new(&self.name, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+        let topic = NewTopic::new(&self.name, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
         let options = AdminOptions::new()
             .request_timeout(Some(kafka::REQUEST_TIMEOUT))
             .operation_timeout(Some(kafka::REQUEST_TIMEOUT));

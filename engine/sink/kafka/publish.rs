@@ -179,14 +179,9 @@ impl Publisher {
         }
         let claim = match &self.marker {
             Some(marker) => Marker { epoch: self.epoch, run: self.run, ..marker.clone() },
-            None => Marker {
-                batch: None,
-                attempt: None,
-                epoch: self.epoch,
-                run: self.run,
-                rows: 0,
-                digest: String::new(),
-            },
+            None => {
+                Marker { batch: None, attempt: None, epoch: self.epoch, run: self.run, rows: 0, digest: String::new() }
+            }
         };
         self.commit(None, claim)
     }
@@ -337,9 +332,11 @@ impl Publisher {
         };
         self.send(producer, &record, deadline)?;
         let left = || deadline.saturating_duration_since(Instant::now());
-        producer.flush(left()).map_err(|error| self.failure(producer, "send a batch", &error))?;
+        // Not `flush`: it looks only every 100 ms, and would be most of a small batch's time.
+        while producer.in_flight_count() > 0 && Instant::now() < deadline {
+            producer.poll(Duration::from_millis(1));
+        }
         self.hit("kafka.sent");
-        // What `flush` reports is that the queue is empty, not that every record was taken.
         producer.commit_transaction(left()).map_err(|error| self.failure(producer, "commit a batch", &error))?;
         self.hit("kafka.committed");
         Ok(())
@@ -355,7 +352,9 @@ impl Publisher {
         loop {
             match producer.send(waiting) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     waiting = back;
                     producer.poll(Duration::from_millis(10));
                 }

@@ -30,8 +30,7 @@ fn is_text(data_type: &DataType) -> bool {
 }
 
 fn is_bytes(data_type: &DataType) -> bool {
-    is_text(data_type)
-        || matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+    is_text(data_type) || matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
 fn is_headers(data_type: &DataType) -> bool {
@@ -145,9 +144,7 @@ impl Record<'_> {
     /// Headers in the client's form.
     pub(super) fn owned_headers(&self) -> Option<OwnedHeaders> {
         (!self.headers.is_empty()).then(|| {
-            self.headers
-                .iter()
-                .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }))
+            self.headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }))
         })
     }
 

@@ -116,19 +116,19 @@ impl Directory {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             (path.parent().unwrap_or(path).to_path_buf(), name)
         };
-        let store = LocalFileSystem::new_with_prefix(&directory)
-            .map_err(|cause| Error::caused_by(ErrorCode::Io, format!("cannot read {}: {cause}", file_uri(path)), cause))?;
+        let store = LocalFileSystem::new_with_prefix(&directory).map_err(|cause| {
+            Error::caused_by(ErrorCode::Io, format!("cannot read {}: {cause}", file_uri(path)), cause)
+        })?;
         let text = directory.to_string_lossy();
         Ok(Self { store: Arc::new(store), base: format!("file://{}/", text.trim_end_matches('/')), only })
     }
 
     /// The files that are there, in no order; hidden ones and those of sub-directories left out.
     pub async fn list(&self) -> Result<Vec<FileEntry>> {
-        let listed = self
-            .store
-            .list_with_delimiter(None)
-            .await
-            .map_err(|cause| Error::caused_by(ErrorCode::Io, format!("cannot list {}: {cause}", self.base), cause))?;
+        let listed =
+            self.store.list_with_delimiter(None).await.map_err(|cause| {
+                Error::caused_by(ErrorCode::Io, format!("cannot list {}: {cause}", self.base), cause)
+            })?;
         let entries = listed.objects.into_iter().filter_map(|object| {
             let name = object.location.filename()?;
             let wanted = match &self.only {
@@ -177,8 +177,8 @@ impl Directory {
                 ),
             ));
         }
-        let runtime = Handle::try_current()
-            .map_err(|_| Error::internal("a file source must be read inside a tokio runtime"))?;
+        let runtime =
+            Handle::try_current().map_err(|_| Error::internal("a file source must be read inside a tokio runtime"))?;
         Ok(FileReader::new(self.store.clone(), runtime, location, Arc::from(entry.path), entry.size))
     }
 }

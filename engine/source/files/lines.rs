@@ -8,7 +8,7 @@
 
 use super::reader::FileReader;
 use crate::error::Result;
-use crate::source::{Chunk, Chunks, Lines, Origin};
+use crate::source::{Chunk, Chunks, Lines};
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 
@@ -41,9 +41,9 @@ impl Chunks for LineChunks {
                 let cut = |part: u64| (u128::from(file.size) * u128::from(part) / u128::from(*parts)) as u64;
                 let range = cut(*next)..cut(*next + 1);
                 *next += 1;
-                let origin = Origin::File { path: file.path.clone(), offset: range.start };
+                let path = file.path.clone();
                 let (file, header) = (file.clone(), self.header);
-                return Ok(Some(Chunk::Lines(Lines { load: Box::new(move || load(&file, range, header)), origin })));
+                return Ok(Some(Chunk::Lines(Lines { load: Box::new(move || load(&file, range, header)), path })));
             }
             let Some(file) = self.files.next() else { return Ok(None) };
             let parts = file.size.div_ceil(self.chunk_bytes);
@@ -52,8 +52,8 @@ impl Chunks for LineChunks {
     }
 }
 
-/// The records that start in `range`.
-fn load(file: &FileReader, range: Range<u64>, header: bool) -> Result<Bytes> {
+/// The records that start in `range`, and where in the file the first one does.
+fn load(file: &FileReader, range: Range<u64>, header: bool) -> Result<(Bytes, u64)> {
     // The byte before tells whether a record starts exactly at `range.start`.
     let from = range.start.saturating_sub(1);
     let read_to = range.end.saturating_add(SLACK).min(file.size);
@@ -65,7 +65,7 @@ fn load(file: &FileReader, range: Range<u64>, header: bool) -> Result<Bytes> {
         match memchr::memchr(b'\n', &bytes[..at(range.end)]) {
             // A line end on the range's last byte starts the next range's first record.
             Some(newline) if newline + 1 < at(range.end) => newline + 1,
-            _ => return Ok(Bytes::new()),
+            _ => return Ok((Bytes::new(), range.end)),
         }
     };
     let last = at(range.end).saturating_sub(1);
@@ -74,7 +74,12 @@ fn load(file: &FileReader, range: Range<u64>, header: bool) -> Result<Bytes> {
         None if read_to == file.size => bytes.slice(start..),
         None => extend(file, &bytes[start..], read_to)?,
     };
-    Ok(if range.start == 0 { body(whole, header) } else { whole })
+    if range.start > 0 {
+        return Ok((whole, from + start as u64));
+    }
+    let records = body(whole.clone(), header);
+    let skipped = (whole.len() - records.len()) as u64;
+    Ok((records, skipped))
 }
 
 /// Reads on from `read_to` until the line ends, in growing steps.

@@ -12,7 +12,7 @@ mod lines;
 mod parquet;
 mod reader;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::{OptionReader, file_uri, local_path};
@@ -110,7 +110,9 @@ impl FileSource {
         let text = || Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]));
         let schema = match (format, schema) {
             (FileFormat::Text, None) => text(),
-            (FileFormat::Text, Some(given)) if given.fields().len() != 1 || *given.field(0).data_type() != DataType::Utf8 => {
+            (FileFormat::Text, Some(given))
+                if given.fields().len() != 1 || *given.field(0).data_type() != DataType::Utf8 =>
+            {
                 return Err(Error::new(
                     ErrorCode::DatatypeMismatch,
                     "the text source gives one STRING column; leave the schema out, or give one such column",

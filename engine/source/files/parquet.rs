@@ -143,8 +143,9 @@ impl Columns {
         };
         let columns = self.names.iter().zip(self.schema.fields()).map(|(name, field)| {
             match name.as_deref().and_then(|name| batch.column_by_name(name)) {
-                Some(column) => conform::conform(column, field.data_type())
-                    .map_err(|reason| mismatch(file, field, reason)),
+                Some(column) => {
+                    conform::conform(column, field.data_type()).map_err(|reason| mismatch(file, field, reason))
+                }
                 None => Ok(new_null_array(field.data_type(), rows)),
             }
         });

@@ -4,8 +4,8 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use bytes::{Buf, Bytes};
-use object_store::path::Path as ObjectPath;
 use object_store::ObjectStore;
+use object_store::path::Path as ObjectPath;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::ops::Range;
@@ -25,13 +25,7 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    pub fn new(
-        store: Arc<dyn ObjectStore>,
-        runtime: Handle,
-        location: ObjectPath,
-        path: Arc<str>,
-        size: u64,
-    ) -> Self {
+    pub fn new(store: Arc<dyn ObjectStore>, runtime: Handle, location: ObjectPath, path: Arc<str>, size: u64) -> Self {
         Self { store, runtime, location, path, size }
     }
 

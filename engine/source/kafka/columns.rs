@@ -146,7 +146,9 @@ impl ChunkBuilder {
                 TIMESTAMP => self.timestamps.take().map(|values| {
                     Arc::new(TimestampMicrosecondArray::from(values).with_timezone(types::UTC)) as ArrayRef
                 }),
-                TIMESTAMP_TYPE => self.timestamp_types.take().map(|values| Arc::new(Int32Array::from(values)) as ArrayRef),
+                TIMESTAMP_TYPE => {
+                    self.timestamp_types.take().map(|values| Arc::new(Int32Array::from(values)) as ArrayRef)
+                }
                 HEADERS => self.headers.as_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef),
                 _ => None,
             };

@@ -7,7 +7,7 @@ use super::offsets::{self, EARLIEST, LATEST, Offsets, TopicPartition};
 use super::options::{SourceOptions, Topics};
 use super::pause;
 use crate::error::{Error, ErrorCode, Result};
-use crate::kafka::{self, CONNECT_TIMEOUT, LogConsumer, REQUEST_TIMEOUT};
+use crate::kafka::{self, LogConsumer, REQUEST_TIMEOUT};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
@@ -53,6 +53,21 @@ impl Control {
 
     /// The partitions to read, ascending.
     pub(super) fn partitions(&self, timeout: Duration) -> Result<Vec<TopicPartition>> {
+        let (found, missing) = self.find(timeout)?;
+        match missing.first() {
+            None => Ok(found),
+            Some(missing) => Err(Error::new(
+                ErrorCode::Kafka,
+                format!(
+                    "{missing} does not exist on {}; create it, or correct the option subscribe or assign",
+                    self.options.client.servers()
+                ),
+            )),
+        }
+    }
+
+    /// The partitions to read that there are, ascending, and the names of topics and partitions that there are not.
+    fn find(&self, timeout: Duration) -> Result<(Vec<TopicPartition>, Vec<String>)> {
         let topics: Vec<&Arc<str>> = match &self.options.topics {
             Topics::Subscribe(topics) => topics.iter().collect(),
             Topics::Assign(partitions) => {
@@ -61,29 +76,21 @@ impl Control {
                 topics
             }
         };
-        let servers = self.options.client.servers();
-        let mut found = Vec::new();
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
         for topic in topics {
-            let Some(count) = kafka::partition_count(&self.consumer, topic, servers, timeout)? else {
-                return Err(Error::new(
-                    ErrorCode::Kafka,
-                    format!(
-                        "topic {topic} does not exist on {servers}; create it, or correct the option subscribe or assign"
-                    ),
-                ));
-            };
-            found.extend((0..count).map(|partition| TopicPartition::new(topic, partition)));
+            match kafka::partition_count(&self.consumer, topic, self.options.client.servers(), timeout)? {
+                Some(count) => found.extend((0..count).map(|partition| TopicPartition::new(topic, partition))),
+                None => missing.push(format!("topic {topic}")),
+            }
         }
         if let Topics::Assign(wanted) = &self.options.topics {
-            if let Some(missing) = wanted.iter().find(|at| found.binary_search(at).is_err()) {
-                return Err(Error::new(
-                    ErrorCode::Kafka,
-                    format!("partition {missing} does not exist on {servers}; correct the option assign"),
-                ));
+            if missing.is_empty() {
+                let absent = wanted.iter().filter(|at| found.binary_search(at).is_err());
+                missing.extend(absent.map(|at| format!("partition {at}")));
             }
-            return Ok(wanted.clone());
+            found.retain(|at| wanted.binary_search(at).is_ok());
         }
-        Ok(found)
+        Ok((found, missing))
     }
 
     /// The oldest ([`EARLIEST`]) or newest ([`LATEST`], the last stable one) offset of every partition.
@@ -129,28 +136,38 @@ impl Control {
     pub(super) fn latest(&self, start: &Offsets) -> Result<Offsets> {
         let mut tries = 0;
         let latest = loop {
-            let latest = self.query_all(LATEST)?;
-            let sound = start.iter().all(|(at, begin)| latest.get(at).is_some_and(|end| end >= begin));
+            let (found, missing) = self.find(REQUEST_TIMEOUT)?;
+            let latest = self.query(&found, LATEST)?;
+            let sound =
+                missing.is_empty() && start.iter().all(|(at, begin)| latest.get(at).is_none_or(|end| end >= begin));
             if sound || tries >= self.options.retries {
                 break latest;
             }
             tries += 1;
             pause(self.options.retry_interval);
         };
-        for (at, begin) in start {
-            match latest.get(at) {
-                None if matches!(self.options.topics, Topics::Assign(_)) => {}
-                None if !self.subscribed(at) => {}
-                None => self.lost(at, *begin, *begin, Loss::Deleted)?,
-                Some(end) if end < begin => self.lost(at, *end, *begin, Loss::Truncated { last: *end })?,
-                Some(_) => {}
-            }
-        }
+        self.check(start, &latest)?;
         Ok(latest)
     }
 
-    fn subscribed(&self, at: &TopicPartition) -> bool {
-        matches!(&self.options.topics, Topics::Subscribe(topics) if topics.contains(&at.topic))
+    /// Compares the newest offsets with what has been read.
+    pub(super) fn check(&self, start: &Offsets, latest: &Offsets) -> Result<()> {
+        for (at, begin) in start {
+            match latest.get(at) {
+                None if self.wants(at) => self.lost(at, *begin, *begin, Loss::Deleted)?,
+                Some(end) if end < begin => self.lost(at, *end, *begin, Loss::Truncated { last: *end })?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the options ask for a partition; a changed query may still have to read one that they no longer name.
+    fn wants(&self, at: &TopicPartition) -> bool {
+        match &self.options.topics {
+            Topics::Subscribe(topics) => topics.contains(&at.topic),
+            Topics::Assign(partitions) => partitions.contains(at),
+        }
     }
 
     /// The parts of `start..end` that can be read: all of it, or an error, or with `failOnDataLoss` false what is left.
@@ -163,13 +180,8 @@ impl Control {
         if wanted.is_empty() {
             return Ok(wanted);
         }
-        let present = self.partitions(CONNECT_TIMEOUT);
-        let present = match present {
-            // Only a topic that is gone is data loss; a silent broker is a failure of its own.
-            Err(error) if !error.message().contains("does not exist") => return Err(error),
-            other => other.unwrap_or_default(),
-        };
-        let there = |at: &TopicPartition| !self.subscribed(at) || present.binary_search(at).is_ok();
+        let (present, _) = self.find(REQUEST_TIMEOUT)?;
+        let there = |at: &TopicPartition| !self.wants(at) || present.binary_search(at).is_ok();
         let asked: Vec<TopicPartition> =
             wanted.iter().filter(|(at, ..)| there(at)).map(|(at, ..)| at.clone()).collect();
         let mut tries = 0;
@@ -240,7 +252,11 @@ impl Control {
 }
 
 /// A consumer of these options: `tuning` are defaults that the user may override.
-pub(super) fn consumer(options: &SourceOptions, log: &kafka::ClientLog, tuning: &[(&str, &str)]) -> Result<LogConsumer> {
+pub(super) fn consumer(
+    options: &SourceOptions,
+    log: &kafka::ClientLog,
+    tuning: &[(&str, &str)],
+) -> Result<LogConsumer> {
     let defaults: Vec<(&str, &str)> =
         [("isolation.level", "read_committed"), ("check.crcs", "true")].iter().chain(tuning).copied().collect();
     let fixed = [

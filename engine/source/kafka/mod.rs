@@ -79,12 +79,13 @@ impl KafkaSource {
 
     /// The newest offsets, or those that `freeze` fixed.
     async fn ends(&self, start: Offsets) -> Result<Offsets> {
+        let control = self.control()?;
         match &self.frozen {
-            Some(frozen) => Ok(frozen.clone()),
-            None => {
-                let control = self.control()?;
-                blocking(move || control.latest(&start)).await
+            Some(frozen) => {
+                control.check(&start, frozen)?;
+                Ok(frozen.clone())
             }
+            None => blocking(move || control.latest(&start)).await,
         }
     }
 }

@@ -141,7 +141,8 @@ mod tests {
         let parsed = parse_text(text, EARLIEST).unwrap();
         assert_eq!(to_json(&parsed).to_string(), r#"{"a":{"0":-2},"b":{"2":3,"10":1}}"#);
         assert_eq!(parse(&Value::String(text.into()), EARLIEST).unwrap(), parsed);
-        for wrong in ["7", "{\"a\":1}", "{\"a\":{\"x\":1}}", "{\"a\":{\"0\":-3}}", "{\"a\":{\"0\":1.5}}", "{", "\"x\""] {
+        for wrong in ["7", "{\"a\":1}", "{\"a\":{\"x\":1}}", "{\"a\":{\"0\":-3}}", "{\"a\":{\"0\":1.5}}", "{", "\"x\""]
+        {
             assert!(parse_text(wrong, EARLIEST).unwrap_err().message().contains(wrong), "{wrong}");
         }
         assert!(parse_text(text, 0).is_err());

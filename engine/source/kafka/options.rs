@@ -150,7 +150,10 @@ mod tests {
             (("subscribePattern", "a.*"), "option subscribePattern is not supported by this version"),
             (("startingOfsets", "latest"), "option startingOfsets is unknown; options are subscribe, assign,"),
             (("startingOffsets", "newest"), "option startingOffsets must be earliest, latest, or JSON"),
-            (("maxOffsetsPerTrigger", "0"), "option maxOffsetsPerTrigger must be a whole number of at least 1, not '0'"),
+            (
+                ("maxOffsetsPerTrigger", "0"),
+                "option maxOffsetsPerTrigger must be a whole number of at least 1, not '0'",
+            ),
             (("failOnDataLoss", "no"), "option failOnDataLoss must be true or false, not 'no'"),
             (("kafka.auto.offset.reset", "earliest"), "option kafka.auto.offset.reset is not supported: use starting"),
             (("Subscribe", "c"), "option Subscribe is given twice, as Subscribe and as subscribe"),

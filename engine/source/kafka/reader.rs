@@ -78,9 +78,9 @@ impl Reader {
         let mut lanes = BTreeMap::new();
         for (at, next) in next {
             // Queues are split off before the assignment, so that no record can reach the common queue first.
-            let queue = consumer.split_partition_queue(&at.topic, at.partition).ok_or_else(|| {
-                Error::internal(format!("the Kafka client gave no queue for partition {at}"))
-            })?;
+            let queue = consumer
+                .split_partition_queue(&at.topic, at.partition)
+                .ok_or_else(|| Error::internal(format!("the Kafka client gave no queue for partition {at}")))?;
             list.add_partition_offset(&at.topic, at.partition, ClientOffset::Offset(*next)).map_err(fail)?;
             lanes.insert(at.clone(), Lane { queue, next: *next, stash: None });
         }
@@ -113,7 +113,7 @@ pub(super) fn start(plan: Plan, ranges: Vec<(TopicPartition, i64, i64)>) -> Resu
         }
     };
     let ranges = ranges.into_iter().map(|(at, next, end)| Range { at, next, end }).collect();
-    Ok(KafkaChunks { plan, reader: Some(reader), fresh, ranges, turn: 0 })
+    Ok(KafkaChunks { plan, reader: Some(reader), fresh, ranges, turn: 0, failure: None })
 }
 
 /// What is left of a partition's range.
@@ -131,11 +131,14 @@ pub(super) struct KafkaChunks {
     fresh: bool,
     ranges: Vec<Range>,
     turn: usize,
+    /// An error of the connections that no retry can heal.
+    failure: Option<KafkaError>,
 }
 
 impl Chunks for KafkaChunks {
     fn next(&mut self) -> Result<Option<Chunk>> {
         while !self.ranges.is_empty() {
+            self.serve();
             let index = self.turn % self.ranges.len();
             let (builder, finished) = self.fill(index)?;
             let Some(range) = self.ranges.get(index) else { break };
@@ -267,9 +270,16 @@ impl KafkaChunks {
             }
             return self.finish(index);
         }
-        let failure = self.reader.as_ref().and_then(|reader| kafka::serve_events(&reader.consumer));
-        self.limit(index, watch, failure.as_ref())?;
+        self.serve();
+        self.limit(index, watch)?;
         Ok(false)
+    }
+
+    /// Serves the events of the consumer itself: they do not come through the partitions' queues.
+    fn serve(&mut self) {
+        if let Some(failure) = self.reader.as_ref().and_then(|reader| kafka::serve_events(&reader.consumer)) {
+            self.failure = Some(failure);
+        }
     }
 
     /// Marks a range as read to its end.
@@ -282,10 +292,10 @@ impl KafkaChunks {
     }
 
     /// Fails when a partition has been silent for too long, or at once for a failure that no retry can heal.
-    fn limit(&self, index: usize, watch: &Watch, failure: Option<&KafkaError>) -> Result<()> {
+    fn limit(&self, index: usize, watch: &Watch) -> Result<()> {
         let Some(range) = self.ranges.get(index) else { return Ok(()) };
         let options = &self.plan.control.options;
-        if failure.is_none() && watch.progress.elapsed() < options.poll_timeout {
+        if self.failure.is_none() && watch.progress.elapsed() < options.poll_timeout {
             return Ok(());
         }
         let what = format!(
@@ -298,7 +308,7 @@ impl KafkaChunks {
             watch.progress.elapsed().as_millis(),
         );
         let timed_out = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-        let error = failure.unwrap_or(&timed_out);
+        let error = self.failure.as_ref().unwrap_or(&timed_out);
         Err(match &self.reader {
             Some(reader) => reader.consumer.context().error(what, error),
             None => Error::new(ErrorCode::Kafka, what),
@@ -311,7 +321,9 @@ impl KafkaChunks {
         let control = &self.plan.control;
         match error.rdkafka_error_code() {
             Some(
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation,
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation,
             ) => {
                 let (first, last) = control.bounds(&range.at)?;
                 if first > range.next {
@@ -323,7 +335,7 @@ impl KafkaChunks {
                     range.end = last.max(range.next);
                 }
                 lane(&mut self.reader, &range.at)?.next = range.next;
-                self.limit(index, watch, None)?;
+                self.limit(index, watch)?;
                 self.restart()
             }
             Some(
@@ -347,7 +359,7 @@ impl KafkaChunks {
                 );
                 Err(control.options.client.log().error(place, error))
             }
-            _ => self.limit(index, watch, None),
+            _ => self.limit(index, watch),
         }
     }
 

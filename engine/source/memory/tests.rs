@@ -67,10 +67,7 @@ async fn refusals() {
     let stream = stream();
     let error = stream.add(rows(&[1]).project(&[1]).unwrap()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::DatatypeMismatch);
-    assert_eq!(
-        error.message(),
-        "rows of (value Int64) do not fit a memory stream of (name Utf8, value Int64)"
-    );
+    assert_eq!(error.message(), "rows of (value Int64) do not fit a memory stream of (name Utf8, value Int64)");
     let error = stream.source().propose(&3.into(), Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
     let error = stream.source().propose(&Offset::Null, Admission::Limited).await.unwrap_err();

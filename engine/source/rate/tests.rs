@@ -24,7 +24,12 @@ async fn trial(options: &[(&str, &str)], log: &MemoryLog, start: i64) -> Trial {
 }
 
 /// Milliseconds since the start and value of every row, and the rows of each chunk.
-async fn rows(source: &mut RateSource, start: Offset, end: Offset, chunk_bytes: usize) -> (Vec<(i64, i64)>, Vec<usize>) {
+async fn rows(
+    source: &mut RateSource,
+    start: Offset,
+    end: Offset,
+    chunk_bytes: usize,
+) -> (Vec<(i64, i64)>, Vec<usize>) {
     let request = ReadRequest { projection: vec![0, 1], chunk_bytes };
     let mut chunks = source.read(&start, &end, &request).await.unwrap();
     let (mut rows, mut sizes) = (Vec::new(), Vec::new());
@@ -91,7 +96,8 @@ async fn refusals() {
         assert!(error.message().contains(key), "{error}");
     }
     let text = i64::MAX.to_string();
-    let mut trial = trial(&[("rowsPerSecond", text.as_str()), ("rampUpTime", "3s")], &MemoryLog::default(), START).await;
+    let mut trial =
+        trial(&[("rowsPerSecond", text.as_str()), ("rampUpTime", "3s")], &MemoryLog::default(), START).await;
     let request = ReadRequest { projection: vec![1], chunk_bytes: 1 };
     let error = trial.source.read(&4.into(), &90.into(), &request).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::ArithmeticOverflow);

@@ -62,10 +62,10 @@ fn params(kernel: &Kernel) -> String {
     let _ = write!(
         text,
         "}}\n\nconst WIDTH: u32 = {}u;          // words of a slot's accumulators\n\
-         const REGISTER_WORDS: u32 = {}u; // words of a slot's HLL registers\n\
+         const REGISTERS: u32 = {}u;      // HLL registers of a slot\n\
          const SETS: u32 = {}u;           // sets of distinct values\n\
          const PRIVATE_WORDS: u32 = {PRIVATE_WORDS}u;\n\n",
-        kernel.width, kernel.register_words, kernel.sets
+        kernel.width, kernel.registers, kernel.sets
     );
     text
 }
@@ -284,11 +284,11 @@ fn step(acc: &str, function: &Function, place: Place) -> Option<(Vec<String>, St
         ),
         (Function::Min(c), Place::MinMax { word }) => (valid(c), format!("{acc}_offer_min{c}(at + {word}u, row);")),
         (Function::Max(c), Place::MinMax { word }) => (valid(c), format!("{acc}_offer_max{c}(at + {word}u, row);")),
-        (Function::Hll { column: c, table: t, .. }, Place::Hll { byte, .. }) => (
+        (Function::Hll { column: c, table: t, .. }, Place::Hll { first, .. }) => (
             vec![],
             format!(
                 "let entry = word_at(params.hll_table{t}_at, c{c}_code(row)); \
-                 raise_register(slot * (4u * REGISTER_WORDS) + {byte}u + (entry >> 8u), entry & 0xFFu);"
+                 raise_register(slot * REGISTERS + {first}u + (entry >> 8u), entry & 0xFFu);"
             ),
         ),
         (Function::Distinct(c), Place::Distinct { set }) => (valid(c), format!("insert_distinct{set}(slot, row);")),

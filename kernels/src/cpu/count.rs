@@ -39,10 +39,11 @@ pub(super) struct Counts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    /// Counts the rows that `counted` lets pass, of all rows of a group or only of those that pass a filter.
-    pub fn new(counted: Counted<'a>, filtered: bool) -> Self {
+    /// Counts the rows that `counted` lets pass, of all rows of a group or only of those that pass a filter, for about
+    /// `hint` groups.
+    pub fn new(counted: Counted<'a>, filtered: bool, hint: usize) -> Self {
         let same = matches!(counted, Counted::Every) && !filtered;
-        Self { counted, own: (!same).then(Vec::new) }
+        Self { counted, own: (!same).then(|| Vec::with_capacity(hint)) }
     }
 
     pub fn update(&mut self, rows: &[u32], groups: &[u32], group_count: usize) {
@@ -62,6 +63,7 @@ impl<'a> Counts<'a> {
     pub fn update_where(&mut self, truths: &[u8], start: usize, rows: &[u32], groups: &[u32], group_count: usize) {
         if let Some(counts) = &mut self.own {
             counts.resize(group_count, 0);
+            let counts = counts.as_mut_slice();
             for (&row, &group) in rows.iter().zip(groups) {
                 counts[group as usize] += is_true(truths, start, row);
             }

@@ -34,10 +34,11 @@ impl<'a> Distinct<'a> {
         if let Set::Bitmap { stride, words } = &mut self.set {
             if group_count * *stride <= MAX_WORDS {
                 words.resize(group_count * *stride, 0);
+                let (codes, words, stride) = (self.codes.codes, words.as_mut_slice(), *stride);
                 for (&row, &group) in rows.iter().zip(groups) {
-                    let code = self.codes.codes[row as usize];
+                    let code = codes[row as usize];
                     // NULL's code has a bit too, which the end leaves out: cheaper than a branch.
-                    words[group as usize * *stride + (code >> 6) as usize] |= 1 << (code & 63);
+                    words[group as usize * stride + (code >> 6) as usize] |= 1 << (code & 63);
                 }
                 return;
             }

@@ -39,17 +39,17 @@ pub(super) struct SumsF64<'a> {
 }
 
 impl<'a> SumsF64<'a> {
-    /// Sums of at most `rows` values.
-    pub fn new(column: Doubles<'a>, rows: usize, filtered: bool) -> Self {
+    /// Sums of at most `rows` values in about `hint` groups.
+    pub fn new(column: Doubles<'a>, rows: usize, filtered: bool, hint: usize) -> Self {
         // 126 bits and a sign hold `rows` integers of 53 + span bits.
         let rows_bits = rows.next_power_of_two().trailing_zeros();
         Self {
-            counts: Counts::new(column.valid.into(), filtered),
+            counts: Counts::new(column.valid.into(), filtered, hint),
             column,
             window: None,
             windows_left: MAX_WINDOWS,
             span: 73 - rows_bits,
-            sums: Vec::new(),
+            sums: Vec::with_capacity(hint),
             outside: HashMap::default(),
             exponents: Vec::new(),
         }
@@ -66,10 +66,11 @@ impl<'a> SumsF64<'a> {
 
     fn add(&mut self, rows: &[u32], groups: &[u32], valid: impl Validity) {
         let Some(window) = self.window.or_else(|| self.choose_window(rows, valid)) else {
-            return self.add_outside(rows, groups, valid);
+            return self.add_special(rows, groups, valid);
         };
         self.window = Some(window);
-        let values = self.column.values;
+        // Slices of our own, so that a store into the sums does not make the compiler read their address again.
+        let (values, sums) = (self.column.values, self.sums.as_mut_slice());
         let mut outside = 0;
         for (&row, &group) in rows.iter().zip(groups) {
             if !valid.is_valid(row) {
@@ -82,13 +83,13 @@ impl<'a> SumsF64<'a> {
             let exponent = if bits << 1 == 0 { window.lowest } else { biased.max(1) };
             let shift = exponent.wrapping_sub(window.lowest);
             if shift > window.span {
-                self.outside.entry(group).or_default().add(value);
+                add_outside(&mut self.outside, group, value);
                 outside += 1;
                 continue;
             }
             let mantissa = ((bits & ((1 << 52) - 1)) | u64::from(biased != 0) << 52) as i64;
             let sign = bits as i64 >> 63;
-            self.sums[group as usize] += i128::from((mantissa ^ sign) - sign) << shift;
+            sums[group as usize] += i128::from((mantissa ^ sign) - sign) << shift;
         }
         if outside > rows.len() / 4 && self.windows_left > 0 {
             self.leave_window();
@@ -118,11 +119,11 @@ impl<'a> SumsF64<'a> {
     }
 
     /// Adds rows while there is no window: zeros, NaN and infinities only.
-    fn add_outside(&mut self, rows: &[u32], groups: &[u32], valid: impl Validity) {
+    fn add_special(&mut self, rows: &[u32], groups: &[u32], valid: impl Validity) {
         for (&row, &group) in rows.iter().zip(groups) {
             let value = self.column.values[row as usize];
             if valid.is_valid(row) && value != 0.0 {
-                self.outside.entry(group).or_default().add(value);
+                add_outside(&mut self.outside, group, value);
             }
         }
     }
@@ -154,6 +155,12 @@ impl<'a> SumsF64<'a> {
     }
 }
 
+/// Adds a value that no window takes.
+#[cold]
+fn add_outside(sums: &mut HashMap<u32, ExactSum>, group: u32, value: f64) {
+    sums.entry(group).or_default().add(value);
+}
+
 /// Sums of one aggregate over integers.
 pub(super) struct SumsI64<'a> {
     column: Integers<'a>,
@@ -162,8 +169,8 @@ pub(super) struct SumsI64<'a> {
 }
 
 impl<'a> SumsI64<'a> {
-    pub fn new(column: Integers<'a>, filtered: bool) -> Self {
-        Self { counts: Counts::new(column.valid.into(), filtered), column, sums: Vec::new() }
+    pub fn new(column: Integers<'a>, filtered: bool, hint: usize) -> Self {
+        Self { counts: Counts::new(column.valid.into(), filtered, hint), column, sums: Vec::with_capacity(hint) }
     }
 
     pub fn update(&mut self, rows: &[u32], groups: &[u32], group_count: usize) {
@@ -176,9 +183,10 @@ impl<'a> SumsI64<'a> {
     }
 
     fn add(&mut self, rows: &[u32], groups: &[u32], valid: impl Validity) {
+        let (values, sums) = (self.column.values, self.sums.as_mut_slice());
         for (&row, &group) in rows.iter().zip(groups) {
-            let value = if valid.is_valid(row) { self.column.values[row as usize] } else { 0 };
-            self.sums[group as usize] += i128::from(value);
+            let value = if valid.is_valid(row) { values[row as usize] } else { 0 };
+            sums[group as usize] += i128::from(value);
         }
     }
 

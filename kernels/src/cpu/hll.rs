@@ -30,10 +30,12 @@ impl<'a> Registers<'a> {
 
     pub fn update(&mut self, rows: &[u32], groups: &[u32], group_count: usize) -> Result<(), KernelError> {
         self.grow(group_count)?;
+        let (codes, updates, precision) = (self.codes.codes, self.updates, self.precision);
+        let registers = self.registers.as_mut_slice();
         for (&row, &group) in rows.iter().zip(groups) {
-            let update = self.updates[self.codes.codes[row as usize] as usize];
+            let update = updates[codes[row as usize] as usize];
             // A word of 0, for NULL, has rank 0, which raises no register.
-            let register = &mut self.registers[((group as usize) << self.precision) + (update >> 8) as usize];
+            let register = &mut registers[((group as usize) << precision) + (update >> 8) as usize];
             let rank = update as u8;
             if *register < rank {
                 *register = rank;

@@ -85,6 +85,7 @@ impl<'a> Grouping<'a> {
         batch: &Batch<'a>,
         ids: &[ColumnId],
         has_panes: bool,
+        hint: usize,
         scratch: &mut KeyScratch,
     ) -> Result<Self, KernelError> {
         let mut keys = Vec::with_capacity(ids.len());
@@ -102,7 +103,13 @@ impl<'a> Grouping<'a> {
             Key::Code(codes) => stride.checked_mul(codes.cardinality as usize + 1).filter(|&stride| stride <= limit),
             Key::Integer(_) => None,
         });
-        let mut grouping = Self { keys, tier: Tier::Wide, layout, first_rows: Vec::new(), panes: Vec::new() };
+        let mut grouping = Self {
+            keys,
+            tier: Tier::Wide,
+            layout,
+            first_rows: Vec::with_capacity(hint),
+            panes: Vec::with_capacity(hint),
+        };
         match stride {
             Some(stride) => {
                 scratch.dense.clear();
@@ -179,12 +186,11 @@ impl<'a> Grouping<'a> {
                 }
             }
         }
-        let mut next = self.first_rows.len() as u32;
+        let dense = scratch.dense.as_mut_slice();
         groups.extend(slots.iter().zip(rows).enumerate().map(|(index, (&slot, &row))| {
-            let group = &mut scratch.dense[slot as usize];
+            let group = &mut dense[slot as usize];
             if *group == EMPTY {
-                *group = next;
-                next += 1;
+                *group = self.first_rows.len() as u32;
                 self.first_rows.push(row);
                 self.panes.push(ordinals.get(index).copied().unwrap_or(0));
             }
@@ -216,33 +222,47 @@ impl<'a> Grouping<'a> {
         words.clear();
         words.resize(rows.len() * width, 0);
         for field in &self.layout.fields {
-            let targets = words.iter_mut().skip(field.word).step_by(width);
-            match field.part {
-                Part::Pane => {
-                    targets.zip(ordinals).for_each(|(word, &ordinal)| *word |= u64::from(ordinal) << field.shift);
+            // One iterator for one word a key, which the compiler sees through, and one for several.
+            if width == 1 {
+                self.pack_field(field, rows, ordinals, words.iter_mut());
+            } else {
+                self.pack_field(field, rows, ordinals, words.iter_mut().skip(field.word).step_by(width));
+            }
+        }
+    }
+
+    fn pack_field<'w>(
+        &self,
+        field: &Field,
+        rows: &[u32],
+        ordinals: &[u32],
+        targets: impl Iterator<Item = &'w mut u64>,
+    ) {
+        match field.part {
+            Part::Pane => {
+                targets.zip(ordinals).for_each(|(word, &ordinal)| *word |= u64::from(ordinal) << field.shift);
+            }
+            Part::Code(key) => {
+                if let Key::Code(codes) = self.keys[key] {
+                    targets.zip(rows).for_each(|(word, &row)| {
+                        *word |= u64::from(codes.codes[row as usize]) << field.shift;
+                    });
                 }
-                Part::Code(key) => {
-                    if let Key::Code(codes) = self.keys[key] {
-                        targets.zip(rows).for_each(|(word, &row)| {
-                            *word |= u64::from(codes.codes[row as usize]) << field.shift;
-                        });
-                    }
+            }
+            Part::Integer(key) => {
+                if let Key::Integer(integers) = self.keys[key] {
+                    targets.zip(rows).for_each(|(word, &row)| {
+                        // What lies under a NULL is not part of the key.
+                        let valid = integers.valid.is_none_or(|valid| valid.is_valid(row));
+                        *word = if valid { integers.values[row as usize] as u64 } else { 0 };
+                    });
                 }
-                Part::Integer(key) => {
-                    if let Key::Integer(integers) = self.keys[key] {
-                        targets.zip(rows).for_each(|(word, &row)| {
-                            // What lies under a NULL is not part of the key.
-                            let valid = integers.valid.is_none_or(|valid| valid.is_valid(row));
-                            *word = if valid { integers.values[row as usize] as u64 } else { 0 };
-                        });
-                    }
-                }
-                Part::IsNull(key) => {
-                    if let Key::Integer(Integers { valid: Some(valid), .. }) = self.keys[key] {
-                        targets.zip(rows).for_each(|(word, &row)| {
-                            *word |= u64::from(!valid.is_valid(row)) << field.shift;
-                        });
-                    }
+            }
+            Part::IsNull(key) => {
+                if let Key::Integer(Integers { valid: Some(valid), .. }) = self.keys[key] {
+                    targets.zip(rows).for_each(|(word, &row)| {
+                        *word |= u64::from(!valid.is_valid(row)) << field.shift;
+                    });
                 }
             }
         }

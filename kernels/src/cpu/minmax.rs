@@ -47,11 +47,12 @@ impl<'a> Extremes<'a> {
 
     #[inline(always)]
     fn improve(&mut self, rows: &[u32], groups: &[u32], valid: impl Validity, key: impl Fn(usize) -> i64) {
+        let (best, seen, flip) = (self.best.as_mut_slice(), self.seen.as_mut_slice(), self.flip);
         for (&row, &group) in rows.iter().zip(groups) {
             if valid.is_valid(row) {
-                let best = &mut self.best[group as usize];
-                *best = (*best).max(key(row as usize) ^ self.flip);
-                self.seen[group as usize] = true;
+                let best = &mut best[group as usize];
+                *best = (*best).max(key(row as usize) ^ flip);
+                seen[group as usize] = true;
             }
         }
     }

@@ -34,7 +34,7 @@ use minmax::Extremes;
 use pane::Panes;
 
 /// Rows of a block: a few columns and vectors of that length fit the first-level cache.
-const BLOCK: usize = 4096;
+const BLOCK: usize = 2048;
 /// No group, no ordinal: there are fewer than 2^31 rows.
 const EMPTY: u32 = u32::MAX;
 
@@ -48,6 +48,8 @@ pub struct Scratch {
     passing_rows: Vec<u32>,
     passing_groups: Vec<u32>,
     keys: KeyScratch,
+    /// Groups of the batch before: the next one is likely to have as many.
+    group_count: usize,
 }
 
 /// The partial aggregates of one batch.
@@ -59,12 +61,14 @@ pub fn aggregate(program: &Program, batch: &Batch) -> Result<Groups, KernelError
 pub fn aggregate_with(program: &Program, batch: &Batch, scratch: &mut Scratch) -> Result<Groups, KernelError> {
     program.validate()?;
     program.check(batch)?;
+    let hint = scratch.group_count.min(batch.rows);
     let mut panes = program.pane.map(|pane| Panes::new(pane, batch)).transpose()?;
-    let mut grouping = Grouping::new(batch, &program.keys, panes.is_some(), &mut scratch.keys)?;
+    let mut grouping = Grouping::new(batch, &program.keys, panes.is_some(), hint, &mut scratch.keys)?;
     let watched = program.max_of.map(|id| integers(batch, id)).transpose()?;
-    let mut states = program.aggregates.iter().map(|one| State::new(one, batch)).collect::<Result<Vec<_>, _>>()?;
+    let mut states =
+        program.aggregates.iter().map(|one| State::new(one, batch, hint)).collect::<Result<Vec<_>, _>>()?;
     let phases = phases(&program.aggregates);
-    let mut group_rows: Vec<u64> = Vec::new();
+    let mut group_rows: Vec<u64> = Vec::with_capacity(hint);
     let mut rows_passed = 0;
     let mut max = None;
 
@@ -98,7 +102,11 @@ pub fn aggregate_with(program: &Program, batch: &Batch, scratch: &mut Scratch) -
         let (rows, groups) = (scratch.rows.as_slice(), &mut scratch.groups);
         grouping.assign(rows, &scratch.ordinals, pane_count, &mut scratch.keys, groups);
         group_rows.resize(grouping.len(), 0);
-        count::count(rows, groups, AllValid, &mut group_rows);
+        if let [only] = group_rows.as_mut_slice() {
+            *only += rows.len() as u64;
+        } else {
+            count::count(rows, groups, AllValid, &mut group_rows);
+        }
 
         for phase in &phases {
             let Some(filter) = phase.filter else {
@@ -124,6 +132,7 @@ pub fn aggregate_with(program: &Program, batch: &Batch, scratch: &mut Scratch) -
         }
     }
 
+    scratch.group_count = grouping.len();
     let aggregates = states.into_iter().map(|state| state.finish(&group_rows)).collect::<Result<_, _>>()?;
     let pane_start = panes.map_or_else(Vec::new, |panes| {
         grouping.panes.iter().filter_map(|&ordinal| panes.starts.get(ordinal as usize).copied()).collect()
@@ -164,13 +173,13 @@ enum State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn new(aggregate: &Aggregate, batch: &Batch<'a>) -> Result<Self, KernelError> {
+    fn new(aggregate: &Aggregate, batch: &Batch<'a>, hint: usize) -> Result<Self, KernelError> {
         let filtered = aggregate.filter.is_some();
         Ok(match aggregate.function {
-            Function::CountRows => Self::Count(Counts::new(Counted::Every, filtered)),
-            Function::Count(id) => Self::Count(Counts::new(column(batch, id)?.into(), filtered)),
-            Function::SumF64(id) => Self::SumF64(SumsF64::new(doubles(batch, id)?, batch.rows, filtered)),
-            Function::SumI64(id) => Self::SumI64(SumsI64::new(integers(batch, id)?, filtered)),
+            Function::CountRows => Self::Count(Counts::new(Counted::Every, filtered, hint)),
+            Function::Count(id) => Self::Count(Counts::new(column(batch, id)?.into(), filtered, hint)),
+            Function::SumF64(id) => Self::SumF64(SumsF64::new(doubles(batch, id)?, batch.rows, filtered, hint)),
+            Function::SumI64(id) => Self::SumI64(SumsI64::new(integers(batch, id)?, filtered, hint)),
             Function::Min(id) => Self::Extremes(Extremes::new(batch, id, false)?),
             Function::Max(id) => Self::Extremes(Extremes::new(batch, id, true)?),
             Function::Hll { column, table, precision } => {
@@ -212,8 +221,12 @@ impl<'a> State<'a> {
 
 /// Greatest value of the rows, if one has any.
 fn greatest(column: Integers, rows: &[u32]) -> Option<i64> {
-    let values = rows.iter().filter(|&&row| column.valid.is_none_or(|valid| valid.is_valid(row)));
-    values.map(|&row| column.values[row as usize]).max()
+    let value = |&row: &u32| column.values[row as usize];
+    match column.valid {
+        // Without an option in the loop.
+        None => (!rows.is_empty()).then(|| rows.iter().map(value).fold(i64::MIN, i64::max)),
+        Some(valid) => rows.iter().filter(|&&row| valid.is_valid(row)).map(value).max(),
+    }
 }
 
 #[cfg(test)]

@@ -102,9 +102,10 @@ impl<'a> Panes<'a> {
         let mut local = std::mem::take(&mut self.local);
         local.clear();
         local.resize(last as usize + 1, EMPTY);
+        let slots = local.as_mut_slice();
         ordinals.extend(rows.iter().map(|&row| {
             let pane = pane(row);
-            let ordinal = &mut local[pane as usize];
+            let ordinal = &mut slots[pane as usize];
             if *ordinal == EMPTY {
                 *ordinal = self.intern(start_of(pane));
             }

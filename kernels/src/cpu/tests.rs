@@ -137,6 +137,23 @@ fn one_small_batch_by_hand() {
 }
 
 #[test]
+fn sums_at_the_edge_of_a_window_do_not_overflow() {
+    let program = Program {
+        filter: None,
+        pane: None,
+        keys: vec![],
+        aggregates: vec![plain(Function::SumF64(FARE))],
+        ..city_program()
+    };
+    // The median is 1.0; nearly as many values lie ever further above it, and at last beyond the window.
+    for distance in 20..60 {
+        let far = 2f64.powi(distance) * (2.0 - f64::EPSILON);
+        let rows = (0..2000).map(|row| (Some(0), 0, 0, Some(if row < 1001 { 1.0 } else { far }), None, TRUE)).collect();
+        assert_same(&program, &Table { rows, cities: 1, drivers: 1, bare: true }, &mut Scratch::default());
+    }
+}
+
+#[test]
 fn nothing_in_nothing_out() {
     let empty = large(0, 3, 3, |_, _| 0);
     let nowhere = Table { rows: vec![(Some(0), 0, 0, None, None, NULL); 5000], ..empty.clone() };

@@ -4,7 +4,8 @@
 //! these kernels slower than the native twins. Fails with [`KernelError::DeviceNotFound`], which lists what there is.
 
 use wgpu::{
-    Adapter, AdapterInfo, Backends, DeviceDescriptor, DeviceType, Features, Instance, InstanceDescriptor, Limits,
+    Adapter, AdapterInfo, Backends, DeviceDescriptor, DeviceType, Features, Instance, InstanceDescriptor,
+    InstanceFlags, Limits,
 };
 
 use crate::device::DeviceChoice;
@@ -40,9 +41,11 @@ fn describe(info: &AdapterInfo) -> String {
     format!("{} ({:?}, {:?})", info.name, info.backend, info.device_type)
 }
 
-/// Opens the adapter that `choice` means.
-pub(super) fn open(choice: &DeviceChoice) -> Result<Opened, KernelError> {
-    let instance = Instance::new(InstanceDescriptor::new_without_display_handle());
+/// Opens the adapter that `choice` means; `unify` says whether memory that it shares with the CPU may be used as such.
+pub(super) fn open(choice: &DeviceChoice, unify: bool) -> Result<Opened, KernelError> {
+    // No flags: the validation layers that debug builds would load are for work on wgpu's back ends.
+    let flags = InstanceFlags::empty();
+    let instance = Instance::new(InstanceDescriptor { flags, ..InstanceDescriptor::new_without_display_handle() });
     let adapters = pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY));
     let found: Vec<String> = adapters.iter().map(|adapter| describe(&adapter.get_info())).collect();
     let chosen = match choice {
@@ -57,16 +60,19 @@ pub(super) fn open(choice: &DeviceChoice) -> Result<Opened, KernelError> {
             .map(|(_, adapter)| adapter),
         DeviceChoice::Cpu => None,
     };
-    let missing = || KernelError::DeviceNotFound { wanted: choice.to_string(), found: found.join(", ") };
-    connect(chosen.ok_or_else(missing)?)
+    let missing = || KernelError::DeviceNotFound {
+        wanted: choice.to_string(),
+        found: if found.is_empty() { "none".into() } else { found.join(", ") },
+    };
+    connect(chosen.ok_or_else(missing)?, unify)
 }
 
-fn connect(adapter: Adapter) -> Result<Opened, KernelError> {
+fn connect(adapter: Adapter, unify: bool) -> Result<Opened, KernelError> {
     let info = adapter.get_info();
     let name = format!("{} ({:?})", info.name, info.backend);
     let offered = adapter.limits();
     let shared = matches!(info.device_type, DeviceType::IntegratedGpu | DeviceType::Cpu);
-    let unified = shared && adapter.features().contains(Features::MAPPABLE_PRIMARY_BUFFERS);
+    let unified = unify && shared && adapter.features().contains(Features::MAPPABLE_PRIMARY_BUFFERS);
     let max_bytes = offered.max_storage_buffer_binding_size.min(offered.max_buffer_size).min(MAX_BINDING);
     let descriptor = DeviceDescriptor {
         label: Some("tidemill"),

@@ -23,7 +23,7 @@ pub(super) fn groups(
     exponents: &dyn Fn(usize) -> u32,
 ) -> Result<Groups, KernelError> {
     let width = kernel.width as usize;
-    let size = 1 + width + kernel.register_words as usize;
+    let size = 1 + width + kernel.registers as usize / 4;
     // (first row, record)
     let mut records: Vec<(u32, &[u32])> =
         answer.groups.chunks_exact(size).map(|record| (!record[1], &record[1..])).collect();
@@ -72,11 +72,11 @@ pub(super) fn groups(
                 };
                 Partial::MinMax(word(at).map(key).collect::<Result<_, _>>()?)
             }
-            (Place::Hll { byte, precision }, _) => {
+            (Place::Hll { first, precision }, _) => {
                 let mut registers = Vec::with_capacity(records.len() << precision);
                 for (_, record) in &records {
                     let bytes: &[u8] = bytemuck::cast_slice(&record[width..]);
-                    registers.extend_from_slice(&bytes[byte as usize..][..1 << precision]);
+                    registers.extend_from_slice(&bytes[first as usize..][..1 << precision]);
                 }
                 Partial::Hll { precision, registers }
             }

@@ -94,6 +94,14 @@ struct Signals {
     error: Arc<Mutex<Option<String>>>,
 }
 
+impl Answer {
+    /// Whether all that was counted was read, groups being `record` words each.
+    pub fn is_complete(&self, record: u32) -> bool {
+        u64::from(self.header.groups) * u64::from(record) == self.groups.len() as u64
+            && u64::from(self.header.pairs) * 3 == self.pairs.len() as u64
+    }
+}
+
 type Reply = Result<(Answer, Buffer), KernelError>;
 
 /// The callers' end.

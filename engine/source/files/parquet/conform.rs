@@ -5,7 +5,8 @@
 //! means something else, which is never converted.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, ListArray, MapArray, PrimitiveArray, StructArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, ListArray, MapArray, PrimitiveArray, StructArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::datatypes::{
     ArrowTimestampType, DataType, FieldRef, Fields, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
@@ -24,7 +25,9 @@ pub(super) fn conform(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, S
             let micros = match unit {
                 TimeUnit::Millisecond => in_micros::<TimestampMillisecondType>(array, |value| value.checked_mul(1000))?,
                 TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().clone(),
-                TimeUnit::Nanosecond => in_micros::<TimestampNanosecondType>(array, |value| Some(value.div_euclid(1000)))?,
+                TimeUnit::Nanosecond => {
+                    in_micros::<TimestampNanosecondType>(array, |value| Some(value.div_euclid(1000)))?
+                }
                 TimeUnit::Second => return Err(differs(found, wanted)),
             };
             Ok(Arc::new(micros.with_timezone_opt(zone.clone())))
@@ -59,7 +62,9 @@ pub(super) fn conform(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, S
 
 fn structs(array: &StructArray, fields: &Fields) -> Result<ArrayRef, String> {
     let column = |field: &FieldRef| match array.column_by_name(field.name()) {
-        Some(column) => conform(column, field.data_type()).map_err(|reason| format!("field '{}': {reason}", field.name())),
+        Some(column) => {
+            conform(column, field.data_type()).map_err(|reason| format!("field '{}': {reason}", field.name()))
+        }
         None => Ok(new_null_array(field.data_type(), array.len())),
     };
     let columns = fields.iter().map(column).collect::<Result<Vec<_>, _>>()?;
@@ -74,8 +79,7 @@ fn in_micros<T: ArrowTimestampType>(
 ) -> Result<TimestampMicrosecondArray, String> {
     let array: &PrimitiveArray<T> = array.as_primitive();
     let too_far = || "it holds an instant outside the range of microseconds".to_string();
-    array
-        .try_unary::<_, TimestampMicrosecondType, String>(|value| convert(value).ok_or_else(too_far))
+    array.try_unary::<_, TimestampMicrosecondType, String>(|value| convert(value).ok_or_else(too_far))
 }
 
 fn differs(found: &DataType, wanted: &DataType) -> String {
