@@ -33,6 +33,10 @@ pub const DURING_GC: &str = "during-gc";
 pub const STORE_AFTER_WRITE: &str = "store-after-write";
 /// In the local store: the temporary file is synced, the object's name does not exist.
 pub const STORE_AFTER_SYNC: &str = "store-after-sync";
+/// In the Kafka sink: every record of a transaction is sent, the transaction is not committed.
+pub const KAFKA_SENT: &str = "kafka.sent";
+/// In the Kafka sink: a transaction is committed.
+pub const KAFKA_COMMITTED: &str = "kafka.committed";
 /// In the local store: the object's name exists, its directory is not synced.
 pub const STORE_AFTER_LINK: &str = "store-after-link";
 
@@ -51,6 +55,8 @@ pub const ALL: &[&str] = &[
     STORE_AFTER_WRITE,
     STORE_AFTER_SYNC,
     STORE_AFTER_LINK,
+    KAFKA_SENT,
+    KAFKA_COMMITTED,
 ];
 
 /// The fail points of one query. The default has none, and costs nothing.
@@ -80,6 +86,22 @@ impl FailPoints {
             None => Ok(()),
             Some(text) => Err(Error::new(ErrorCode::CheckpointIo, format!("fail point {name}: {text}"))),
         }
+    }
+
+    /// The points as a function, for the Kafka sink, which is told of them by name.
+    #[cfg(all(feature = "failpoints", feature = "kafka"))]
+    pub fn hook(&self) -> Option<Arc<dyn Fn(&str) + Send + Sync>> {
+        let registry = self.registry.clone()?;
+        Some(Arc::new(move |name| {
+            // These points only call back; they return nothing.
+            let _ = fail_parallel::eval(registry.clone(), name, |_| ());
+        }))
+    }
+
+    /// The points as a function: none in this build.
+    #[cfg(all(not(feature = "failpoints"), feature = "kafka"))]
+    pub fn hook(&self) -> Option<std::sync::Arc<dyn Fn(&str) + Send + Sync>> {
+        None
     }
 
     /// Says that the query has reached `name`.

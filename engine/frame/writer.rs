@@ -216,7 +216,8 @@ impl DataStreamWriter {
         let location = self.options.remove("checkpointLocation");
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) => {
-                let created = builtin::create(&format, &self.options, self.name.as_deref(), self.console, session.conf())?;
+                let (config, fail) = (session.conf(), session.fail_points());
+                let created = builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => (Box::new(table.sink()), false),

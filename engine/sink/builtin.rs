@@ -6,6 +6,7 @@ use super::Sink;
 use super::console::{ConsoleSink, Renderers};
 use super::files::ParquetSink;
 use super::memory::MemoryTable;
+use crate::checkpoint::FailPoints;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::show::show;
@@ -34,6 +35,7 @@ pub fn create(
     name: Option<&str>,
     console: Option<Box<dyn Write + Send>>,
     config: &Config,
+    fail: &FailPoints,
 ) -> Result<Created> {
     let lower = format.to_ascii_lowercase();
     let mut reader = options.reader(format!("the {lower} sink"));
@@ -51,10 +53,11 @@ pub fn create(
         "kafka" => {
             let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
             // The Kafka sink checks its options itself, because any kafka.* option may be one.
-            return Ok(lasting(Box::new(super::kafka::KafkaSink::new(&options, None)?)));
+            return Ok(lasting(Box::new(super::kafka::KafkaSink::new(&options, fail.hook())?)));
         }
         #[cfg(not(feature = "kafka"))]
         "kafka" => {
+            let _ = fail;
             return Err(Error::new(
                 ErrorCode::KafkaNotEnabled,
                 "this build has no Kafka; build tidemill with the feature \"kafka\"",

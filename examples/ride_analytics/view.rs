@@ -81,7 +81,7 @@ pub struct View {
 }
 
 enum Kind {
-    Bars { events: ProgressBar, queries: Vec<ProgressBar>, surge: Vec<ProgressBar>, all: MultiProgress },
+    Bars { events: ProgressBar, queries: Vec<ProgressBar>, heading: ProgressBar, surge: Vec<ProgressBar> },
     Lines { printed: Instant },
 }
 
@@ -97,7 +97,7 @@ impl View {
         let (sent, clock) = (self.live.sent.load(Ordering::Relaxed), self.live.clock_ms.load(Ordering::Relaxed));
         let rate = sent as f64 / self.started.elapsed().as_secs_f64().max(0.001);
         let counts = format!(
-            "{}/s  event time {}  late {}  very late {}  malformed {}",
+            "{}/s  at {}  late {}  too late {}  malformed {}",
             number(rate as u64),
             time(clock),
             number(self.live.late.load(Ordering::Relaxed)),
@@ -119,7 +119,7 @@ impl View {
             }
             Kind::Lines { printed } if printed.elapsed() >= LINE_EVERY => {
                 *printed = Instant::now();
-                println!("events  {} of {}  {counts}", number(sent), number(self.events.max(sent)));
+                println!("events  {}/{}  {counts}", number(sent), number(self.events.max(sent)));
                 for watched in queries {
                     println!("  {}", query_text(watched.name, &watched.totals));
                 }
@@ -130,10 +130,11 @@ impl View {
 
     /// Leaves the screen to what comes next.
     pub fn finish(self) {
-        if let Kind::Bars { events, queries, surge, all } = self.kind {
-            surge.iter().for_each(|bar| bar.finish_and_clear());
-            [events].iter().chain(&queries).for_each(|bar| bar.abandon());
-            drop(all);
+        if let Kind::Bars { events, queries, heading, surge } = self.kind {
+            surge.iter().chain([&heading]).for_each(ProgressBar::finish_and_clear);
+            queries.iter().chain([&events]).for_each(ProgressBar::abandon);
+            // Bars end without a new line.
+            println!();
         }
     }
 }
@@ -142,21 +143,19 @@ fn bars(events: u64, queries: usize) -> Kind {
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(10));
     // A template is a constant of this file; a wrong one would show as plain text.
     let style = |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let text = || all.add(ProgressBar::no_length().with_style(style("{msg}")));
-    let bar = all.add(ProgressBar::new(events).with_style(style("events  [{bar:24}] {human_pos} of {human_len}  {msg}").progress_chars("=> ")));
+    let text = || all.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
+    let bar = all.add(ProgressBar::new(events).with_style(style("events  [{bar:10}] {human_pos}/{human_len}  {wide_msg}").progress_chars("=> ")));
     let queries = (0..queries).map(|_| text()).collect();
     let heading = text();
-    heading.set_message("\nnewest surge prices");
-    let surge = std::iter::once(heading).chain((0..SURGES).map(|_| {
-        all.add(ProgressBar::no_length().with_style(style("  {msg}")))
-    }));
-    Kind::Bars { events: bar, queries, surge: surge.collect(), all }
+    heading.set_message("Newest surge prices");
+    let surge = (0..SURGES).map(|_| all.add(ProgressBar::no_length().with_style(style("  {wide_msg}")))).collect();
+    Kind::Bars { events: bar, queries, heading, surge }
 }
 
 fn query_text(name: &str, totals: &Totals) -> String {
     let Some(last) = &totals.last else { return format!("{name:<8} waits for its first batch") };
     format!(
-        "{name:<8} batch {:<4} {:>9} rows  {:>9}/s  {:>5} ms  watermark {}  late {:<5} state {:<6} {}",
+        "{name:<8}#{:<4}{:>9} rows {:>8}/s {:>5} ms  watermark {}  late {:<4} state {:<6} {}",
         last.batch_id,
         number(totals.input_rows),
         number(totals.rate() as u64),
@@ -168,9 +167,9 @@ fn query_text(name: &str, totals: &Totals) -> String {
     )
 }
 
-/// The device without the reason.
+/// The device's name without its driver, and without the reason why it ran.
 pub fn device(totals: &Totals) -> &str {
-    totals.device.as_deref().and_then(|d| d.split(": ").next()).unwrap_or("-")
+    totals.device.as_deref().and_then(|d| d.split(": ").next()?.split(" (").next()).unwrap_or("-")
 }
 
 fn time(millis: i64) -> String {

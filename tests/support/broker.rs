@@ -10,6 +10,7 @@
 // Each of its users needs a part of it.
 #![allow(dead_code, unused_imports)]
 
+#[allow(unused_imports, reason = "each user of this module needs some of them")]
 pub use krafka::testing::{ApiKey, Control, FakeBroker};
 use std::collections::HashSet;
 use std::io;

@@ -171,7 +171,9 @@ impl Sink for KafkaSink {
         let (last, by) = self.with_publisher(|publisher| Ok(publisher.last())).await?;
         match last {
             Some(last) if last == batch && by == Some(attempt) => Ok(Settled::Published),
-            Some(last) if last >= batch => Err(Error::new(
+            // The same batch by another attempt is Absent: of several prepared attempts at most one was published, and it is
+            // asked for as well. Should the checkpoint not know it, `publish` refuses the batch.
+            Some(last) if last > batch => Err(Error::new(
                 ErrorCode::CheckpointCorrupt,
                 format!(
                     "the Kafka sink has published batch {last} of this query, and the checkpoint is about to run batch \
