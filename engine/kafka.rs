@@ -268,6 +268,10 @@ impl ClientContext for ClientLog {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The source asks to be told of a partition's end; that is no complaint.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let text = self.redact(reason);
         tracing::warn!(target: "tidemill::kafka", "{error}: {text}");
         self.remember(text);

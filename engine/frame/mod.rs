@@ -1,5 +1,6 @@
 //! What users write: [`DataStreamReader`] to [`StreamFrame`] to [`DataStreamWriter`] to [`StreamingQuery`], with [`Column`]s from
 //! [`functions`] in between. Spark's names throughout.
+#![doc = include_str!("examples.md")]
 
 mod batch_frame;
 mod column;

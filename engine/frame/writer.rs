@@ -21,6 +21,7 @@ use crate::sink::memory::MemoryTable;
 use crate::sink::{OutputMode, Sink, builtin};
 use futures::FutureExt;
 use std::future::Future;
+use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tracing::{error, warn};
@@ -34,6 +35,7 @@ pub struct DataStreamWriter {
     trigger: Result<Trigger>,
     name: Option<String>,
     options: Options,
+    console: Option<Box<dyn Write + Send>>,
 }
 
 enum Target {
@@ -95,6 +97,7 @@ impl DataStreamWriter {
             trigger: Ok(Trigger::default()),
             name: None,
             options: Options::new(),
+            console: None,
         }
     }
 
@@ -125,6 +128,12 @@ impl DataStreamWriter {
     /// An option of the sink, by Spark's key in any case; or `checkpointLocation`.
     pub fn option(mut self, key: &str, value: impl IntoOption) -> Self {
         self.options.set(key, value);
+        self
+    }
+
+    /// Where the console sink prints, instead of standard output.
+    pub fn console_output(mut self, output: impl Write + Send + 'static) -> Self {
+        self.console = Some(Box::new(output));
         self
     }
 
@@ -207,7 +216,8 @@ impl DataStreamWriter {
         let location = self.options.remove("checkpointLocation");
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) => {
-                let created = builtin::create(&format, &self.options, self.name.as_deref(), session.conf(), &session.fail_points())?;
+                let (config, fail) = (session.conf(), session.fail_points());
+                let created = builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => (Box::new(table.sink()), false),

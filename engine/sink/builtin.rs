@@ -14,6 +14,7 @@ use crate::functions::to_json::{ToJsonOptions, to_json};
 use crate::options::Options;
 use arrow::array::{Array, ArrayRef, RecordBatch, StructArray};
 use chrono_tz::Tz;
+use std::io::Write;
 use std::sync::Arc;
 
 /// A sink, and whether a query that writes to it must name a checkpoint.
@@ -24,7 +25,7 @@ pub struct Created {
     pub needs_checkpoint: bool,
 }
 
-/// The sink of a format.
+/// The sink of a format; the console sink writes to `console` instead of standard output, if given.
 ///
 /// # Errors
 /// [`ErrorCode::DataSourceNotFound`], and what the sink says of its options.
@@ -32,6 +33,7 @@ pub fn create(
     format: &str,
     options: &Options,
     name: Option<&str>,
+    console: Option<Box<dyn Write + Send>>,
     config: &Config,
     fail: &FailPoints,
 ) -> Result<Created> {
@@ -43,7 +45,8 @@ pub fn create(
         "parquet" => lasting(Box::new(ParquetSink::new(&mut reader)?)),
         "console" => {
             let renderers = renderers(config.environment()?.time_zone);
-            passing(Box::new(ConsoleSink::new(&mut reader, renderers)?))
+            let output = console.unwrap_or_else(|| Box::new(std::io::stdout()));
+            passing(Box::new(ConsoleSink::with_output(&mut reader, renderers, output)?))
         }
         "memory" => passing(Box::new(MemoryTable::new(name)?.sink())),
         #[cfg(feature = "kafka")]

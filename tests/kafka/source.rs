@@ -7,6 +7,7 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 use serde_json::json;
+use std::sync::Arc;
 use tidemill::ErrorCode;
 use tidemill::source::kafka::KafkaSource;
 use tidemill::source::{Admission, Chunk, ReadRequest, Source};
@@ -169,6 +170,20 @@ async fn starting_offsets_are_resolved_once() {
     assert_eq!(assigned.initial().await.unwrap(), json!({ topic.as_str(): {"1": 2} }));
     assert_eq!(assigned.description(), format!("KafkaV2[Assign[{topic}-1]]"));
     assert_eq!(latest.description(), format!("KafkaV2[Subscribe[{topic}]]"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_is_the_end_at_the_first_start_even_if_no_batch_was_logged() {
+    let kafka = Kafka::start();
+    let topic = kafka.topic(1);
+    kafka.produce(&topic, 0, ["before"]);
+    let log = Arc::new(Log::default());
+    for round in ["first start", "restart"] {
+        let mut source = KafkaSource::new(&kafka.options(&[("subscribe", &topic)])).unwrap();
+        open_with(&mut source, log.clone()).await.unwrap();
+        assert_eq!(source.initial().await.unwrap(), json!({ topic.as_str(): {"0": 1} }), "{round}");
+        kafka.produce(&topic, 0, ["after"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemill::Error;
 use tidemill::sink::kafka::{Hook, KafkaSink};
@@ -209,21 +209,28 @@ pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
 
 /// Checks and opens a source, as a starting query does.
 pub async fn open(source: &mut KafkaSource) -> Result<(), Error> {
-    source.check().await?;
-    source.open(Arc::new(NoLog)).await
+    open_with(source, Arc::new(Log::default())).await
 }
 
-/// Kafka sources keep no log of their own.
-pub struct NoLog;
+/// Checks and opens a source over the log that earlier starts of its query wrote.
+pub async fn open_with(source: &mut KafkaSource, log: Arc<Log>) -> Result<(), Error> {
+    source.check().await?;
+    source.open(log).await
+}
+
+/// The log of a source, in memory.
+#[derive(Default)]
+pub struct Log(Mutex<BTreeMap<u64, Bytes>>);
 
 #[async_trait::async_trait]
-impl SourceLog for NoLog {
-    async fn put(&self, _: u64, _: Bytes) -> Result<(), Error> {
-        panic!("the Kafka source has nothing to log")
+impl SourceLog for Log {
+    async fn put(&self, index: u64, entry: Bytes) -> Result<(), Error> {
+        assert_eq!(self.0.lock().unwrap().insert(index, entry), None, "entry {index} is written twice");
+        Ok(())
     }
 
     async fn entries(&self) -> Result<Vec<(u64, Bytes)>, Error> {
-        panic!("the Kafka source has nothing to look up")
+        Ok(self.0.lock().unwrap().iter().map(|(index, entry)| (*index, entry.clone())).collect())
     }
 }
 

@@ -8,7 +8,7 @@
 //! translates this one request and its answer, and passes every other frame as it is.
 
 // Each of its users needs a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 #[allow(unused_imports, reason = "each user of this module needs some of them")]
 pub use krafka::testing::{ApiKey, Control, FakeBroker};

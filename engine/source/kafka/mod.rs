@@ -13,11 +13,12 @@ mod offsets;
 mod options;
 mod reader;
 
-use super::{Admission, Chunks, Offset, Proposal, ReadRequest, Source};
-use crate::error::{Error, Result};
+use super::{Admission, Chunks, Offset, Proposal, ReadRequest, Source, SourceLog};
+use crate::error::{Error, ErrorCode, Result};
 use crate::kafka::{CONNECT_TIMEOUT, blocking, invalid};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use bytes::Bytes;
 use control::{Control, Losses};
 use offsets::{EARLIEST, LATEST, Offsets, TopicPartition};
 use options::{SourceOptions, Start, Topics};
@@ -27,6 +28,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The one entry of the source's log: the initial offsets.
+const INITIAL: u64 = 0;
 
 /// Reads Kafka topics.
 ///
@@ -38,6 +42,8 @@ pub struct KafkaSource {
     options: SourceOptions,
     schema: SchemaRef,
     control: Option<Arc<Control>>,
+    /// Remembers the initial offsets: "latest" means the first start, however often the query restarts before its first batch.
+    log: Option<Arc<dyn SourceLog>>,
     /// The consumer of the last range, which has fetched ahead into the next one.
     reader: Arc<Mutex<Option<Reader>>>,
     /// Ends that `freeze` fixed.
@@ -58,6 +64,7 @@ impl KafkaSource {
             schema: columns::schema(options.include_headers),
             options,
             control: None,
+            log: None,
             reader: Arc::default(),
             frozen: None,
             latest: Offsets::new(),
@@ -111,7 +118,19 @@ impl Source for KafkaSource {
         Ok(())
     }
 
+    async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()> {
+        self.log = Some(log);
+        Ok(())
+    }
+
     async fn initial(&mut self) -> Result<Offset> {
+        let log = self.log.clone().ok_or_else(|| Error::internal("the Kafka source was used before it was opened"))?;
+        if let Some((_, logged)) = log.entries().await?.first() {
+            let offsets = serde_json::from_slice(logged).map_err(|e| {
+                Error::caused_by(ErrorCode::CheckpointCorrupt, format!("the initial Kafka offsets do not parse: {e}"), e)
+            })?;
+            return Ok(offsets::to_json(&offsets::parse(&offsets, 0)?));
+        }
         let (control, start) = (self.control()?, self.options.start.clone());
         let offsets = blocking(move || match start {
             Start::Earliest => control.query_all(EARLIEST),
@@ -119,7 +138,9 @@ impl Source for KafkaSource {
             Start::Offsets(wanted) => resolve(&control, wanted),
         })
         .await?;
-        Ok(offsets::to_json(&offsets))
+        let offsets = offsets::to_json(&offsets);
+        log.put(INITIAL, Bytes::from(offsets.to_string())).await?;
+        Ok(offsets)
     }
 
     async fn propose(&mut self, start: &Offset, admission: Admission) -> Result<Proposal> {
