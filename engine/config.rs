@@ -87,9 +87,9 @@ impl Config {
     fn parsed<T: FromStr>(&self, key: &str, default: T, expected: &str) -> Result<T> {
         match self.get(key) {
             None => Ok(default),
-            Some(text) => text.parse().map_err(|_| {
-                Error::new(ErrorCode::InvalidOption, format!("{key} = {text:?}: expected {expected}"))
-            }),
+            Some(text) => text
+                .parse()
+                .map_err(|_| Error::new(ErrorCode::InvalidOption, format!("{key} = {text:?}: expected {expected}"))),
         }
     }
 

@@ -24,15 +24,15 @@ pub mod frame;
 pub mod functions;
 pub mod plan;
 
-pub mod source;
+pub mod batch;
+pub mod checkpoint;
 pub mod decode;
 pub mod operator;
-pub mod watermark;
-pub mod state;
-pub mod batch;
-pub mod sink;
-pub mod checkpoint;
 pub mod progress;
+pub mod sink;
+pub mod source;
+pub mod state;
+pub mod watermark;
 
 pub use error::{Error, ErrorCode, Result};
 pub use session::Session;

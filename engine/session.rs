@@ -106,13 +106,14 @@ impl SessionBuilder {
         }
         config.environment()?;
         config.settings(false)?;
-        let inner = Inner { config, device: Mutex::new(None), streams: StreamingQueryManager::default(), fail: self.fail };
+        let inner =
+            Inner { config, device: Mutex::new(None), streams: StreamingQueryManager::default(), fail: self.fail };
         let session = Session { inner: Arc::new(inner) };
         // Finding a GPU blocks for a moment.
         let opening = session.clone();
-        tokio::task::spawn_blocking(move || opening.device())
-            .await
-            .map_err(|e| Error::caused_by(ErrorCode::DeviceNotFound, format!("opening the device panicked: {e}"), e))??;
+        tokio::task::spawn_blocking(move || opening.device()).await.map_err(|e| {
+            Error::caused_by(ErrorCode::DeviceNotFound, format!("opening the device panicked: {e}"), e)
+        })??;
         Ok(session)
     }
 }

@@ -12,9 +12,7 @@ use crate::checkpoint::{Checkpoint, FailPoints, Pending, fail};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::QueryPlan;
-use crate::progress::{
-    SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_instant,
-};
+use crate::progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_instant};
 use crate::sink::{OutputMode, Prepared, Settled, Sink, Writer};
 use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
 use crate::watermark::{Policy, Tracker};
@@ -126,7 +124,11 @@ impl Runner {
         match checkpoint.latest_plan().await? {
             Some((_, text)) => {
                 let earlier: Fingerprint = serde_json::from_value(text).map_err(|e| {
-                    Error::caused_by(ErrorCode::CheckpointCorrupt, format!("the checkpoint's plan does not parse: {e}"), e)
+                    Error::caused_by(
+                        ErrorCode::CheckpointCorrupt,
+                        format!("the checkpoint's plan does not parse: {e}"),
+                        e,
+                    )
                 })?;
                 fingerprint.accept(&earlier)?;
             }
@@ -323,7 +325,9 @@ impl Runner {
         let new_data = proposals.iter().zip(&self.committed).any(|(p, start)| p.end != *start);
         let moved = self.tracker.current_ms() > self.last.as_ref().map_or(0, |last| last.watermark_ms);
         let empties = self.settings.no_data_batches && self.trigger != Trigger::Once;
-        let due = empties && moved && self.executor.as_mut().and_then(Executor::operator).is_some_and(|o| o.wants_empty_batch());
+        let due = empties
+            && moved
+            && self.executor.as_mut().and_then(Executor::operator).is_some_and(|o| o.wants_empty_batch());
         if !new_data && !due {
             return Ok(None);
         }
@@ -363,7 +367,8 @@ impl Runner {
         }
         times.add("getBatch", step);
         let step = Instant::now();
-        let mut executor = self.executor.take().ok_or_else(|| Error::internal("the executor was lost in a failed batch"))?;
+        let mut executor =
+            self.executor.take().ok_or_else(|| Error::internal("the executor was lost in a failed batch"))?;
         let (watermarks, stop) = ((entry.late_watermark_ms, entry.watermark_ms), self.shared.stop.clone());
         let (executor, output) = tokio::task::spawn_blocking(move || {
             let output = executor.run(readers, watermarks, &stop);

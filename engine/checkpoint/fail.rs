@@ -90,7 +90,7 @@ impl FailPoints {
 
     /// The points as a function, for the Kafka sink, which is told of them by name.
     #[cfg(all(feature = "failpoints", feature = "kafka"))]
-    pub fn hook(&self) -> Option<Arc<dyn Fn(&str) + Send + Sync>> {
+    pub fn hook(&self) -> Option<crate::sink::kafka::Hook> {
         let registry = self.registry.clone()?;
         Some(Arc::new(move |name| {
             // These points only call back; they return nothing.
@@ -100,7 +100,7 @@ impl FailPoints {
 
     /// The points as a function: none in this build.
     #[cfg(all(not(feature = "failpoints"), feature = "kafka"))]
-    pub fn hook(&self) -> Option<std::sync::Arc<dyn Fn(&str) + Send + Sync>> {
+    pub fn hook(&self) -> Option<crate::sink::kafka::Hook> {
         None
     }
 

@@ -49,10 +49,10 @@ impl Checkpoint {
     pub async fn collect_garbage(&self, retain: usize) -> Result<()> {
         let mut collector = self.inner.collector.lock().await;
         let committed = *self.inner.committed.lock();
-        if let (Some(collected), Some(committed)) = (collector.collected, committed) {
-            if committed.saturating_sub(collected) < GC_INTERVAL {
-                return Ok(());
-            }
+        if let (Some(collected), Some(committed)) = (collector.collected, committed)
+            && committed.saturating_sub(collected) < GC_INTERVAL
+        {
+            return Ok(());
         }
         self.inner.collect(&mut collector, retain).await
     }

@@ -54,7 +54,9 @@ impl CsvOptions {
             None => {}
             Some("") => csv.quote = None,
             Some(quote) => {
-                csv.quote = Some(byte(quote).ok_or_else(|| options.invalid("quote", quote, "one ASCII character, or nothing"))?);
+                csv.quote = Some(
+                    byte(quote).ok_or_else(|| options.invalid("quote", quote, "one ASCII character, or nothing"))?,
+                );
             }
         }
         if let Some(escape) = options.text("escape") {

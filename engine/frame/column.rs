@@ -112,7 +112,9 @@ impl Column {
     /// Converts to another type, given as a [`DataType`](crate::types::DataType) or as its DDL name. In ANSI mode (the
     /// default) a value that does not fit ends the query with `CAST_INVALID_INPUT`.
     pub fn cast(self, data_type: impl IntoDataType) -> Column {
-        Column(self.0.and_then(|e| Ok(SparkFunction::cast(data_type.into_data_type()?.to_arrow(), false).call(vec![e]))))
+        Column(
+            self.0.and_then(|e| Ok(SparkFunction::cast(data_type.into_data_type()?.to_arrow(), false).call(vec![e]))),
+        )
     }
 
     /// Converts to another type; a value that does not fit becomes NULL.

@@ -79,7 +79,9 @@ pub fn from_json(json: impl IntoColumn, schema: impl IntoSchema) -> Column {
 /// `columnNameOfCorruptRecord`.
 pub fn from_json_with(json: impl IntoColumn, schema: impl IntoSchema, options: &[(&str, &str)]) -> Column {
     let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    Column(json.into_column().0.and_then(|e| Ok(SparkFunction::from_json(schema.into_schema()?, options)?.call(vec![e]))))
+    Column(
+        json.into_column().0.and_then(|e| Ok(SparkFunction::from_json(schema.into_schema()?, options)?.call(vec![e]))),
+    )
 }
 
 /// JSON text of a struct column: NULL fields are left out, timestamps have milliseconds and the session's zone.

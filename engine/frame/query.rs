@@ -187,7 +187,9 @@ impl StreamingQueryManager {
             let name = name.unwrap_or_default();
             return Err(Error::new(
                 ErrorCode::QueryNameInUse,
-                format!("cannot start query with name {name} as a query with that name is already active in this session"),
+                format!(
+                    "cannot start query with name {name} as a query with that name is already active in this session"
+                ),
             ));
         }
         queries.starting.push((run_id, name.map(str::to_string)));

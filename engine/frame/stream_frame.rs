@@ -9,9 +9,7 @@ use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
 use crate::plan::logical::{LogicalPlan, Named, WATERMARK_DELAY_KEY, mark_event_time};
-use crate::plan::resolve::{
-    expand_star, field_of, output_name, resolve, resolve_predicate, strip_alias,
-};
+use crate::plan::resolve::{expand_star, field_of, output_name, resolve, resolve_predicate, strip_alias};
 use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
@@ -142,7 +140,10 @@ impl StreamFrame {
         if !matches!(field.data_type(), DataType::Timestamp(_, _)) {
             return Err(Error::new(
                 ErrorCode::EventTimeNotTimestamp,
-                format!("with_watermark({column:?}): event time must be a timestamp, but the column is {}; cast it", field.data_type()),
+                format!(
+                    "with_watermark({column:?}): event time must be a timestamp, but the column is {}; cast it",
+                    field.data_type()
+                ),
             ));
         }
         if let Some(other) = self.schema().fields().iter().find(|f| f.metadata().contains_key(WATERMARK_DELAY_KEY)) {

@@ -13,8 +13,8 @@ use arrow::array::{
 };
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, SchemaRef,
-    Date32Type, TimestampMicrosecondType,
+    DataType, Date32Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema,
+    SchemaRef, TimestampMicrosecondType,
 };
 use arrow::row::{RowConverter, SortField};
 use datafusion::execution::context::ExecutionProps;
@@ -198,7 +198,9 @@ fn codes(evaluated: &[Evaluated], column: usize) -> Result<&Codes> {
 fn bind(array: &ArrayRef, binding: &Binding) -> Result<Evaluated> {
     Ok(match binding {
         Binding::Integer(_) => Evaluated::Integers(integers(array)?),
-        Binding::Double(_) => Evaluated::Doubles(cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone()),
+        Binding::Double(_) => {
+            Evaluated::Doubles(cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+        }
         Binding::DoubleBits(_) => {
             let doubles = cast(array, &DataType::Float64)?;
             Evaluated::Integers(doubles.as_primitive::<Float64Type>().unary(kernels::order_key))
@@ -303,9 +305,13 @@ fn hashes(values: &ArrayRef) -> Result<Vec<u64>> {
         };
     }
     Ok(match values.data_type() {
-        DataType::Utf8 => values.as_string::<i32>().iter().map(|v| hll::hash_bytes(v.unwrap_or_default().as_bytes())).collect(),
+        DataType::Utf8 => {
+            values.as_string::<i32>().iter().map(|v| hll::hash_bytes(v.unwrap_or_default().as_bytes())).collect()
+        }
         DataType::Binary => values.as_binary::<i32>().iter().map(|v| hll::hash_bytes(v.unwrap_or_default())).collect(),
-        DataType::Boolean => values.as_boolean().iter().map(|v| hll::hash_i32(i32::from(v.unwrap_or_default()))).collect(),
+        DataType::Boolean => {
+            values.as_boolean().iter().map(|v| hll::hash_i32(i32::from(v.unwrap_or_default()))).collect()
+        }
         DataType::Int8 => each!(Int8Type, |v| hll::hash_i32(i32::from(v))),
         DataType::Int16 => each!(Int16Type, |v| hll::hash_i32(i32::from(v))),
         DataType::Int32 => each!(Int32Type, hll::hash_i32),

@@ -88,8 +88,10 @@ impl ScanExec {
             Chunk::Lines(lines) => {
                 let (bytes, offset) = (lines.load)()?;
                 let origin = Origin::File { path: lines.path, offset };
-                let decoder =
-                    self.lines.as_mut().ok_or_else(|| Error::internal("undecoded lines from a source without a format"))?;
+                let decoder = self
+                    .lines
+                    .as_mut()
+                    .ok_or_else(|| Error::internal("undecoded lines from a source without a format"))?;
                 let decoded = decoder.decode(&bytes, &origin)?;
                 // Dropped records were read too; decoders leave rows out for no other reason.
                 let dropped = if decoded.kept.is_some() { decoded.rejected.malformed } else { 0 };

@@ -220,16 +220,24 @@ fn call_spec(expr: &Expr, input: &Schema) -> Result<CallSpec> {
                     None => condition,
                 };
                 let nullable = nullable || call.params.filter.is_some();
-                return Ok(CallSpec { call: Call::ScaledCount { factor, nullable }, argument: None, filter: Some(filter) });
+                return Ok(CallSpec {
+                    call: Call::ScaledCount { factor, nullable },
+                    argument: None,
+                    filter: Some(filter),
+                });
             }
             match &data_type {
                 t if t.is_integer() => with_argument(Call::SumInteger),
                 t if t.is_floating() => with_argument(Call::SumDouble),
-                other => unsupported(format!("sum({argument}) of {other} is not computed on streams yet; cast it to double or bigint")),
+                other => unsupported(format!(
+                    "sum({argument}) of {other} is not computed on streams yet; cast it to double or bigint"
+                )),
             }
         }
         "avg" if data_type.is_floating() || data_type.is_integer() => with_argument(Call::MeanDouble),
-        "avg" => unsupported(format!("avg({argument}) of {data_type} is not computed on streams yet; cast it to double")),
+        "avg" => {
+            unsupported(format!("avg({argument}) of {data_type} is not computed on streams yet; cast it to double"))
+        }
         "min" | "max" => {
             let greatest = name == "max";
             if integer_like(&data_type) || data_type.is_floating() || data_type == DataType::Utf8 {
@@ -246,7 +254,9 @@ fn call_spec(expr: &Expr, input: &Schema) -> Result<CallSpec> {
             let Some(precision) = kernels::hll::precision(rsd) else {
                 return Err(Error::new(
                     ErrorCode::InvalidExpression,
-                    format!("approx_count_distinct: the relative standard deviation {rsd} must lie between 0.00216 and 0.39"),
+                    format!(
+                        "approx_count_distinct: the relative standard deviation {rsd} must lie between 0.00216 and 0.39"
+                    ),
                 ));
             };
             with_argument(Call::ApproxDistinct { precision })
@@ -303,7 +313,8 @@ fn integer_like(data_type: &DataType) -> bool {
 /// from `steps`.
 pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder) -> Result<PartialPlan> {
     let mut lowering = Lowering { scan, columns: vec![], types: vec![], tables: vec![], hll_tables: vec![] };
-    let bodies = spec.window.iter().chain(&spec.keys).chain(spec.calls.iter().flat_map(|c| c.argument.iter().chain(&c.filter)));
+    let bodies =
+        spec.window.iter().chain(&spec.keys).chain(spec.calls.iter().flat_map(|c| c.argument.iter().chain(&c.filter)));
     // A kernel evaluates everything on every row. Where that could end the query for the sake of a row that a filter
     // removes, the filters run one by one before it.
     let late_fallible = bodies.into_iter().any(is_fallible)
@@ -384,7 +395,11 @@ impl Lowering<'_> {
             && let Some(time) = call.args.first()
         {
             // A sliding window is several panes: the widest interval that divides both its length and its slide.
-            return Ok(Pane { time: self.integer(time)?, width: greatest_common_divisor(*duration, *slide), origin: *start });
+            return Ok(Pane {
+                time: self.integer(time)?,
+                width: greatest_common_divisor(*duration, *slide),
+                origin: *start,
+            });
         }
         // A bare event-time key: every microsecond is a group of its own.
         Ok(Pane { time: self.integer(expr)?, width: 1, origin: 0 })

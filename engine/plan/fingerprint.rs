@@ -3,9 +3,10 @@
 //! Comes in: a plan. Goes out: a [`Fingerprint`], written to the checkpoint as JSON. Fails: a restarted query whose state would
 //! mean something else, with the difference named field by field.
 
-use super::logical::{LogicalPlan, TIME_WINDOW_KEY};
+use super::logical::{LogicalPlan, Named, TIME_WINDOW_KEY};
 use super::lower::QueryPlan;
 use crate::error::{Error, ErrorCode, Result};
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -34,8 +35,7 @@ pub struct AggregateFingerprint {
 impl Fingerprint {
     /// The fingerprint of a query.
     pub fn of(plan: &LogicalPlan, lowered: &QueryPlan) -> Self {
-        let mut aggregate = None;
-        find_aggregate(plan, &mut |keys, aggregates, schema| {
+        let aggregate = find_aggregate(plan).map(|(keys, aggregates, schema)| {
             let window = schema.fields().iter().find_map(|f| f.metadata().get(TIME_WINDOW_KEY).cloned());
             let keys = keys
                 .iter()
@@ -43,7 +43,7 @@ impl Fingerprint {
                 .map(|(key, field)| format!("{}: {} ({})", key.name, key.expr, field.data_type()))
                 .collect();
             let calls = aggregates.iter().map(|call| format!("{}: {}", call.name, call.expr)).collect();
-            aggregate = Some(AggregateFingerprint { keys, window, calls });
+            AggregateFingerprint { keys, window, calls }
         });
         Self {
             sources: lowered.branches.iter().map(|b| b.provider.describe()).collect(),
@@ -74,7 +74,8 @@ impl Fingerprint {
                 differ("grouping key", &then.keys, &now.keys, &mut differences);
                 differ("aggregate", &then.calls, &now.calls, &mut differences);
                 if then.window != now.window {
-                    differences.push(format!("window (duration, slide, start): {:?} became {:?}", then.window, now.window));
+                    differences
+                        .push(format!("window (duration, slide, start): {:?} became {:?}", then.window, now.window));
                 }
             }
         }
@@ -93,7 +94,13 @@ impl Fingerprint {
 
 fn differ(what: &str, then: &[String], now: &[String], differences: &mut Vec<String>) {
     if then.len() != now.len() {
-        differences.push(format!("{} {what}s became {} ([{}] became [{}])", then.len(), now.len(), then.join(", "), now.join(", ")));
+        differences.push(format!(
+            "{} {what}s became {} ([{}] became [{}])",
+            then.len(),
+            now.len(),
+            then.join(", "),
+            now.join(", ")
+        ));
         return;
     }
     for (then, now) in then.iter().zip(now).filter(|(then, now)| then != now) {
@@ -101,14 +108,10 @@ fn differ(what: &str, then: &[String], now: &[String], differences: &mut Vec<Str
     }
 }
 
-fn find_aggregate(
-    plan: &LogicalPlan,
-    found: &mut dyn FnMut(&[super::Named], &[super::Named], &arrow::datatypes::SchemaRef),
-) {
-    if let LogicalPlan::Aggregate { keys, aggregates, schema, .. } = plan {
-        found(keys, aggregates, schema);
-    }
-    for input in plan.inputs() {
-        find_aggregate(input, found);
+/// Keys, calls and output columns of the plan's aggregation.
+fn find_aggregate(plan: &LogicalPlan) -> Option<(&[Named], &[Named], &SchemaRef)> {
+    match plan {
+        LogicalPlan::Aggregate { keys, aggregates, schema, .. } => Some((keys, aggregates, schema)),
+        _ => plan.inputs().into_iter().find_map(|input| find_aggregate(input)),
     }
 }

@@ -125,7 +125,9 @@ pub fn lower(plan: &LogicalPlan) -> Result<QueryPlan> {
 fn several_operators(what: &str) -> Error {
     Error::new(
         ErrorCode::UnsupportedOperation,
-        format!("{what} is not supported: a query has at most one stateful operator; write the first result to a topic or table and start a second query over it"),
+        format!(
+            "{what} is not supported: a query has at most one stateful operator; write the first result to a topic or table and start a second query over it"
+        ),
     )
 }
 

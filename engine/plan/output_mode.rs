@@ -44,7 +44,9 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
         _ => false,
     });
     match mode {
-        OutputMode::Complete if !aggregates => Err(refuse(mode, "queries without streaming aggregations", "use append or update")),
+        OutputMode::Complete if !aggregates => {
+            Err(refuse(mode, "queries without streaming aggregations", "use append or update"))
+        }
         OutputMode::Append if aggregates && !bounded => Err(refuse(
             mode,
             "streaming aggregations without watermark",

@@ -101,7 +101,9 @@ pub fn output_name(expr: &Expr) -> String {
         Expr::AggregateFunction(call) => {
             let distinct = if call.params.distinct { "DISTINCT " } else { "" };
             let shown = match call.func.name() {
-                super::spark_function::ApproxCountDistinct::NAME => names(&call.params.args[..1.min(call.params.args.len())]),
+                super::spark_function::ApproxCountDistinct::NAME => {
+                    names(&call.params.args[..1.min(call.params.args.len())])
+                }
                 _ => names(&call.params.args),
             };
             format!("{}({distinct}{shown})", call.func.name())
@@ -238,8 +240,11 @@ fn output_name_of_path(parts: &[String]) -> String {
 }
 
 fn unresolved(name: &str, schema: &Schema) -> Error {
-    let mut candidates: Vec<(usize, &str)> =
-        schema.fields().iter().map(|f| (distance(&name.to_lowercase(), &f.name().to_lowercase()), f.name().as_str())).collect();
+    let mut candidates: Vec<(usize, &str)> = schema
+        .fields()
+        .iter()
+        .map(|f| (distance(&name.to_lowercase(), &f.name().to_lowercase()), f.name().as_str()))
+        .collect();
     candidates.sort();
     let near: Vec<String> = candidates.iter().take(5).map(|(_, name)| format!("`{name}`")).collect();
     Error::new(

@@ -182,13 +182,13 @@ impl ScanBuilder {
             match column.from {
                 From::Source(index) => projection.insert(index),
                 From::Json { column, .. } => {
-                    let json = self.json.get(column).ok_or_else(|| Error::internal("a lifted field without a column"))?;
+                    let json =
+                        self.json.get(column).ok_or_else(|| Error::internal("a lifted field without a column"))?;
                     projection.insert(json.source)
                 }
             };
         }
-        let fields: Vec<Field> =
-            columns.iter().map(|c| Field::new(&c.name, c.physical_type(), true)).collect();
+        let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.physical_type(), true)).collect();
         Ok(Scan {
             columns,
             schema: Arc::new(Schema::new(fields)),

@@ -177,7 +177,10 @@ impl SparkFunction {
                 let parsed = functions::from_json::from_json(argument(0)?, &mut decoder, &Origin::Process)?;
                 Ok(Arc::new(parsed.0))
             }
-            Kind::ToJson => Ok(Arc::new(functions::to_json::to_json(argument(0)?, &ToJsonOptions { time_zone, ..Default::default() })?)),
+            Kind::ToJson => Ok(Arc::new(functions::to_json::to_json(
+                argument(0)?,
+                &ToJsonOptions { time_zone, ..Default::default() },
+            )?)),
             Kind::MakeStruct { .. } => {
                 let DataType::Struct(fields) = return_type else {
                     return Err(Error::internal("struct() does not return a struct"));
@@ -221,7 +224,8 @@ fn window_struct(time: &ArrayRef, duration: i64, slide: i64, start: i64) -> Resu
     let time = time.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
         Error::new(ErrorCode::EventTimeNotTimestamp, format!("window() needs a timestamp, not {}", time.data_type()))
     })?;
-    let starts: TimestampMicrosecondArray = time.unary(|t| t.wrapping_sub((t.wrapping_sub(start)).rem_euclid(duration)));
+    let starts: TimestampMicrosecondArray =
+        time.unary(|t| t.wrapping_sub((t.wrapping_sub(start)).rem_euclid(duration)));
     let ends: TimestampMicrosecondArray = starts.unary(|t| t.wrapping_add(duration));
     Ok(Arc::new(window_array(starts, ends)?))
 }
@@ -229,10 +233,8 @@ fn window_struct(time: &ArrayRef, duration: i64, slide: i64, start: i64) -> Resu
 /// The `window` struct of starts and ends; NULL where the start is.
 pub fn window_array(starts: TimestampMicrosecondArray, ends: TimestampMicrosecondArray) -> Result<StructArray> {
     let nulls: Option<NullBuffer> = starts.nulls().cloned();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(starts.with_timezone(crate::types::UTC)),
-        Arc::new(ends.with_timezone(crate::types::UTC)),
-    ];
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(starts.with_timezone(crate::types::UTC)), Arc::new(ends.with_timezone(crate::types::UTC))];
     Ok(StructArray::try_new(window_fields(), columns, nulls)?)
 }
 
@@ -375,4 +377,3 @@ impl AggregateUDFImpl for ApproxCountDistinct {
         Ok(ScalarValue::from(0i64))
     }
 }
-

@@ -7,10 +7,10 @@ pub mod builtin;
 pub mod console;
 pub mod files;
 pub mod foreach_batch;
-pub mod memory;
-mod staged;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod memory;
+mod staged;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;

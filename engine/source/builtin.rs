@@ -61,7 +61,9 @@ pub fn provider(
         )),
         _ => Err(Error::new(
             ErrorCode::DataSourceNotFound,
-            format!("there is no source of the format {format:?}; there are {FORMATS}, and StreamFrame::from_source for your own"),
+            format!(
+                "there is no source of the format {format:?}; there are {FORMATS}, and StreamFrame::from_source for your own"
+            ),
         )),
     }
 }

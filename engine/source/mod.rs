@@ -6,13 +6,13 @@
 
 pub mod builtin;
 pub mod files;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod provider;
 pub mod rate;
 #[cfg(test)]
 pub(crate) mod test_log;
-#[cfg(feature = "kafka")]
-pub mod kafka;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;

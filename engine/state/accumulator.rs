@@ -142,7 +142,9 @@ impl Accumulator {
                 let estimate = |g: usize| Some(hll::estimate(&registers[g * size..][..size], *precision));
                 Arc::new(groups.map(estimate).collect::<Int64Array>())
             }
-            (Accumulator::Distinct(sets), _) => Arc::new(groups.map(|g| Some(sets[g].len() as i64)).collect::<Int64Array>()),
+            (Accumulator::Distinct(sets), _) => {
+                Arc::new(groups.map(|g| Some(sets[g].len() as i64)).collect::<Int64Array>())
+            }
             (own, call) => return Err(Error::internal(format!("{call:?} does not finish {own:?}"))),
         };
         Ok(array)
@@ -261,7 +263,9 @@ impl Accumulator {
             Accumulator::Key { values, .. } => values.len() * 16,
             Accumulator::Text { values, .. } => values.iter().map(|v| 16 + v.as_deref().map_or(0, str::len)).sum(),
             Accumulator::Hll { registers, .. } => registers.len(),
-            Accumulator::Distinct(sets) => sets.iter().map(|s| 32 + s.iter().map(|v| v.len() + 24).sum::<usize>()).sum(),
+            Accumulator::Distinct(sets) => {
+                sets.iter().map(|s| 32 + s.iter().map(|v| v.len() + 24).sum::<usize>()).sum()
+            }
         }
     }
 }

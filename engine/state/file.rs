@@ -38,7 +38,9 @@ pub fn apply(table: &mut Table, bytes: &[u8]) -> Result<()> {
         .split(',')
         .filter(|text| !text.is_empty())
         .map(|text| {
-            text.parse().map_err(|_| Error::new(ErrorCode::CheckpointCorrupt, format!("dropped window {text:?} is not a number")))
+            text.parse().map_err(|_| {
+                Error::new(ErrorCode::CheckpointCorrupt, format!("dropped window {text:?} is not a number"))
+            })
         })
         .collect::<Result<_>>()?;
     for batch in reader {

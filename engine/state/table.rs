@@ -217,7 +217,11 @@ impl Table {
         if batch.schema().fields() != self.state_schema().fields() {
             return Err(Error::new(
                 ErrorCode::CheckpointCorrupt,
-                format!("a state file has columns {:?}, expected {:?}", batch.schema().fields(), self.state_schema().fields()),
+                format!(
+                    "a state file has columns {:?}, expected {:?}",
+                    batch.schema().fields(),
+                    self.state_schema().fields()
+                ),
             ));
         }
         let starts = batch.column(0).as_primitive::<Int64Type>();

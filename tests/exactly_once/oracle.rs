@@ -56,7 +56,8 @@ impl Generator {
                     driver: format!("d{}", random.random_range(0..6)),
                     rider: format!("u{}", random.random_range(0..40)),
                     fare: (random.random_range(0..10) > 0).then(|| f64::from(random.random_range(12..400)) / 4.0),
-                    status: ["completed", "completed", "cancelled", "in_progress", "requested"][random.random_range(0..5)],
+                    status: ["completed", "completed", "cancelled", "in_progress", "requested"]
+                        [random.random_range(0..5)],
                     time: self.now - random.random_range(0..240),
                     partition: None,
                 }

@@ -81,7 +81,13 @@ pub fn parquet(directory: &str) -> Vec<DriverRow> {
             let int = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
             for row in 0..batch.num_rows() {
                 let mean = means.is_valid(row).then(|| means.value(row).to_bits());
-                rows.push((starts.value(row) / 1_000_000, drivers.value(row).to_string(), int(2, row), mean, int(4, row)));
+                rows.push((
+                    starts.value(row) / 1_000_000,
+                    drivers.value(row).to_string(),
+                    int(2, row),
+                    mean,
+                    int(4, row),
+                ));
             }
         }
     }

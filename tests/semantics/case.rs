@@ -142,10 +142,13 @@ impl Case {
             );
             let expected = (step.rows.clone(), step.batches.clone(), Some(step.state), step.dropped);
             if found != expected {
-                return Err(format!("step {number}: (rows, batches, state, dropped) = {found:?}, expected {expected:?}"));
+                return Err(format!(
+                    "step {number}: (rows, batches, state, dropped) = {found:?}, expected {expected:?}"
+                ));
             }
             // The watermark in force in the last batch that ran; cases end their steps where it has settled.
-            let watermark = new.last().and_then(|p| p.watermark_ms()).map(|ms| if ms == 0 { 0 } else { ms / 1000 - EPOCH });
+            let watermark =
+                new.last().and_then(|p| p.watermark_ms()).map(|ms| if ms == 0 { 0 } else { ms / 1000 - EPOCH });
             if watermark != Some(step.watermark) {
                 return Err(format!("step {number}: watermark {watermark:?}, expected {}", step.watermark));
             }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tidemill::prelude::*;
 use tidemill::source::memory::MemoryStream;
 
-
 async fn session(device: &str) -> Session {
     Session::builder().config("tidemill.device", device).build().await.unwrap()
 }
 
 async fn run(frame: StreamFrame, mode: OutputMode) -> RecordBatch {
     let table = MemoryTable::new(Some("out")).unwrap();
-    let query = frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).table(&table).start().await.unwrap();
+    let query =
+        frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).table(&table).start().await.unwrap();
     query.await_termination().await.unwrap();
     table.concat().unwrap()
 }

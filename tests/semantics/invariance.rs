@@ -55,7 +55,19 @@ fn rows(batch: &RecordBatch) -> Vec<Row> {
     let mut rows: Vec<Row> = (0..batch.num_rows())
         .map(|r| {
             let (sum, mean, least, most) = (double(4, r), double(5, r), double(7, r), double(8, r));
-            (start.value(r), text.value(r).to_string(), int(2, r), int(3, r), sum, mean, Some(int(6, r)), least, most, int(9, r), int(10, r))
+            (
+                start.value(r),
+                text.value(r).to_string(),
+                int(2, r),
+                int(3, r),
+                sum,
+                mean,
+                Some(int(6, r)),
+                least,
+                most,
+                int(9, r),
+                int(10, r),
+            )
         })
         .collect();
     rows.sort();
@@ -65,7 +77,8 @@ fn rows(batch: &RecordBatch) -> Vec<Row> {
 async fn table(lines: &[String], batches: usize, device: &str) -> Vec<Row> {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), lines, batches);
-    let session = Session::builder().config("tidemill.device", device).config("tidemill.workers", 2).build().await.unwrap();
+    let session =
+        Session::builder().config("tidemill.device", device).config("tidemill.workers", 2).build().await.unwrap();
     let rides = session
         .read_stream()
         .format("json")

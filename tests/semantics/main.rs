@@ -2,12 +2,12 @@
 //! software GPU. One JSON file is one micro-batch, as in the runs of Spark that the values were recorded from.
 
 mod case;
+#[path = "../support/device.rs"]
+mod device;
 mod expressions;
 mod invariance;
 mod mistakes;
 mod triggers;
-#[path = "../support/device.rs"]
-mod device;
 
 use case::Case;
 

@@ -98,7 +98,8 @@ async fn drop_malformed_drops_and_counts() {
 async fn fail_fast_names_file_and_line() {
     let place = Place::new();
     // Long enough for several chunks: the line is counted from the start of the file all the same.
-    let good = "{\"k\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"v\":1}\n";
+    let good =
+        "{\"k\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"v\":1}\n";
     write(&place.path("in/a.json"), &format!("{}{MIXED}", good.repeat(100_000)));
     let error = collected(&place.rows(&[("mode", "FAILFAST")]).await.unwrap()).await.unwrap_err();
     is(&error, ErrorCode::StreamFailed, &["MALFORMED_RECORD_IN_PARSING", "a.json, line 100002"]);
@@ -134,7 +135,11 @@ async fn bad_durations_and_watermarks_are_refused() {
     let marked = rows.with_watermark("t", "1 minute").unwrap();
     is(&marked.with_watermark("t", "1 minute").err().unwrap(), ErrorCode::RedefiningWatermark, &["disallowed"]);
     is(&rows.group_by([window("t", "five")]).err().unwrap(), ErrorCode::CannotParseInterval, &["five"]);
-    is(&rows.group_by([window_sliding("t", "5 seconds", "6 seconds")]).err().unwrap(), ErrorCode::DatatypeMismatch, &["slide"]);
+    is(
+        &rows.group_by([window_sliding("t", "5 seconds", "6 seconds")]).err().unwrap(),
+        ErrorCode::DatatypeMismatch,
+        &["slide"],
+    );
     is(&rows.group_by([window("k", "5 seconds")]).err().unwrap(), ErrorCode::DatatypeMismatch, &["timestamp"]);
 }
 
@@ -200,7 +205,12 @@ async fn ansi_ends_the_query_and_the_switch_turns_it_off() {
     // A row that a filter removes cannot end the query, wherever its columns are computed.
     let kept = rows.filter(col("k").eq("1")).unwrap().select([col("k").cast("int").alias("n")]).unwrap();
     assert_eq!(collected(&kept).await.unwrap().0, ["|1|"]);
-    let session = Session::builder().config("tidemill.device", "cpu").config("spark.sql.ansi.enabled", false).build().await.unwrap();
+    let session = Session::builder()
+        .config("tidemill.device", "cpu")
+        .config("spark.sql.ansi.enabled", false)
+        .build()
+        .await
+        .unwrap();
     let lenient = session.read_stream().format("json").schema(SCHEMA).load_path(&place.text("in")).await.unwrap();
     let lenient = lenient.select([col("k").cast("int").alias("n"), (lit(1) / col("v")).alias("q")]).unwrap();
     assert_eq!(collected(&lenient).await.unwrap().0, ["|1||", "||0.5|"]);
@@ -220,6 +230,7 @@ async fn a_changed_query_is_refused_with_the_difference() {
     start(totals(sum("v"))).await.unwrap().await_termination().await.unwrap();
     let error = start(totals(max("v"))).await.err().unwrap();
     is(&error, ErrorCode::CheckpointIncompatible, &["sum(", "max(", "new checkpointLocation"]);
-    let filtered = rows.filter(col("v").gt(0)).unwrap().group_by(["k"]).unwrap().agg([sum("v").alias("total")]).unwrap();
+    let filtered =
+        rows.filter(col("v").gt(0)).unwrap().group_by(["k"]).unwrap().agg([sum("v").alias("total")]).unwrap();
     start(filtered).await.unwrap().await_termination().await.unwrap();
 }

@@ -172,7 +172,8 @@ async fn rows_keep_the_order_of_the_input() {
     let directory = tempfile::tempdir().unwrap();
     let lines: String = (0..50_000).map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}\n", "x".repeat(200))).collect();
     std::fs::write(directory.path().join("a.json"), lines).unwrap();
-    let session = Session::builder().config("tidemill.device", "cpu").config("tidemill.workers", 3).build().await.unwrap();
+    let session =
+        Session::builder().config("tidemill.device", "cpu").config("tidemill.workers", 3).build().await.unwrap();
     let rows = session
         .read_stream()
         .format("json")

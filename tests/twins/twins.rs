@@ -3,10 +3,10 @@
 //! The kernels run on llvmpipe, Mesa's software Vulkan driver, opened by name. Where there is none, each test of the device
 //! prints one line that begins with `skipped:` to standard error and passes; the tests of the composed text run everywhere.
 
-#[path = "../support/skip.rs"]
-mod skip;
 mod generate;
 mod queries;
+#[path = "../support/skip.rs"]
+mod skip;
 mod text;
 
 use std::sync::OnceLock;

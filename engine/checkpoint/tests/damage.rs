@@ -60,7 +60,7 @@ fn every_bit_of_a_small_container() {
 
 #[test]
 fn damage_in_a_container_of_several_frames() {
-    let payload: Vec<u8> = (0..150_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..150_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
     let good = frames::encode("state", &json!({"rows": 7}), &payload).unwrap();
     let (header, back) = frames::decode::<Value>("some/file", "state", &good).unwrap();
     assert_eq!(header, json!({"rows": 7}));

@@ -51,11 +51,7 @@ fn failfast_names_file_and_line() {
     let options = CsvOptions { mode: ParseMode::FailFast, ..Default::default() };
     let mut decoder = CsvDecoder::new(&schema, &Wanted::all(2), options).unwrap();
     let error = decoder.decode_lines(b"x,1\ny\n", &file(100)).unwrap_err();
-    assert!(
-        error
-            .message()
-            .starts_with("malformed record at file rides.csv, byte 104: the line has fewer")
-    );
+    assert!(error.message().starts_with("malformed record at file rides.csv, byte 104: the line has fewer"));
     // The decoder goes on with the next chunk.
     assert_eq!(decoder.decode_lines(b"x,1\n", &file(0)).unwrap().rows, 1);
 }

@@ -77,8 +77,11 @@ pub(super) struct Publisher {
 /// fence a run that still has the checkpoint.
 pub(super) fn check_reachable(settings: &ClientSettings, topic: Option<&str>) -> Result<()> {
     let log = settings.log();
-    let consumer: LogConsumer =
-        settings.create(&[], &[("group.id", "tidemill-kafka-sink-check"), ("allow.auto.create.topics", "false")], &log)?;
+    let consumer: LogConsumer = settings.create(
+        &[],
+        &[("group.id", "tidemill-kafka-sink-check"), ("allow.auto.create.topics", "false")],
+        &log,
+    )?;
     match topic {
         Some(topic) => require_topic(&consumer, topic, settings.servers()).map(drop),
         None => Ok(()),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::options::Options;
-use crate::source::test_log::MemoryLog;
 use crate::source::Chunk;
+use crate::source::test_log::MemoryLog;
 use crate::types::StructType;
 use arrow::array::RecordBatch;
 use serde_json::json;
