@@ -296,7 +296,8 @@ impl<G: Gate> Generator<G> {
 
     /// One record of the main stream. Every 200th is malformed, every 100th a duplicate, every 25th late, every 10th filtered.
     fn event(&mut self, index: u64) -> Result<()> {
-        let clock_ms = BASE_MS + (self.script.span_ms as u128 * u128::from(index) / u128::from(self.script.events)) as i64;
+        let clock_ms =
+            BASE_MS + (self.script.span_ms as u128 * u128::from(index) / u128::from(self.script.events)) as i64;
         self.live.clock_ms.store(clock_ms, Ordering::Relaxed);
         if index % 200 == 7 {
             self.truth.malformed += 1;
@@ -455,7 +456,8 @@ const CANCELLED: f64 = 0.1;
 
 /// Demand of a city in a window: mostly 1, now and then double or triple.
 fn rush(seed: u64, window: i64, city: usize) -> f64 {
-    let mut hash = seed ^ (window as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (city as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    let mut hash =
+        seed ^ (window as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (city as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
     hash = (hash ^ (hash >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
     match (hash >> 40) % 20 {
         0 => 4.0,

@@ -103,9 +103,13 @@ async fn run(flags: Flags) -> Result<bool> {
 
     let location = directory.to_string_lossy().into_owned();
     // Event time is fast, so triggers are too.
-    let (trigger, drivers_trigger) = if flags.fast { ("50 milliseconds", "50 milliseconds") } else { ("250 milliseconds", "500 milliseconds") };
-    let settings =
-        Settings { trigger: trigger.into(), drivers_trigger: drivers_trigger.into(), ..Settings::new(&brokers, &location) };
+    let (trigger, drivers_trigger) =
+        if flags.fast { ("50 milliseconds", "50 milliseconds") } else { ("250 milliseconds", "500 milliseconds") };
+    let settings = Settings {
+        trigger: trigger.into(),
+        drivers_trigger: drivers_trigger.into(),
+        ..Settings::new(&brokers, &location)
+    };
     let session = pipelines::session().config("tidemill.device", &flags.device).build().await?;
     let surge_log = SurgeLog::create(&directory.join("surge.log"))?;
     let city_topic = blocking({
@@ -116,7 +120,8 @@ async fn run(flags: Flags) -> Result<bool> {
 
     // A query has fixed its first offsets, durably, when `start` returns. So `latest` means: before the first event of the generator.
     let city = pipelines::city_rides(&session, &settings).await?.start().await?;
-    let surge = pipelines::surge_detection(&session, &settings).await?.console_output(surge_log.clone()).start().await?;
+    let surge =
+        pipelines::surge_detection(&session, &settings).await?.console_output(surge_log.clone()).start().await?;
     let drivers = pipelines::driver_metrics(&session, &settings).await?.start().await?;
     let queries = vec![city, surge, drivers];
     println!("Rides on {brokers}, output in {}", directory.display());
@@ -124,8 +129,11 @@ async fn run(flags: Flags) -> Result<bool> {
     let script = script(&flags);
     let live = Arc::new(Live::default());
     let started = Instant::now();
-    let mut watched: Vec<Watched> =
-        ["cities", "surge", "drivers"].into_iter().zip(&queries).map(|(name, query)| Watched::new(name, query.clone())).collect();
+    let mut watched: Vec<Watched> = ["cities", "surge", "drivers"]
+        .into_iter()
+        .zip(&queries)
+        .map(|(name, query)| Watched::new(name, query.clone()))
+        .collect();
     let mut view = View::new(script.events, watched.len(), live.clone(), surge_log);
     let generating = generate(script, &brokers, &settings.rides_topic, queries.clone(), live);
     tokio::pin!(generating);
@@ -189,7 +197,11 @@ async fn report(
             ]
         })
         .collect();
-    view::table("Queries", &["", "batches", "rows out", "rows in/s while busy", "mean batch", "device of the last batch"], &rows);
+    view::table(
+        "Queries",
+        &["", "batches", "rows out", "rows in/s while busy", "mean batch", "device of the last batch"],
+        &rows,
+    );
     println!(
         "\n{} records, each through three queries, in {:.1} s{}: {} records/s",
         number(truth.sent),
@@ -222,7 +234,13 @@ fn script(flags: &Flags) -> Script {
     }
 }
 
-async fn generate(script: Script, brokers: &str, topic: &str, queries: Vec<StreamingQuery>, live: Arc<Live>) -> Result<Truth> {
+async fn generate(
+    script: Script,
+    brokers: &str,
+    topic: &str,
+    queries: Vec<StreamingQuery>,
+    live: Arc<Live>,
+) -> Result<Truth> {
     let gate = QueryGate { queries, runtime: Handle::current() };
     let (brokers, topic) = (brokers.to_string(), topic.to_string());
     blocking(move || {

@@ -29,7 +29,11 @@ impl Totals {
         self.input_rows += progress.num_input_rows;
         self.output_rows += progress.sink.num_output_rows.max(0) as u64;
         self.malformed += progress.malformed_records;
-        self.late_rows += progress.state_operators.iter().filter_map(|o| o.custom_metrics.get("lateInputRows")?.as_u64()).sum::<u64>();
+        self.late_rows += progress
+            .state_operators
+            .iter()
+            .filter_map(|o| o.custom_metrics.get("lateInputRows")?.as_u64())
+            .sum::<u64>();
         self.busy_ms += progress.batch_duration;
         self.device = progress.device.clone().or(self.device.take());
         self.last = Some(progress);

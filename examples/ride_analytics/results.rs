@@ -50,7 +50,9 @@ impl TopicTail {
             .set("enable.partition.eof", "true")
             .set("enable.auto.commit", "false")
             .create_with_context(Quiet)?;
-        let metadata = consumer.fetch_metadata(Some(topic), WAIT)?;
+        let metadata = consumer
+            .fetch_metadata(Some(topic), WAIT)
+            .map_err(|error| format!("{brokers} does not answer: {error}"))?;
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         let Some(found) = found.filter(|t| !t.partitions().is_empty()) else {
             return fail(format!("the topic {topic} does not exist on {brokers}; create it, or use --create-topics"));
@@ -198,8 +200,16 @@ pub fn check(
     for watched in queries {
         let totals = &watched.totals;
         let late = if watched.name == "drivers" { truth.very_late_completed } else { truth.very_late };
-        checks.push(Check::new(format!("{}: records read", watched.name), number(truth.sent), number(totals.input_rows)));
-        checks.push(Check::new(format!("{}: malformed", watched.name), number(truth.malformed), number(totals.malformed)));
+        checks.push(Check::new(
+            format!("{}: records read", watched.name),
+            number(truth.sent),
+            number(totals.input_rows),
+        ));
+        checks.push(Check::new(
+            format!("{}: malformed", watched.name),
+            number(truth.malformed),
+            number(totals.malformed),
+        ));
         checks.push(Check::new(format!("{}: dropped as late", watched.name), number(late), number(totals.late_rows)));
     }
     let closed: Vec<_> = cities.iter().filter(|((start, _), _)| *start < truth.closed_before_ms).collect();
@@ -213,7 +223,11 @@ pub fn check(
                 && t.completed as f64 / t.rides as f64 == row.completion_rate
         })
     });
-    checks.push(Check::new("  with equal counts, rates and mean fares", number(truth.cities.len() as u64), number(equal.count() as u64)));
+    checks.push(Check::new(
+        "  with equal counts, rates and mean fares",
+        number(truth.cities.len() as u64),
+        number(equal.count() as u64),
+    ));
     let rides: u64 = truth.cities.values().map(|t| t.rides).sum();
     let found: i64 = closed.iter().map(|(_, row)| row.rides).sum();
     checks.push(Check::new("  rides in them", number(rides), number(found.max(0) as u64)));
@@ -277,7 +291,11 @@ pub fn show_cities(cities: &BTreeMap<(i64, String), CityRow>, closed_before_ms: 
             ]
         })
         .collect();
-    table("Cities, from Kafka", &["city", "rides", "completed", "average fare", "drivers in a window (estimate)"], &rows);
+    table(
+        "Cities, from Kafka",
+        &["city", "rides", "completed", "average fare", "drivers in a window (estimate)"],
+        &rows,
+    );
 }
 
 /// Prints the driver windows with the most completed rides.

@@ -88,7 +88,8 @@ enum Kind {
 impl View {
     /// A view of so many expected events and these queries.
     pub fn new(events: u64, queries: usize, live: Arc<Live>, surge: SurgeLog) -> Self {
-        let kind = if io::stdout().is_terminal() { bars(events, queries) } else { Kind::Lines { printed: Instant::now() } };
+        let kind =
+            if io::stdout().is_terminal() { bars(events, queries) } else { Kind::Lines { printed: Instant::now() } };
         Self { kind, live, surge, events, started: Instant::now() }
     }
 
@@ -142,9 +143,13 @@ impl View {
 fn bars(events: u64, queries: usize) -> Kind {
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(10));
     // A template is a constant of this file; a wrong one would show as plain text.
-    let style = |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let text = || all.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
-    let bar = all.add(ProgressBar::new(events).with_style(style("events  [{bar:10}] {human_pos}/{human_len}  {wide_msg}").progress_chars("=> ")));
+    let bar = all.add(
+        ProgressBar::new(events)
+            .with_style(style("events  [{bar:10}] {human_pos}/{human_len}  {wide_msg}").progress_chars("=> ")),
+    );
     let queries = (0..queries).map(|_| text()).collect();
     let heading = text();
     heading.set_message("Newest surge prices");
