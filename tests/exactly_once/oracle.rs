@@ -139,7 +139,10 @@ pub fn check_cities(rides: &[Ride], records: &[(String, serde_json::Value)]) {
         }
         last.insert(place, row.clone());
     }
-    assert_eq!(last, expected);
+    for (place, row) in &expected {
+        assert_eq!(last.get(place), Some(row), "{place:?}");
+    }
+    assert_eq!(last.len(), expected.len(), "groups that no ride belongs to");
 }
 
 /// A driver's row: window start in seconds, driver, rides, mean fare by its bits, riders.

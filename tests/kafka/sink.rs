@@ -87,13 +87,18 @@ async fn a_crash_after_the_commit_is_settled_as_published() {
         let mut next = prepared.clone();
         (next.batch, next.attempt) = (2, Uuid::new_v4());
         assert_eq!(restarted.settle(&next).await.unwrap(), Settled::Absent);
-        // Batch 1 by another attempt, or batch 0: the checkpoint is older than the output.
-        for (number, attempt) in [(1, Uuid::new_v4()), (0, prepared.attempt)] {
-            (next.batch, next.attempt) = (number, attempt);
-            let error = restarted.settle(&next).await.unwrap_err();
-            assert_eq!(error.code(), ErrorCode::CheckpointCorrupt);
-            assert!(error.message().contains("has published batch 1 of this query"), "{error}");
-        }
+        // Batch 0: the checkpoint is older than the output.
+        (next.batch, next.attempt) = (0, prepared.attempt);
+        let error = restarted.settle(&next).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::CheckpointCorrupt);
+        assert!(error.message().contains("has published batch 1 of this query"), "{error}");
+        // Another attempt of batch 1 is not the one that was published, and cannot be published any more.
+        (next.batch, next.attempt) = (1, Uuid::new_v4());
+        assert_eq!(restarted.settle(&next).await.unwrap(), Settled::Absent);
+        let again = stage(&mut restarted, 1, &batch).await.unwrap();
+        let error = restarted.publish(&again).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::CheckpointCorrupt);
+        assert!(error.message().contains("has already published batch 1"), "{error}");
     }
     assert_eq!(kafka.committed(&topic), ["zero", "a"]);
 }
