@@ -217,7 +217,8 @@ impl DataStreamWriter {
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) => {
                 let (config, fail) = (session.conf(), session.fail_points());
-                let created = builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
+                let created =
+                    builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => (Box::new(table.sink()), false),
@@ -231,7 +232,9 @@ impl DataStreamWriter {
             _ if keeps => {
                 return Err(Error::new(
                     ErrorCode::InvalidOption,
-                    format!("checkpointLocation must be specified, through option(\"checkpointLocation\", ...) or the configuration key {CHECKPOINT_LOCATION} with a query_name"),
+                    format!(
+                        "checkpointLocation must be specified, through option(\"checkpointLocation\", ...) or the configuration key {CHECKPOINT_LOCATION} with a query_name"
+                    ),
                 ));
             }
             _ => {
@@ -240,7 +243,9 @@ impl DataStreamWriter {
             }
         };
         if output_mode::unbounded_state(&plan) {
-            warn!("the aggregation keeps a group for every key for ever; a watermark and a window would bound its state");
+            warn!(
+                "the aggregation keeps a group for every key for ever; a watermark and a window would bound its state"
+            );
         }
         let explanation = explain(&plan, &lowered, &format!("{} ({})", device.name(), device.reason()));
         let settings = session.conf().settings(device.is_gpu())?;
@@ -259,13 +264,8 @@ impl DataStreamWriter {
             fail: session.fail_points(),
         };
         let runner = Runner::open(definition, shared.clone()).await?;
-        let query = StreamingQuery {
-            id: runner.query_id(),
-            run_id,
-            name: self.name,
-            explanation: explanation.into(),
-            shared,
-        };
+        let query =
+            StreamingQuery { id: runner.query_id(), run_id, name: self.name, explanation: explanation.into(), shared };
         Ok((query, runner, temporary))
     }
 }

@@ -66,7 +66,9 @@ pub fn create(
         _ => {
             return Err(Error::new(
                 ErrorCode::DataSourceNotFound,
-                format!("there is no sink of the format {format:?}; there are parquet, kafka, console, memory, foreach_batch, and sink() for your own"),
+                format!(
+                    "there is no sink of the format {format:?}; there are parquet, kafka, console, memory, foreach_batch, and sink() for your own"
+                ),
             ));
         }
     };

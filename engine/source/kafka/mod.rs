@@ -127,7 +127,11 @@ impl Source for KafkaSource {
         let log = self.log.clone().ok_or_else(|| Error::internal("the Kafka source was used before it was opened"))?;
         if let Some((_, logged)) = log.entries().await?.first() {
             let offsets = serde_json::from_slice(logged).map_err(|e| {
-                Error::caused_by(ErrorCode::CheckpointCorrupt, format!("the initial Kafka offsets do not parse: {e}"), e)
+                Error::caused_by(
+                    ErrorCode::CheckpointCorrupt,
+                    format!("the initial Kafka offsets do not parse: {e}"),
+                    e,
+                )
             })?;
             return Ok(offsets::to_json(&offsets::parse(&offsets, 0)?));
         }
