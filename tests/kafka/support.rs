@@ -2,6 +2,8 @@
 
 #[path = "../support/broker.rs"]
 pub mod broker;
+#[path = "../support/skip.rs"]
+mod skip;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
@@ -47,7 +49,7 @@ impl Kafka {
     /// The broker in this process; without one the caller has to say goodbye.
     pub fn faults(&self, test: &str) -> Option<&Broker> {
         if self.fake.is_none() {
-            eprintln!("{test}: skipped, it needs the fault hooks of the broker in this process");
+            skip::skipped(test, "it needs the fault hooks of the broker in this process");
         }
         self.fake.as_ref()
     }

@@ -3,6 +3,8 @@
 //! The kernels run on llvmpipe, Mesa's software Vulkan driver, opened by name. Where there is none, each test of the device
 //! prints one line that begins with `skipped:` to standard error and passes; the tests of the composed text run everywhere.
 
+#[path = "../support/skip.rs"]
+mod skip;
 mod generate;
 mod queries;
 mod text;
@@ -24,7 +26,7 @@ fn device(test: &str) -> Option<Device> {
     match DEVICE.get_or_init(|| Device::open(&DeviceChoice::Named(SOFTWARE.into()))) {
         Ok(device) => Some(device.clone()),
         Err(error) => {
-            eprintln!("skipped: {test}: {error}");
+            skip::skipped(test, error);
             None
         }
     }
