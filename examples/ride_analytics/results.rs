@@ -50,7 +50,9 @@ impl TopicTail {
             .set("enable.partition.eof", "true")
             .set("enable.auto.commit", "false")
             .create_with_context(Quiet)?;
-        let metadata = consumer.fetch_metadata(Some(topic), WAIT)?;
+        let metadata = consumer
+            .fetch_metadata(Some(topic), WAIT)
+            .map_err(|error| format!("{brokers} does not answer: {error}"))?;
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         let Some(found) = found.filter(|t| !t.partitions().is_empty()) else {
             return fail(format!("the topic {topic} does not exist on {brokers}; create it, or use --create-topics"));
@@ -89,8 +91,11 @@ pub struct CityRow {
     completion_rate: f64,
 }
 
+/// Rows by window start in milliseconds, and city.
+pub type Cities = BTreeMap<(i64, String), CityRow>;
+
 /// The last row of each window and city, by window start in milliseconds.
-pub fn read_cities(tail: &TopicTail) -> Result<(BTreeMap<(i64, String), CityRow>, usize)> {
+pub fn read_cities(tail: &TopicTail) -> Result<(Cities, usize)> {
     let values = tail.values()?;
     let mut rows = BTreeMap::new();
     for value in &values {
@@ -130,8 +135,11 @@ pub struct DriverRow {
     riders: i64,
 }
 
+/// Rows by window start in milliseconds, and driver.
+pub type Drivers = BTreeMap<(i64, String), DriverRow>;
+
 /// Every row of every file, by window start in milliseconds; a window and driver that come twice are an error.
-pub fn read_drivers(directory: &Path) -> Result<(BTreeMap<(i64, String), DriverRow>, usize)> {
+pub fn read_drivers(directory: &Path) -> Result<(Drivers, usize)> {
     let (mut rows, mut files) = (BTreeMap::new(), 0);
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -188,12 +196,7 @@ impl Check {
 }
 
 /// Compares everything that can be known exactly.
-pub fn check(
-    truth: &Truth,
-    queries: &[Watched],
-    cities: &BTreeMap<(i64, String), CityRow>,
-    drivers: &BTreeMap<(i64, String), DriverRow>,
-) -> Vec<Check> {
+pub fn check(truth: &Truth, queries: &[Watched], cities: &Cities, drivers: &Drivers) -> Vec<Check> {
     let mut checks = Vec::new();
     for watched in queries {
         let totals = &watched.totals;
@@ -258,7 +261,7 @@ pub fn show_checks(checks: &[Check]) {
 }
 
 /// Prints the cities with the most rides in closed windows.
-pub fn show_cities(cities: &BTreeMap<(i64, String), CityRow>, closed_before_ms: i64) {
+pub fn show_cities(cities: &Cities, closed_before_ms: i64) {
     #[derive(Default)]
     struct Sum {
         rides: i64,
@@ -297,7 +300,7 @@ pub fn show_cities(cities: &BTreeMap<(i64, String), CityRow>, closed_before_ms: 
 }
 
 /// Prints the driver windows with the most completed rides.
-pub fn show_drivers(drivers: &BTreeMap<(i64, String), DriverRow>) {
+pub fn show_drivers(drivers: &Drivers) {
     let mut best: Vec<_> = drivers.iter().collect();
     best.sort_by_key(|(_, row)| std::cmp::Reverse(row.completed));
     let rows: Vec<Vec<String>> = best
