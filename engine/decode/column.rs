@@ -3,7 +3,7 @@
 //! Comes in: values of one type, row by row. Goes out: Arrow arrays. NULLs are kept as a list of rows, so that columns
 //! without any pay nothing. Fails: text past the 2 GiB of one Arrow array.
 
-use super::interner::Interner;
+use super::interner::Dictionary;
 use crate::error::{Error, Result};
 use crate::types::{DataType, UTC};
 use arrow::array::{
@@ -46,7 +46,7 @@ pub(super) enum Data {
     Date(Vec<i32>),
     Timestamp(Vec<i64>),
     String { ends: Vec<i32>, bytes: Vec<u8> },
-    Dictionary { codes: Vec<u32>, interner: Interner },
+    Dictionary(Dictionary),
     General(Vec<Cell>),
 }
 
@@ -68,7 +68,7 @@ macro_rules! each_vector {
             Data::Long($values) | Data::Timestamp($values) => $plain,
             Data::Float($values) => $plain,
             Data::Double($values) => $plain,
-            Data::Dictionary { codes: $values, .. } => $plain,
+            Data::Dictionary($values) => $plain,
             Data::General($values) => $plain,
             Data::String { ends: $ends, .. } => $text,
         }
@@ -87,7 +87,7 @@ impl Column {
             DataType::Double => Data::Double(Vec::new()),
             DataType::Date => Data::Date(Vec::new()),
             DataType::Timestamp => Data::Timestamp(Vec::new()),
-            DataType::String if dictionary => Data::Dictionary { codes: Vec::new(), interner: Interner::new() },
+            DataType::String if dictionary => Data::Dictionary(Dictionary::new()),
             DataType::String => Data::String { ends: vec![0], bytes: Vec::new() },
             _ => Data::General(Vec::new()),
         };
@@ -101,7 +101,7 @@ impl Column {
     /// The type of the array that `finish` gives.
     pub(super) fn arrow_type(&self) -> ArrowType {
         match &self.data {
-            Data::Dictionary { .. } => ArrowType::Dictionary(Box::new(ArrowType::UInt32), Box::new(ArrowType::Utf8)),
+            Data::Dictionary(_) => ArrowType::Dictionary(Box::new(ArrowType::UInt32), Box::new(ArrowType::Utf8)),
             _ => self.data_type.to_arrow(),
         }
     }
@@ -110,11 +110,10 @@ impl Column {
     pub(super) fn begin(&mut self, bytes: usize) -> Result<()> {
         // A batch that failed has left its rows behind.
         self.truncate(0);
-        if let Data::Dictionary { interner, .. } = &mut self.data {
-            interner.begin();
-            interner.check(bytes)?;
+        match &mut self.data {
+            Data::Dictionary(dictionary) => dictionary.begin(bytes),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -144,7 +143,7 @@ impl Column {
             Data::Long(values) | Data::Timestamp(values) => values.push(0),
             Data::Float(values) => values.push(0.0),
             Data::Double(values) => values.push(0.0),
-            Data::Dictionary { codes, .. } => codes.push(0),
+            Data::Dictionary(dictionary) => dictionary.push_null(),
         }
     }
 
@@ -156,7 +155,7 @@ impl Column {
                 bytes.extend_from_slice(text);
                 ends.push(bytes.len() as i32);
             }
-            Data::Dictionary { codes, interner } => codes.push(interner.code(text)),
+            Data::Dictionary(dictionary) => dictionary.push(text),
             _ => return false,
         }
         true
@@ -190,10 +189,11 @@ impl Column {
                 let bytes = Buffer::from_vec(std::mem::replace(bytes, Vec::with_capacity(capacity)));
                 Arc::new(StringArray::try_new(OffsetBuffer::new(ScalarBuffer::from(ends)), bytes, nulls)?)
             }
-            Data::Dictionary { codes, interner } => {
-                let keys = PrimitiveArray::<UInt32Type>::new(taken(codes), nulls);
+            Data::Dictionary(dictionary) => {
+                let (codes, values) = dictionary.finish()?;
+                let keys = PrimitiveArray::<UInt32Type>::new(ScalarBuffer::from(codes), nulls);
                 // A column of NULLs only has no value for its keys to name, which Arrow allows.
-                Arc::new(DictionaryArray::try_new(keys, interner.values()?)?)
+                Arc::new(DictionaryArray::try_new(keys, values)?)
             }
             Data::General(cells) => build(std::mem::take(cells), &self.data_type)?,
         })

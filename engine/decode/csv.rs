@@ -239,7 +239,7 @@ fn put(column: &mut Column, text: &[u8], formats: &mut Formats) -> Option<()> {
             DataType::Binary => Cell::Binary(text.to_vec()),
             _ => return None,
         }),
-        Data::String { .. } | Data::Dictionary { .. } => return None,
+        Data::String { .. } | Data::Dictionary(_) => return None,
     }
     Some(())
 }

@@ -23,6 +23,10 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType as ArrowType, Field, Fields};
 use chrono_tz::Tz;
 use keys::{Keys, UNWANTED};
+use std::ops::Range;
+
+/// Bytes that are checked to be UTF-8 and then decoded.
+const BLOCK_BYTES: usize = 64 << 10;
 
 /// How JSON is to be read; the names are Spark's options.
 #[derive(Debug, Clone)]
@@ -134,21 +138,36 @@ impl JsonDecoder {
     /// [`ErrorCode::MalformedRecord`] under `FAILFAST`, naming the file and line.
     pub fn decode_lines(&mut self, bytes: &[u8], origin: &Origin) -> Result<Decoded> {
         self.begin(bytes.len())?;
-        let valid = simdutf8::basic::from_utf8(bytes).is_ok();
         let mut batch = Batch::default();
-        for (position, line) in lines(bytes) {
+        let mut start = 0;
+        while start < bytes.len() {
+            // Whole lines, few enough to be still in the cache when they are decoded after they have been checked.
+            let end = (start + BLOCK_BYTES).min(bytes.len());
+            let end = memchr::memchr(b'\n', &bytes[end..]).map_or(bytes.len(), |newline| end + newline + 1);
+            self.decode_block(bytes, start..end, &mut batch, origin)?;
+            start = end;
+        }
+        self.finish(batch, None)
+    }
+
+    /// Decodes the lines of `bytes` that lie in `range`.
+    fn decode_block(&mut self, bytes: &[u8], range: Range<usize>, batch: &mut Batch, origin: &Origin) -> Result<()> {
+        let (start, block) = (range.start, &bytes[range]);
+        let valid = simdutf8::basic::from_utf8(block).is_ok();
+        for (position, line) in lines(block) {
+            let position = start + position;
             let line = if position == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
             if is_blank(line) {
                 continue;
             }
             let outcome = if valid { self.row(line) } else { self.row(String::from_utf8_lossy(line).as_bytes()) };
             if let Err(reason) = outcome {
-                self.reject(&mut batch, |reason| malformed_line(origin, bytes, position, reason), reason)?;
+                self.reject(batch, |reason| malformed_line(origin, bytes, position, reason), reason)?;
             } else {
                 batch.keep();
             }
         }
-        self.finish(batch, None)
+        Ok(())
     }
 
     /// Decodes a column of texts, a record each: strings or binary values. A NULL or blank text gives a NULL record.

@@ -91,7 +91,7 @@ struct TruthTable {
     truth: Vec<u8>,
 }
 
-/// Packed HLL words for every entry of a dictionary, kept while the dictionary stays the same.
+/// Packed HLL words for every entry of a dictionary, kept for the entries that stay the same.
 struct HllTable {
     column: usize,
     precision: u8,
@@ -289,12 +289,21 @@ impl HllTable {
             return Ok(());
         }
         let precision = self.precision;
-        self.packed.clear();
-        self.packed.extend(hashes(&codes.values)?.into_iter().map(|hash| hll::pack(hash, precision)));
+        // A decoder's dictionary grows chunk by chunk: only what is new is hashed.
+        let known = self.values.take().filter(|known| continues(&codes.values, known)).map_or(0, |known| known.len());
+        let new = codes.values.slice(known, codes.values.len() - known);
+        self.packed.truncate(known);
+        self.packed.extend(hashes(&new)?.into_iter().map(|hash| hll::pack(hash, precision)));
         self.packed.push(0);
         self.values = Some(codes.values.clone());
         Ok(())
     }
+}
+
+/// Whether texts begin with those of an earlier dictionary.
+fn continues(values: &ArrayRef, earlier: &ArrayRef) -> bool {
+    let (Some(values), Some(earlier)) = (values.as_string_opt::<i32>(), earlier.as_string_opt::<i32>()) else { return false };
+    values.offsets().starts_with(earlier.offsets()) && values.value_data().starts_with(earlier.value_data())
 }
 
 /// Spark's xxHash64 of every value, by its type. Doubles hash with -0.0 as 0.0 and one NaN.
@@ -400,3 +409,6 @@ fn finish(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

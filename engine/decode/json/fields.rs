@@ -58,7 +58,7 @@ pub(super) fn read(
 fn put_string(text: Text<'_>, column: &mut Column, formats: &mut Formats, scratch: &mut Vec<u8>) -> bool {
     let text = text.resolve(scratch);
     match &mut column.data {
-        Data::Dictionary { codes, interner } => codes.push(interner.code(text)),
+        Data::Dictionary(dictionary) => dictionary.push(text),
         Data::Timestamp(values) => match formats.timestamp(text) {
             Some(instant) => values.push(instant),
             None => return false,
