@@ -41,7 +41,8 @@ impl Bench {
         for _ in 0..runs {
             let checkpoint = tempdir().expect("a directory");
             let started = Instant::now();
-            let rows = self.runtime.block_on(self.run(files_a_batch, query, mode, checkpoint.path())).expect("the query ends");
+            let rows =
+                self.runtime.block_on(self.run(files_a_batch, query, mode, checkpoint.path())).expect("the query ends");
             time += started.elapsed();
             assert!(rows > 0);
         }

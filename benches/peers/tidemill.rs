@@ -39,7 +39,12 @@ async fn run(input: &Path, runs: usize) -> Result<(), Failure> {
         let seconds = started.elapsed().as_secs_f64();
         println!("{seconds:.3}");
         for batch in query.recent_progress() {
-            eprintln!("batch {}: {} events, {}", batch.batch_id, batch.num_input_rows, serde_json::json!(batch.duration_ms));
+            eprintln!(
+                "batch {}: {} events, {}",
+                batch.batch_id,
+                batch.num_input_rows,
+                serde_json::json!(batch.duration_ms)
+            );
         }
     }
     Ok(())

@@ -110,17 +110,15 @@ pub fn city_metrics(rides: StreamFrame) -> Result<StreamFrame, Error> {
 
 /// Completed rides with a fare above 40, three of their fields.
 pub fn expensive_rides(rides: StreamFrame) -> Result<StreamFrame, Error> {
-    rides
-        .filter(col("status").eq(lit("completed")).and(col("fare_amount").gt(lit(40.0))))?
-        .select(["ride_id", "city", "fare_amount"])
+    rides.filter(col("status").eq(lit("completed")).and(col("fare_amount").gt(lit(40.0))))?.select([
+        "ride_id",
+        "city",
+        "fare_amount",
+    ])
 }
 
 /// Runs a frame over all there is, with a checkpoint that must be new, and returns the query and the rows it put out.
-pub async fn drain(
-    frame: StreamFrame,
-    mode: OutputMode,
-    checkpoint: &Path,
-) -> Result<(StreamingQuery, u64), Error> {
+pub async fn drain(frame: StreamFrame, mode: OutputMode, checkpoint: &Path) -> Result<(StreamingQuery, u64), Error> {
     let sink = CountingSink::default();
     let rows = sink.rows.clone();
     let query = frame
