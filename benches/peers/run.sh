@@ -23,11 +23,12 @@ if [ ! -x "$work/venv/bin/python" ]; then
 fi
 
 # Neither Kafka nor a GPU takes part. Two cores for everyone, where the system can pin.
-tidemill="cargo bench --quiet --no-default-features --bench peers --"
+tidemill="cargo bench --quiet --no-default-features --bench peers"
+$tidemill --no-run
+tidemill="$tidemill --"
 pin=""
 if command -v taskset >/dev/null; then pin="taskset -c 0,1"; fi
 
-$tidemill
 if [ ! -d "$input" ]; then
     rm -rf "$input.part"
     $tidemill generate "$input.part" "$events" "$files"
