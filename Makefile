@@ -2,6 +2,10 @@
 # make test        everything that must hold
 # make bench       benchmarks of kernels, decoder and pipeline
 # make bench-peers the city query beside PySpark on the same files (needs Python 3 and Java 17)
+
+# Without it, Vulkan's window-system layer complains on every start of a machine without a desktop.
+export XDG_RUNTIME_DIR ?= /tmp
+
 .PHONY: setup demo test bench bench-peers
 
 setup:
