@@ -122,13 +122,7 @@ struct Interner {
 
 impl Interner {
     fn new() -> Self {
-        Self {
-            table: vec![FREE; 1024],
-            prefixes: Vec::new(),
-            ends: vec![0],
-            bytes: Vec::new(),
-            values: None,
-        }
+        Self { table: vec![FREE; 1024], prefixes: Vec::new(), ends: vec![0], bytes: Vec::new(), values: None }
     }
 
     /// Call before a batch: forgets everything when a bound is passed.

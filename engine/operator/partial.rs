@@ -302,7 +302,9 @@ impl HllTable {
 
 /// Whether texts begin with those of an earlier dictionary.
 fn continues(values: &ArrayRef, earlier: &ArrayRef) -> bool {
-    let (Some(values), Some(earlier)) = (values.as_string_opt::<i32>(), earlier.as_string_opt::<i32>()) else { return false };
+    let (Some(values), Some(earlier)) = (values.as_string_opt::<i32>(), earlier.as_string_opt::<i32>()) else {
+        return false;
+    };
     values.offsets().starts_with(earlier.offsets()) && values.value_data().starts_with(earlier.value_data())
 }
 
