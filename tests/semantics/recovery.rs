@@ -253,7 +253,8 @@ async fn the_watermark_policy_is_pinned_by_the_first_planned_batch() {
     let key = "spark.sql.streaming.multipleWatermarkPolicy";
     let fault = With { fault: Some((fail::AFTER_OFFSETS, "return(here)")), conf: &[(key, "max")] };
     place.progress(&both, Trigger::AvailableNow, fault).await.unwrap_err();
-    let min = || With { fault: None, conf: &[(key, "min")] };
+    let conf = [(key, "min")];
+    let min = || With { fault: None, conf: &conf };
     let progress = place.progress(&both, Trigger::AvailableNow, min()).await.unwrap();
     assert_eq!(watermarks(&progress), [(0, Some(0)), (1, Some(95))]);
     place.add("in0", &[120]);
