@@ -6,9 +6,11 @@
 use crate::batch::runner::Settings;
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::spark_function::Environment;
+use crate::watermark::Policy;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use tidemill_kernels::device::DeviceChoice;
 use tracing::warn;
@@ -71,10 +73,10 @@ impl Config {
     /// Sets a key. Unknown keys are kept; the first time, a warning says that they do nothing.
     pub fn set(&self, key: &str, value: impl Display) {
         let known = KNOWN.contains(&key) || ACCEPTED.contains(&key);
-        let old = self.values.lock().insert(key.to_string(), value.to_string());
-        if key == "spark.streaming.kafka.maxRatePerPartition" {
+        let first = self.values.lock().insert(key.to_string(), value.to_string()).is_none();
+        if key == "spark.streaming.kafka.maxRatePerPartition" && first {
             warn!("{key} belongs to DStreams and does nothing here; use the source option maxOffsetsPerTrigger");
-        } else if !known && old.is_none() {
+        } else if !known && first {
             warn!("the configuration key {key} is not known and does nothing");
         }
     }
@@ -88,39 +90,103 @@ impl Config {
         match self.get(key) {
             None => Ok(default),
             Some(text) => text
+                .trim()
                 .parse()
                 .map_err(|_| Error::new(ErrorCode::InvalidOption, format!("{key} = {text:?}: expected {expected}"))),
         }
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        match self.get(key) {
+            Some(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
+            None => Ok(default),
+            Some(text) => {
+                Err(Error::new(ErrorCode::InvalidOption, format!("{key} = {text:?}: expected true or false")))
+            }
+        }
+    }
+
+    fn count(&self, key: &str, default: usize) -> Result<usize> {
+        let default = NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN);
+        self.parsed(key, default, "a whole number greater than 0").map(NonZeroUsize::get)
     }
 
     /// The settings that expressions depend on.
     pub fn environment(&self) -> Result<Environment> {
         let utc = chrono_tz::Tz::UTC;
         let time_zone = self.parsed(TIME_ZONE, utc, "a time zone such as UTC or Europe/Berlin")?;
-        Ok(Environment { time_zone, ansi: self.parsed(ANSI, true, "true or false")? })
+        Ok(Environment { time_zone, ansi: self.flag(ANSI, true)? })
     }
 
     /// The settings that a run depends on, on a device that is a GPU or not.
     pub fn settings(&self, gpu: bool) -> Result<Settings> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let number = "a whole number greater than 0";
+        let watermark_policy = self.get(WATERMARK_POLICY).unwrap_or_else(|| "min".to_string());
+        Policy::parse(&watermark_policy)?;
         Ok(Settings {
-            watermark_policy: self.get(WATERMARK_POLICY).unwrap_or_else(|| "min".to_string()),
-            no_data_batches: self.parsed(NO_DATA_BATCHES, true, "true or false")?,
-            batches_to_retain: self.parsed(BATCHES_TO_RETAIN, 100, number)?,
-            deltas_for_snapshot: self.parsed(DELTAS_FOR_SNAPSHOT, 10, number)?,
-            workers: self.parsed(WORKERS, cores, number)?,
+            watermark_policy,
+            no_data_batches: self.flag(NO_DATA_BATCHES, true)?,
+            batches_to_retain: self.count(BATCHES_TO_RETAIN, 100)?,
+            deltas_for_snapshot: self.count(DELTAS_FOR_SNAPSHOT, 10)?,
+            workers: self.count(WORKERS, cores)?,
             chunk_bytes: if gpu { GPU_CHUNK_BYTES } else { CPU_CHUNK_BYTES },
         })
     }
 
     /// How many progress records a query keeps.
     pub fn recent_progress(&self) -> Result<usize> {
-        self.parsed(RECENT_PROGRESS, 100, "a whole number greater than 0")
+        self.count(RECENT_PROGRESS, 100)
     }
 
     /// Where kernels run.
     pub fn device(&self) -> Result<DeviceChoice> {
         self.parsed(DEVICE, DeviceChoice::Auto, "auto, gpu, cpu or part of an adapter's name")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_a_key_cannot_have_are_refused_by_name() {
+        let wrong = [
+            (WATERMARK_POLICY, "median", "spark.sql.streaming.multipleWatermarkPolicy = \"median\": use min or max"),
+            (
+                NO_DATA_BATCHES,
+                "yes",
+                "spark.sql.streaming.noDataMicroBatches.enabled = \"yes\": expected true or false",
+            ),
+            (
+                BATCHES_TO_RETAIN,
+                "0",
+                "spark.sql.streaming.minBatchesToRetain = \"0\": expected a whole number greater than 0",
+            ),
+            (
+                DELTAS_FOR_SNAPSHOT,
+                "-1",
+                "spark.sql.streaming.stateStore.minDeltasForSnapshot = \"-1\": expected a whole number greater than 0",
+            ),
+            (WORKERS, "many", "tidemill.workers = \"many\": expected a whole number greater than 0"),
+        ];
+        for (key, value, message) in wrong {
+            let config = Config::default();
+            config.set(key, value);
+            let error = config.settings(false).unwrap_err();
+            assert_eq!((error.code(), error.message()), (ErrorCode::InvalidOption, message));
+        }
+        let config = Config::default();
+        config.set(RECENT_PROGRESS, 0);
+        assert_eq!(config.recent_progress().unwrap_err().code(), ErrorCode::InvalidOption);
+    }
+
+    #[test]
+    fn flags_are_read_in_any_case() {
+        let config = Config::default();
+        config.set(ANSI, "FALSE");
+        config.set(NO_DATA_BATCHES, " False ");
+        assert!(!config.environment().unwrap().ansi);
+        assert!(!config.settings(false).unwrap().no_data_batches);
     }
 }

@@ -106,6 +106,7 @@ impl SessionBuilder {
         }
         config.environment()?;
         config.settings(false)?;
+        config.recent_progress()?;
         let inner =
             Inner { config, device: Mutex::new(None), streams: StreamingQueryManager::default(), fail: self.fail };
         let session = Session { inner: Arc::new(inner) };

@@ -1,7 +1,8 @@
 //! The computation of one batch: chunks through the branches on every core, partials into state, rows out.
 //!
-//! Comes in: a reader of chunks for each source. Goes out: [`BatchOutput`]. Fails: the first failure of any chunk; the batch's
-//! state is then unusable and the query must restart from its checkpoint. Blocking: call it off the async threads.
+//! Comes in: a reader of chunks for each source. Goes out: [`BatchOutput`]. Fails: the first failure of any chunk, a panic of a worker
+//! among them; the batch's state is then unusable and the query must restart from its checkpoint. Blocking: call it off the async
+//! threads.
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::aggregate::AggregateOperator;
@@ -11,6 +12,7 @@ use crate::sink::OutputMode;
 use crate::source::Chunks;
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -63,13 +65,13 @@ impl Executor {
         self.operator.as_mut()
     }
 
-    /// Runs a batch. `stop` ends it early, with an error of its own.
+    /// Runs a batch; None where `stop` has ended it early.
     pub fn run(
         &mut self,
         readers: Vec<Box<dyn Chunks>>,
         watermarks_ms: (i64, i64),
         stop: &Arc<AtomicBool>,
-    ) -> Result<BatchOutput> {
+    ) -> Result<Option<BatchOutput>> {
         let sources = readers.len();
         let mut output = BatchOutput { input_rows: vec![0; sources], ..BatchOutput::default() };
         if let Some(operator) = &mut self.operator {
@@ -107,7 +109,7 @@ impl Executor {
             failure.map_or(Ok(()), Err)
         })?;
         if stop.load(Ordering::Relaxed) {
-            return Err(stopped());
+            return Ok(None);
         }
         let started = Instant::now();
         output.rows = match operator {
@@ -118,13 +120,15 @@ impl Executor {
             }
         };
         output.merge_ns += started.elapsed().as_nanos() as u64;
-        Ok(output)
+        Ok(Some(output))
     }
 }
 
-/// The error of a batch that was told to stop; the runner turns it into an orderly end.
-pub fn stopped() -> Error {
-    Error::new(ErrorCode::Internal, "the batch was stopped")
+/// What a panic said. Without it, a worker's panic would reach the user as "a scoped thread panicked".
+pub(crate) fn panicked(place: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    Error::new(ErrorCode::Internal, format!("{place} panicked: {text}"))
 }
 
 fn merge(
@@ -168,15 +172,24 @@ impl Feed {
                 if self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
                     return;
                 }
-                let (sequence, chunk) = {
-                    let mut reader = reader.lock();
-                    reader.0 += 1;
-                    (reader.0, reader.1.next())
-                };
-                let result = match chunk {
+                let mut sequence = 0;
+                // A panic of a source's or a user's code must not wait for the other workers to finish the batch.
+                let caught = catch_unwind(AssertUnwindSafe(|| {
+                    let chunk = {
+                        let mut reader = reader.lock();
+                        reader.0 += 1;
+                        sequence = reader.0;
+                        reader.1.next()
+                    };
+                    chunk?.map(|chunk| branch.run(chunk)).transpose()
+                }));
+                let result = match caught.unwrap_or_else(|panic| Err(panicked("a worker", &*panic))) {
                     Ok(None) => break,
-                    Ok(Some(chunk)) => branch.run(chunk),
-                    Err(error) => Err(error),
+                    Ok(Some(result)) => Ok(result),
+                    Err(error) => {
+                        self.failed.store(true, Ordering::Relaxed);
+                        Err(error)
+                    }
                 };
                 let failed = result.is_err();
                 if results.send((source, sequence, result)).is_err() || failed {

@@ -4,7 +4,7 @@
 //! is the whole protocol: every step leaves a durable trace before the next begins, and [`Runner::open`] finishes whatever the
 //! last run left unfinished. Fails: with the first error of any step; nothing is retried here, a restart recovers.
 
-use super::executor::{BatchOutput, Executor};
+use super::executor::{BatchOutput, Executor, panicked};
 use super::shared::Shared;
 use super::trigger::Trigger;
 use crate::checkpoint::entry::{OffsetRange, OffsetsEntry, PreparedEntry, StateChain, StateFile};
@@ -16,6 +16,7 @@ use crate::progress::{SinkProgress, SourceProgress, StateOperatorProgress, Strea
 use crate::sink::{OutputMode, Prepared, Settled, Sink, Writer};
 use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
 use crate::watermark::{Policy, Tracker};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct Definition {
     pub fingerprint: Fingerprint,
     /// The sink.
     pub sink: Box<dyn Sink>,
+    /// Whether the sink can go on from a checkpoint: it holds what earlier runs wrote, or does not need it.
+    pub restartable: bool,
     /// Checkpoint location.
     pub checkpoint: String,
     /// The session's settings that a run depends on.
@@ -100,7 +103,34 @@ pub struct Runner {
     /// A logged batch to run again.
     replay: Option<OffsetsEntry>,
     shared: Arc<Shared>,
-    previous_trigger: Option<Instant>,
+    /// When the trigger being worked on began, and how long after the one before.
+    trigger_time: TriggerTime,
+}
+
+/// When a trigger began.
+#[derive(Debug, Clone, Copy)]
+struct TriggerTime {
+    started: Instant,
+    wall_ms: i64,
+    since_previous: Option<Duration>,
+}
+
+impl TriggerTime {
+    fn now(previous: Option<TriggerTime>) -> Self {
+        let started = Instant::now();
+        let since_previous = previous.map(|previous| started.duration_since(previous.started));
+        Self { started, wall_ms: now_ms(), since_previous }
+    }
+}
+
+/// How a trigger ended.
+enum Triggered {
+    /// A batch is committed.
+    Ran,
+    /// There was nothing to do.
+    Idle(Timings),
+    /// The batch was given up, because the query was told to stop.
+    Stopped,
 }
 
 impl Runner {
@@ -110,8 +140,11 @@ impl Runner {
     /// # Errors
     /// Anything that makes the query impossible to run, each as one error with its own code.
     pub async fn open(definition: Definition, shared: Arc<Shared>) -> Result<Self> {
-        let Definition { name, run_id, mode, trigger, plan, fingerprint, mut sink, checkpoint, settings, device, fail } =
-            definition;
+        let Definition { name, run_id, mode, trigger, plan, fingerprint, mut sink, checkpoint, .. } = definition;
+        let Definition { restartable, settings, device, fail, .. } = definition;
+        // What cannot run must not leave a checkpoint behind.
+        let policy = Policy::parse(&settings.watermark_policy)?;
+        let executor = Executor::new(&plan, mode, &device, settings.workers)?;
         let mut sources = Vec::new();
         for branch in &plan.branches {
             let mut source = branch.provider.create()?;
@@ -131,6 +164,17 @@ impl Runner {
                     )
                 })?;
                 fingerprint.accept(&earlier)?;
+                if !restartable {
+                    return Err(Error::new(
+                        ErrorCode::UnsupportedOperation,
+                        format!(
+                            "a query into a new memory table cannot go on from the checkpoint of query {}, because the table lacks \
+                             the rows of the runs before; use the complete mode, the table of the run before, or a new \
+                             checkpointLocation",
+                            checkpoint.query_id()
+                        ),
+                    ));
+                }
             }
             None => info!(query = %checkpoint.query_id(), "a new checkpoint"),
         }
@@ -151,10 +195,9 @@ impl Runner {
             .iter()
             .map(|b| ReadRequest { projection: b.scan.projection.clone(), chunk_bytes: settings.chunk_bytes })
             .collect();
-        let policy = Policy::parse(&settings.watermark_policy)?;
         let mut runner = Self {
             tracker: Tracker::new(plan.watermark_delays_ms.clone(), policy),
-            executor: Some(Executor::new(&plan, mode, &device, settings.workers)?),
+            executor: Some(executor),
             name,
             run_id,
             trigger,
@@ -170,7 +213,7 @@ impl Runner {
             last: None,
             replay: None,
             shared,
-            previous_trigger: None,
+            trigger_time: TriggerTime::now(None),
         };
         runner.recover(&plan).await?;
         Ok(runner)
@@ -187,8 +230,13 @@ impl Runner {
             Some(committed) => (Some(committed.prepared), Some(committed.offsets)),
             None => (None, None),
         };
-        if let Some(policy) = base_offsets.as_ref().and_then(|o| o.conf.get(POLICY_KEY)) {
+        // A first batch that was planned and not committed counts as well.
+        let planned = base_offsets.as_ref().or(recovered.pending.as_ref().map(|pending| &pending.offsets));
+        if let Some(policy) = planned.and_then(|offsets| offsets.conf.get(POLICY_KEY)) {
             // Pinned at the first start, like Spark's.
+            if !policy.eq_ignore_ascii_case(&self.settings.watermark_policy) {
+                warn!("{POLICY_KEY} stays {policy}, as at the query's first start");
+            }
             self.tracker = Tracker::new(plan.watermark_delays_ms.clone(), Policy::parse(policy)?);
             self.settings.watermark_policy = policy.clone();
         }
@@ -230,6 +278,12 @@ impl Runner {
                 }
             },
         }
+        if base_offsets.is_some() {
+            // The last run may have ended before it told the sources, and an adopted batch was never told of.
+            for (source, end) in self.sources.iter_mut().zip(&self.committed) {
+                source.commit(end).await?;
+            }
+        }
         self.last = base_offsets;
         if self.trigger == Trigger::AvailableNow {
             for source in &mut self.sources {
@@ -240,60 +294,80 @@ impl Runner {
     }
 
     async fn restore_state(&mut self, prepared: &PreparedEntry) -> Result<()> {
-        let Some(operator) = self.executor.as_mut().and_then(Executor::operator) else { return Ok(()) };
-        if let Some(chain) = prepared.state.iter().find(|c| c.operator == OPERATOR) {
+        let mut executor = self.take_executor()?;
+        if executor.operator().is_some() {
+            let chain = prepared.state.iter().find(|c| c.operator == OPERATOR).ok_or_else(|| {
+                let (batch, attempt) = (prepared.sink.batch, prepared.sink.attempt);
+                Error::new(
+                    ErrorCode::CheckpointCorrupt,
+                    format!("the prepared record of batch {batch}, attempt {attempt}, names no state of {OPERATOR}"),
+                )
+            })?;
             for file in &chain.files {
-                let bytes = self.checkpoint.read_state(file).await?;
-                operator.restore(&bytes).map_err(|e| e.within(&file.path))?;
+                let (bytes, path) = (self.checkpoint.read_state(file).await?, file.path.clone());
+                executor = blocking("restoring the state", move || {
+                    if let Some(operator) = executor.operator() {
+                        operator.restore(&bytes).map_err(|e| e.within(path))?;
+                    }
+                    Ok(executor)
+                })
+                .await?;
             }
             self.chain = chain.files.clone();
         }
+        self.executor = Some(executor);
         Ok(())
+    }
+
+    fn take_executor(&mut self) -> Result<Executor> {
+        self.executor.take().ok_or_else(|| Error::internal("the executor was lost in a failed batch"))
     }
 
     /// Runs until the query is stopped, its trigger is done, or it fails.
     pub async fn run(mut self) -> Result<()> {
         let mut idle_since = Instant::now();
+        let mut previous = None;
         loop {
             if self.shared.is_stopping() {
                 return Ok(());
             }
-            let triggered_ms = now_ms();
+            self.trigger_time = TriggerTime::now(previous);
+            previous = Some(self.trigger_time);
             let waiting = self.shared.take_waiting();
-            let ran = match self.trigger_batch().await {
-                Ok(ran) => ran,
-                // A batch that was told to stop is not a failure; it runs again at the next start.
-                Err(_) if self.shared.is_stopping() => return Ok(()),
-                Err(error) => return Err(error),
+            let idle = match self.trigger_batch().await? {
+                Triggered::Ran => {
+                    idle_since = Instant::now();
+                    // They asked before this batch was planned; they wait for the look that finds nothing.
+                    self.shared.requeue(waiting);
+                    None
+                }
+                Triggered::Idle(times) => {
+                    waiting.into_iter().for_each(|w| {
+                        // Nobody listens any more if it fails.
+                        let _ = w.send(());
+                    });
+                    Some(times)
+                }
+                // Not a failure; the batch runs again at the next start.
+                Triggered::Stopped => return Ok(()),
             };
-            if ran {
-                idle_since = Instant::now();
-                // They asked before this batch was planned; they wait for the look that finds nothing.
-                self.shared.requeue(waiting);
-            } else {
-                waiting.into_iter().for_each(|w| {
-                    // Nobody listens any more if it fails.
-                    let _ = w.send(());
-                });
-            }
-            match self.trigger {
-                Trigger::Once => return Ok(()),
-                Trigger::AvailableNow if !ran => return Ok(()),
-                Trigger::AvailableNow => {}
-                Trigger::ProcessingTime { .. } => {
-                    if !ran && idle_since.elapsed() >= IDLE_REPORT {
-                        self.report_idle();
+            let ran = idle.is_none();
+            match (self.trigger, idle) {
+                (Trigger::Once, _) | (Trigger::AvailableNow, Some(_)) => return Ok(()),
+                (Trigger::AvailableNow, None) => {}
+                (Trigger::ProcessingTime { .. }, idle) => {
+                    if let Some(times) = idle.filter(|_| idle_since.elapsed() >= IDLE_REPORT) {
+                        self.report_idle(times);
                         idle_since = Instant::now();
                     }
-                    wait(&self.shared, self.trigger, triggered_ms, ran).await;
+                    wait(&self.shared, self.trigger, self.trigger_time.wall_ms, ran).await;
                 }
             }
         }
     }
 
     /// One trigger: runs a batch if there is one to run.
-    async fn trigger_batch(&mut self) -> Result<bool> {
-        let started = Instant::now();
+    async fn trigger_batch(&mut self) -> Result<Triggered> {
         let mut times = Timings::default();
         self.shared.set_status("Getting offsets from sources", false, true);
         let (entry, latest) = match self.replay.take() {
@@ -302,13 +376,19 @@ impl Runner {
                 (entry, latest)
             }
             None => {
-                let Some(planned) = self.plan_batch(&mut times).await? else { return Ok(false) };
+                let Some(planned) = self.plan_batch(&mut times).await? else {
+                    times.add("triggerExecution", self.trigger_time.started);
+                    return Ok(Triggered::Idle(times));
+                };
                 planned
             }
         };
-        self.shared.set_status("Processing new data", true, true);
-        self.run_batch(entry, latest, started, times).await?;
-        Ok(true)
+        if entry.ranges.iter().any(|range| range.start != range.end) {
+            self.shared.set_status("Processing new data", true, true);
+        } else {
+            self.shared.set_status("No new data but cleaning up state", false, true);
+        }
+        self.run_batch(entry, latest, times).await
     }
 
     async fn plan_batch(&mut self, times: &mut Timings) -> Result<Option<(OffsetsEntry, Vec<Offset>)>> {
@@ -351,13 +431,7 @@ impl Runner {
     }
 
     /// Steps P2 to P7 of the protocol for a logged batch.
-    async fn run_batch(
-        &mut self,
-        entry: OffsetsEntry,
-        latest: Vec<Offset>,
-        started: Instant,
-        mut times: Timings,
-    ) -> Result<()> {
+    async fn run_batch(&mut self, entry: OffsetsEntry, latest: Vec<Offset>, mut times: Timings) -> Result<Triggered> {
         let attempt = Uuid::new_v4();
         let batch = entry.batch;
         let step = Instant::now();
@@ -367,17 +441,23 @@ impl Runner {
         }
         times.add("getBatch", step);
         let step = Instant::now();
-        let mut executor =
-            self.executor.take().ok_or_else(|| Error::internal("the executor was lost in a failed batch"))?;
+        let mut executor = self.take_executor()?;
         let (watermarks, stop) = ((entry.late_watermark_ms, entry.watermark_ms), self.shared.stop.clone());
-        let (executor, output) = tokio::task::spawn_blocking(move || {
-            let output = executor.run(readers, watermarks, &stop);
-            (executor, output)
+        let snapshot = wants_snapshot(&self.chain, self.settings.deltas_for_snapshot);
+        // Encoding state takes as long as computing it, so it happens off the async threads as well.
+        let (executor, computed) = blocking("a batch", move || {
+            let Some(output) = executor.run(readers, watermarks, &stop)? else { return Ok((executor, None)) };
+            let encoding = Instant::now();
+            let state = match executor.operator() {
+                Some(operator) if snapshot => Some(operator.snapshot()?),
+                Some(operator) => Some(operator.delta()?),
+                None => None,
+            };
+            Ok((executor, Some((output, state, encoding.elapsed()))))
         })
-        .await
-        .map_err(|e| Error::caused_by(ErrorCode::Internal, format!("a batch panicked: {e}"), e))?;
+        .await?;
         self.executor = Some(executor);
-        let output = output?;
+        let Some((output, state, encoding)) = computed else { return Ok(Triggered::Stopped) };
         times.set("decode", output.decode_ns / 1_000_000);
         times.set("partialAggregate", output.compute_ns / 1_000_000);
         times.set("merge", output.merge_ns / 1_000_000);
@@ -385,7 +465,12 @@ impl Runner {
             self.tracker.observe(*node, *time);
         }
         let next_watermark_ms = self.tracker.advance();
-        let state = self.write_state(batch, attempt, &mut times).await?;
+        let writing = Instant::now();
+        let state = match state {
+            Some(encoded) => self.write_state(batch, attempt, snapshot, encoded).await?,
+            None => Vec::new(),
+        };
+        times.set("stateCommit", (encoding + writing.elapsed()).as_millis() as u64);
         let staging = Instant::now();
         let payload = self.sink.stage(batch, attempt, &output.rows).await?;
         times.add("stage", staging);
@@ -412,42 +497,36 @@ impl Runner {
         }
         times.add("commitOffsets", step);
         self.committed = entry.ranges.iter().map(|r| r.end.clone()).collect();
-        self.report(&entry, latest, &output, started, times);
+        self.report(&entry, latest, &output, times);
         self.last = Some(entry);
         if let Err(error) = self.checkpoint.collect_garbage(self.settings.batches_to_retain).await {
             // Old files cost space, not correctness; the next collection tries again.
             warn!(%error, "could not remove old checkpoint files");
         }
-        Ok(())
+        Ok(Triggered::Ran)
     }
 
-    async fn write_state(&mut self, batch: u64, attempt: Uuid, times: &mut Timings) -> Result<Vec<StateChain>> {
-        let Some(operator) = self.executor.as_mut().and_then(Executor::operator) else { return Ok(vec![]) };
-        let step = Instant::now();
-        let deltas = self.chain.iter().rev().take_while(|f| !f.snapshot).count();
-        let snapshot = deltas >= self.settings.deltas_for_snapshot;
-        let (bytes, rows) = if snapshot { operator.snapshot()? } else { operator.delta()? };
+    async fn write_state(
+        &mut self,
+        batch: u64,
+        attempt: Uuid,
+        snapshot: bool,
+        (bytes, rows): (Bytes, u64),
+    ) -> Result<Vec<StateChain>> {
         let file = self.checkpoint.write_state(OPERATOR, batch, attempt, snapshot, rows, bytes).await?;
         if snapshot {
             self.chain.clear();
         }
         self.chain.push(file);
-        times.add("stateCommit", step);
         Ok(vec![StateChain { operator: OPERATOR.to_string(), files: self.chain.clone() }])
     }
 
-    fn report(
-        &mut self,
-        entry: &OffsetsEntry,
-        latest: Vec<Offset>,
-        output: &BatchOutput,
-        started: Instant,
-        mut times: Timings,
-    ) {
-        times.add("triggerExecution", started);
-        let seconds = started.elapsed().as_secs_f64();
-        let since = self.previous_trigger.map(|previous| started.duration_since(previous).as_secs_f64());
-        self.previous_trigger = Some(started);
+    fn report(&mut self, entry: &OffsetsEntry, latest: Vec<Offset>, output: &BatchOutput, mut times: Timings) {
+        let TriggerTime { started, wall_ms, since_previous } = self.trigger_time;
+        let took = started.elapsed();
+        times.set("triggerExecution", took.as_millis() as u64);
+        let seconds = took.as_secs_f64();
+        let since = since_previous.map(|since| since.as_secs_f64());
         let input_rate = |rows: u64| since.filter(|s| *s > 0.0).map_or(0.0, |s| rows as f64 / s);
         let process_rate = |rows: u64| if seconds > 0.0 { rows as f64 / seconds } else { 0.0 };
         let sources = self.sources.iter().zip(&entry.ranges).zip(latest).zip(&output.input_rows);
@@ -497,9 +576,9 @@ impl Runner {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,
             name: self.name.clone(),
-            timestamp: iso_instant(entry.timestamp_ms),
+            timestamp: iso_instant(wall_ms),
             batch_id: entry.batch,
-            batch_duration: started.elapsed().as_millis() as i64,
+            batch_duration: took.as_millis() as i64,
             num_input_rows: rows,
             input_rows_per_second: input_rate(rows),
             processed_rows_per_second: process_rate(rows),
@@ -515,7 +594,7 @@ impl Runner {
         self.shared.push(progress);
     }
 
-    fn report_idle(&self) {
+    fn report_idle(&self, times: Timings) {
         let sources = self.sources.iter().zip(&self.committed).map(|(source, offset)| SourceProgress {
             description: source.description(),
             start_offset: Some(offset.clone()),
@@ -534,13 +613,13 @@ impl Runner {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,
             name: self.name.clone(),
-            timestamp: iso_instant(now_ms()),
+            timestamp: iso_instant(self.trigger_time.wall_ms),
             batch_id: self.last.as_ref().map_or(0, |last| last.batch + 1),
-            batch_duration: 0,
+            batch_duration: times.get("triggerExecution") as i64,
             num_input_rows: 0,
             input_rows_per_second: 0.0,
             processed_rows_per_second: 0.0,
-            duration_ms: Map::new(),
+            duration_ms: times.0,
             event_time,
             state_operators: vec![],
             sources: sources.collect(),
@@ -549,6 +628,26 @@ impl Runner {
             device: None,
             malformed_records: 0,
         });
+    }
+}
+
+/// Whether the next state file is a snapshot: when there are enough deltas, or when a restart would read more bytes of deltas
+/// than of the snapshot below them. A state that began empty has no snapshot to outweigh.
+fn wants_snapshot(chain: &[StateFile], enough: usize) -> bool {
+    let base = chain.iter().rposition(|file| file.snapshot);
+    let deltas = chain.get(base.map_or(0, |at| at + 1)..).unwrap_or_default();
+    let base = base.and_then(|at| chain.get(at));
+    deltas.len() >= enough || base.is_some_and(|base| deltas.iter().map(|file| file.bytes).sum::<u64>() > base.bytes)
+}
+
+/// Runs `work` off the async threads.
+async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => Err(panicked(what, &*panic)),
+            Err(error) => Err(Error::caused_by(ErrorCode::Internal, format!("{what} did not finish: {error}"), error)),
+        },
     }
 }
 
@@ -608,4 +707,24 @@ fn now_ms() -> i64 {
 
 fn encoding(error: serde_json::Error) -> Error {
     Error::caused_by(ErrorCode::Internal, format!("a record does not encode: {error}"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: u64, snapshot: bool) -> StateFile {
+        StateFile { path: String::new(), bytes, sha256: String::new(), rows: 0, snapshot }
+    }
+
+    #[test]
+    fn a_snapshot_comes_after_enough_deltas_or_after_heavy_ones() {
+        assert!(!wants_snapshot(&[], 1));
+        assert!(wants_snapshot(&[file(9, false)], 1));
+        assert!(!wants_snapshot(&[file(900, false), file(900, false)], 3));
+        assert!(wants_snapshot(&[file(9, false), file(9, false), file(9, false)], 3));
+        assert!(!wants_snapshot(&[file(100, true), file(50, false), file(50, false)], 3));
+        assert!(wants_snapshot(&[file(100, true), file(50, false), file(51, false)], 3));
+        assert!(!wants_snapshot(&[file(9, true)], 1));
+    }
 }

@@ -123,8 +123,10 @@ impl Shared {
         self.drained.lock().push(sender);
         if self.is_active() {
             self.wake.notify_one();
-            // An error means that the run has ended.
-            let _ = receiver.await;
+            if receiver.await.is_err() {
+                // The run is ending, and has perhaps not noted yet how.
+                self.ended().await;
+            }
         }
     }
 

@@ -44,7 +44,8 @@ impl Trigger {
         match self {
             Trigger::ProcessingTime { interval_ms } if interval_ms > 0 => {
                 let due = (triggered_ms.div_euclid(interval_ms) + 1).saturating_mul(interval_ms);
-                (due - now_ms).max(0)
+                // A clock that was set back must not stop the query for as long as it was set back by.
+                due.saturating_sub(now_ms).clamp(0, interval_ms)
             }
             _ => 0,
         }
@@ -66,6 +67,7 @@ mod tests {
         assert_eq!(trigger.wait_ms(12_276, 12_300), 3_700);
         assert_eq!(trigger.wait_ms(16_000, 16_001), 3_999);
         assert_eq!(trigger.wait_ms(16_000, 25_000), 0);
+        assert_eq!(trigger.wait_ms(3_616_000, 16_000), 4_000);
         assert_eq!(Trigger::default().wait_ms(5, 7), 0);
     }
 

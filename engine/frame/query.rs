@@ -64,7 +64,8 @@ impl StreamingQuery {
     }
 
     /// Waits until everything that is available now has been processed and committed. For tests: a source that always has
-    /// more never lets it return.
+    /// more never lets it return. It does not hurry a trigger: with a long interval, it returns after the next tick that finds
+    /// nothing to do.
     ///
     /// # Errors
     /// The query's failure.
@@ -91,7 +92,9 @@ impl StreamingQuery {
         self.result().map(|()| ended)
     }
 
-    /// Stops the query and waits until it has stopped. A batch that is not committed runs again at the next start.
+    /// Stops the query and waits until it has stopped. A batch that still computes is given up and runs again at the next
+    /// start; one that is being written is finished first. Not to be awaited in the query's own `foreach_batch`, whose
+    /// batch it would wait for.
     pub async fn stop(&self) {
         self.shared.request_stop();
         self.shared.ended().await;
@@ -147,7 +150,7 @@ impl StreamingQueryManager {
     /// Waits until any query has ended since the session began, or since [`StreamingQueryManager::reset_terminated`].
     ///
     /// # Errors
-    /// That query's failure.
+    /// The failure of the first query that failed among those that have ended.
     pub async fn await_any_termination(&self) -> Result<()> {
         loop {
             let changed = self.inner.changed.notified();
@@ -177,8 +180,8 @@ impl StreamingQueryManager {
         self.inner.queries.lock().ended = None;
     }
 
-    /// Reserves a name for a query that is being started.
-    pub(crate) fn reserve(&self, run_id: Uuid, name: Option<&str>) -> Result<()> {
+    /// Reserves a name for a query that is being started, for as long as the reservation lives.
+    pub(crate) fn reserve(&self, run_id: Uuid, name: Option<&str>) -> Result<Reservation> {
         let mut queries = self.inner.queries.lock();
         let taken = name.is_some()
             && (queries.active.iter().any(|q| q.name() == name)
@@ -193,25 +196,39 @@ impl StreamingQueryManager {
             ));
         }
         queries.starting.push((run_id, name.map(str::to_string)));
-        Ok(())
+        Ok(Reservation { manager: self.clone(), run_id })
     }
 
-    /// Gives up a reservation, because the query did not start.
-    pub(crate) fn release(&self, run_id: Uuid) {
-        self.inner.queries.lock().starting.retain(|(run, _)| *run != run_id);
-    }
-
+    /// Takes in a query that has started, in place of its reservation.
     pub(crate) fn started(&self, query: &StreamingQuery) {
         let mut queries = self.inner.queries.lock();
         queries.starting.retain(|(run, _)| *run != query.run_id);
         queries.active.push(query.clone());
     }
 
+    /// Ends a query whose end has been noted: for the session and for those who wait for it, at the same moment, so that
+    /// whoever is woken by either finds both done.
     pub(crate) fn ended(&self, query: &StreamingQuery) {
         let mut queries = self.inner.queries.lock();
         queries.active.retain(|q| q.run_id != query.run_id);
-        queries.ended = Some(query.exception());
+        // An orderly end does not hide an earlier failure that nobody has asked for yet.
+        if !matches!(queries.ended, Some(Some(_))) {
+            queries.ended = Some(query.exception());
+        }
+        query.shared.end();
         drop(queries);
         self.inner.changed.notify_waiters();
+    }
+}
+
+/// A name that is taken while its query starts; dropping it, whether the start failed or was abandoned, frees the name.
+pub(crate) struct Reservation {
+    manager: StreamingQueryManager,
+    run_id: Uuid,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.manager.inner.queries.lock().starting.retain(|(run, _)| *run != self.run_id);
     }
 }

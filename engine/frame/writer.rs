@@ -4,9 +4,10 @@
 //! before the first batch, before anything is written.
 
 use super::batch_frame::BatchFrame;
-use super::query::StreamingQuery;
+use super::query::{StreamingQuery, StreamingQueryManager};
 use super::stream_frame::StreamFrame;
 use crate::batch::Trigger;
+use crate::batch::executor::panicked;
 use crate::batch::runner::{Definition, Runner};
 use crate::batch::shared::Shared;
 use crate::config::CHECKPOINT_LOCATION;
@@ -177,33 +178,21 @@ impl DataStreamWriter {
     pub async fn start(self) -> Result<StreamingQuery> {
         let session = self.frame.session().clone();
         let run_id = Uuid::new_v4();
-        session.streams().reserve(run_id, self.name.as_deref())?;
-        let started = self.open(run_id).await;
-        match started {
-            Ok((query, runner, temporary)) => {
-                session.streams().started(&query);
-                let (running, manager) = (query.clone(), session.streams().clone());
-                tokio::spawn(async move {
-                    let outcome = AssertUnwindSafe(runner.run()).catch_unwind().await;
-                    let failure = match outcome {
-                        Ok(result) => result.err(),
-                        Err(_) => Some(Error::internal("the query panicked; the log has the place")),
-                    };
-                    if let Some(error) = &failure {
-                        error!(query = %running.id, %error, "query failed");
-                    }
-                    drop(temporary);
-                    running.shared.conclude(failure);
-                    manager.ended(&running);
-                    running.shared.end();
-                });
-                Ok(query)
-            }
-            Err(error) => {
-                session.streams().release(run_id);
-                Err(error)
-            }
-        }
+        let _reservation = session.streams().reserve(run_id, self.name.as_deref())?;
+        let (query, runner, temporary) = self.open(run_id).await?;
+        session.streams().started(&query);
+        let ending = Ending { query: query.clone(), manager: session.streams().clone(), outcome: None };
+        tokio::spawn(async move {
+            let mut ending = ending;
+            let outcome = AssertUnwindSafe(runner.run()).catch_unwind().await;
+            // Removing a directory blocks. It is gone before anybody hears that the query has ended.
+            let _ = tokio::task::spawn_blocking(move || drop(temporary)).await;
+            ending.outcome = Some(match outcome {
+                Ok(result) => result.err(),
+                Err(panic) => Some(panicked("the query", &*panic)),
+            });
+        });
+        Ok(query)
     }
 
     async fn open(mut self, run_id: Uuid) -> Result<(StreamingQuery, Runner, Option<TemporaryCheckpoint>)> {
@@ -214,14 +203,21 @@ impl DataStreamWriter {
         let lowered = lower(&plan)?;
         let device = session.device()?;
         let location = self.options.remove("checkpointLocation");
+        // Whether the sink holds what earlier runs wrote. The complete mode writes the whole table anew.
+        let mut continues = true;
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) => {
                 let (config, fail) = (session.conf(), session.fail_points());
                 let created =
                     builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
+                continues = !format.eq_ignore_ascii_case("memory");
                 (created.sink, created.needs_checkpoint)
             }
-            Target::Table(table) => (Box::new(table.sink()), false),
+            Target::Table(table) => {
+                // A table that an earlier run of this process wrote to still has its rows.
+                continues = !table.schema().fields().is_empty();
+                (Box::new(table.sink()), false)
+            }
             Target::Function(function) => (Box::new(ForeachBatchSink::new(function)), false),
             Target::Custom(sink) => (sink, true),
         };
@@ -258,6 +254,7 @@ impl DataStreamWriter {
             fingerprint: Fingerprint::of(&plan, &lowered),
             plan: lowered,
             sink,
+            restartable: continues || mode == OutputMode::Complete,
             checkpoint,
             settings,
             device,
@@ -267,6 +264,26 @@ impl DataStreamWriter {
         let query =
             StreamingQuery { id: runner.query_id(), run_id, name: self.name, explanation: explanation.into(), shared };
         Ok((query, runner, temporary))
+    }
+}
+
+/// Ends a query for everybody who waits for it, also where its task is dropped with the runtime.
+struct Ending {
+    query: StreamingQuery,
+    manager: StreamingQueryManager,
+    outcome: Option<Option<Error>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let failure = self.outcome.take().unwrap_or_else(|| {
+            Some(Error::new(ErrorCode::UnsupportedOperation, "the runtime of the query was shut down; start it again"))
+        });
+        if let Some(error) = &failure {
+            error!(query = %self.query.id, %error, "query failed");
+        }
+        self.query.shared.conclude(failure);
+        self.manager.ended(&self.query);
     }
 }
 

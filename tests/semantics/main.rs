@@ -1,12 +1,16 @@
 //! Worked examples of Spark's semantics: `cases/*.case`, each run on the native twins and, where there is one, on the
-//! software GPU. One JSON file is one micro-batch, as in the runs of Spark that the values were recorded from.
+//! software GPU. One JSON file is one micro-batch, as in the runs of Spark that the values were recorded from. Beside them: triggers, the
+//! life of a query, and recovery, whose faults need the feature `failpoints`.
 
 mod case;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
 mod invariance;
+mod lifecycle;
 mod mistakes;
+#[cfg(feature = "failpoints")]
+mod recovery;
 mod triggers;
 
 use case::Case;

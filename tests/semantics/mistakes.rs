@@ -221,8 +221,9 @@ async fn a_changed_query_is_refused_with_the_difference() {
     let place = Place::new();
     write(&place.path("in/a.json"), "{\"k\":\"a\",\"v\":1}\n");
     let rows = place.rows(&[]).await.unwrap();
+    let table = MemoryTable::new(Some("out")).unwrap();
     let start = |frame: StreamFrame| {
-        let table = MemoryTable::new(Some("out")).unwrap();
+        let table = table.clone();
         let writer = frame.write_stream().output_mode(Update).option("checkpointLocation", place.text("checkpoint"));
         async move { writer.trigger(Trigger::AvailableNow).table(&table).start().await }
     };

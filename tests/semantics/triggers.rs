@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use tidemill::prelude::*;
 
-const EPOCH: i64 = 1_704_067_200;
+pub const EPOCH: i64 = 1_704_067_200;
 
 fn write(directory: &Path, number: u64, line: &str) {
     let hidden = directory.join(format!("_{number}"));
@@ -16,8 +16,10 @@ fn write(directory: &Path, number: u64, line: &str) {
     std::fs::rename(&hidden, directory.join(format!("{number:05}.json"))).unwrap();
 }
 
-fn event(directory: &Path, number: u64, time: i64) {
-    write(directory, number, &format!("{{\"t\":{}}}", EPOCH + time));
+/// A file of events, newer than those of lower numbers.
+pub fn event(directory: &Path, number: u64, times: &[i64]) {
+    let lines: Vec<_> = times.iter().map(|time| format!("{{\"t\":{}}}", EPOCH + time)).collect();
+    write(directory, number, &lines.join("\n"));
 }
 
 struct Run {
@@ -65,19 +67,20 @@ impl Run {
             .unwrap();
         query.await_termination().await.unwrap();
         let batches = query.recent_progress().iter().map(|p| (p.batch_id, p.num_input_rows)).collect();
-        (self.read_windows(), batches)
+        (read_windows(&self.directory.path().join("out")), batches)
     }
+}
 
-    fn read_windows(&self) -> Vec<(i64, i64)> {
-        let mut rows = Vec::new();
-        for batch in read_parquet(&self.directory.path().join("out")) {
-            let starts = batch.column(0).as_struct().column(0).as_primitive::<TimestampMicrosecondType>().clone();
-            let counts = batch.column(1).as_primitive::<Int64Type>().clone();
-            rows.extend((0..batch.num_rows()).map(|r| (starts.value(r) / 1_000_000 - EPOCH, counts.value(r))));
-        }
-        rows.sort();
-        rows
+/// Window starts and counts of all Parquet files in a directory, ascending.
+pub fn read_windows(directory: &Path) -> Vec<(i64, i64)> {
+    let mut rows = Vec::new();
+    for batch in read_parquet(directory) {
+        let starts = batch.column(0).as_struct().column(0).as_primitive::<TimestampMicrosecondType>().clone();
+        let counts = batch.column(1).as_primitive::<Int64Type>().clone();
+        rows.extend((0..batch.num_rows()).map(|r| (starts.value(r) / 1_000_000 - EPOCH, counts.value(r))));
     }
+    rows.sort();
+    rows
 }
 
 fn read_parquet(directory: &Path) -> Vec<arrow::array::RecordBatch> {
@@ -98,14 +101,14 @@ fn read_parquet(directory: &Path) -> Vec<arrow::array::RecordBatch> {
 async fn available_now_respects_limits_and_ends_with_the_watermark() {
     let run = Run::new();
     for (number, time) in [(1, 10), (2, 20), (3, 30)] {
-        event(&run.input(), number, time);
+        event(&run.input(), number, &[time]);
     }
     let first = run.run(Trigger::AvailableNow).await;
     assert_eq!(first, (vec![(10, 1), (20, 1)], vec![(0, 1), (1, 1), (2, 1), (3, 0)]));
     let second = run.run(Trigger::AvailableNow).await;
     assert_eq!(second, (vec![(10, 1), (20, 1)], vec![]));
-    event(&run.input(), 4, 39);
-    event(&run.input(), 5, 40);
+    event(&run.input(), 4, &[39]);
+    event(&run.input(), 5, &[40]);
     let third = run.run(Trigger::AvailableNow).await;
     assert_eq!(third, (vec![(10, 1), (20, 1), (30, 2)], vec![(4, 1), (5, 1), (6, 0)]));
 }
@@ -115,11 +118,11 @@ async fn available_now_respects_limits_and_ends_with_the_watermark() {
 async fn once_takes_everything_in_one_batch() {
     let run = Run::new();
     for (number, time) in [(1, 10), (2, 20), (3, 30)] {
-        event(&run.input(), number, time);
+        event(&run.input(), number, &[time]);
     }
     assert_eq!(run.run(Trigger::Once).await, (vec![], vec![(0, 3)]));
     assert_eq!(run.run(Trigger::Once).await, (vec![], vec![]));
-    event(&run.input(), 4, 40);
+    event(&run.input(), 4, &[40]);
     assert_eq!(run.run(Trigger::Once).await, (vec![(10, 1), (20, 1)], vec![(1, 1)]));
 }
 
