@@ -6,8 +6,8 @@
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::resolve::is_fallible;
 use crate::plan::spark_function::{Kind, SparkFunction};
-use datafusion::common::{DFSchemaRef, ScalarValue};
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchemaRef, ScalarValue};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, binary_expr};
 use datafusion::prelude::lit;

@@ -1,6 +1,7 @@
 //! Worked examples of Spark's semantics: `cases/*.case`, each run on the native twins and, where there is one, on the
 //! software GPU. One JSON file is one micro-batch, as in the runs of Spark that the values were recorded from.
 
+mod aggregates;
 mod case;
 #[path = "../support/device.rs"]
 mod device;
