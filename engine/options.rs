@@ -253,7 +253,7 @@ fn nearest<'k>(name: &str, known: &'k [String]) -> Option<&'k str> {
 }
 
 /// Levenshtein distance, one row of the table at a time.
-fn edits(a: &str, b: &str) -> usize {
+pub(crate) fn edits(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

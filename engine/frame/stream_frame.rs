@@ -9,14 +9,15 @@ use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
 use crate::plan::logical::{LogicalPlan, Named, WATERMARK_DELAY_KEY, mark_event_time};
-use crate::plan::resolve::{expand_star, field_of, output_name, resolve, resolve_predicate, strip_alias};
+use crate::plan::resolve::{expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate};
 use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::Expr;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A month of a watermark's delay, in milliseconds: 31 days.
@@ -80,14 +81,9 @@ impl StreamFrame {
         for expr in expressions {
             let name = output_name(&expr);
             let resolved = resolve(expr, self.schema(), &environment)?;
-            if resolved.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_))))? {
-                return Err(Error::new(
-                    ErrorCode::InvalidExpression,
-                    format!("{name}: an aggregate needs group_by(...).agg(...)"),
-                ));
-            }
+            refuse_aggregates(&resolved, &name)?;
             fields.push(field_of(&resolved, &name, self.schema())?);
-            named.push(Named { expr: strip_alias(&resolved).clone(), name });
+            named.push(Named { expr: resolved, name });
         }
         let schema = Arc::new(Schema::new(fields));
         Ok(self.with(LogicalPlan::Project { input: self.plan.clone(), expressions: named, schema }))
@@ -120,7 +116,7 @@ impl StreamFrame {
     /// All columns but the named ones; a name that does not exist is passed over, as in Spark.
     pub fn drop(&self, names: &[&str]) -> Result<Self> {
         let kept = |f: &&Arc<Field>| !names.iter().any(|n| n.eq_ignore_ascii_case(f.name()));
-        let kept: Vec<String> = self.schema().fields().iter().filter(kept).map(|f| format!("`{}`", f.name())).collect();
+        let kept: Vec<String> = self.schema().fields().iter().filter(kept).map(|f| quoted(f.name())).collect();
         self.select(kept.iter().map(String::as_str))
     }
 
@@ -176,7 +172,8 @@ impl StreamFrame {
             let expr = key.into_column().0?;
             let name = output_name(&expr);
             let resolved = resolve(expr, self.schema(), &environment)?;
-            named.push(Named { expr: strip_alias(&resolved).clone(), name });
+            refuse_aggregates(&resolved, &name)?;
+            named.push(Named { expr: resolved, name });
         }
         Ok(GroupedFrame { frame: self.clone(), keys: named })
     }
@@ -247,34 +244,30 @@ impl GroupedFrame {
         let frame = &self.frame;
         let environment = frame.session.conf().environment()?;
         let input = frame.schema();
-        let mut fields: Vec<Field> =
-            self.keys.iter().map(|key| field_of(&key.expr, &key.name, input)).collect::<Result<_>>()?;
+        let mut taken = HashSet::new();
+        let mut keys = Vec::new();
+        for key in &self.keys {
+            keys.push(Named { expr: key.expr.clone(), name: distinct(&key.name, &mut taken) });
+        }
         let mut calls: Vec<Named> = Vec::new();
         let mut outputs: Vec<(Expr, String)> = Vec::new();
         for aggregate in aggregates {
             let expr = aggregate.0?;
             let name = output_name(&expr);
             let resolved = resolve(expr, input, &environment)?;
-            let rest = extract_calls(strip_alias(&resolved).clone(), &name, &mut calls)?;
-            outputs.push((rest, name));
+            outputs.push((extract_calls(resolved, &name, &keys, &mut calls, &mut taken)?, name));
         }
-        for call in &calls {
-            fields.push(field_of(&call.expr, &call.name, input)?);
-        }
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let plain = outputs.len() == calls.len()
-            && outputs.iter().zip(&calls).all(|((e, name), call)| is_column(e, &call.name) && *name == call.name);
-        let aggregated = frame.with(LogicalPlan::Aggregate {
-            input: frame.plan.clone(),
-            keys: self.keys.clone(),
-            aggregates: calls,
-            schema,
-        });
-        if plain {
-            return Ok(aggregated);
-        }
-        let keys = self.keys.iter().map(|key| column(&key.name));
-        aggregated.project(keys.chain(outputs.into_iter().map(|(e, name)| e.alias(name))).collect())
+        let fields = keys.iter().chain(&calls).map(|named| field_of(&named.expr, &named.name, input));
+        let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Result<Vec<Field>>>()?));
+        let plain = keys.iter().zip(&self.keys).all(|(key, wanted)| key.name == wanted.name)
+            && outputs.len() == calls.len()
+            && outputs.iter().zip(&calls).all(|((e, name), call)| *e == column(&call.name) && *name == call.name);
+        let mut columns: Vec<Expr> =
+            keys.iter().zip(&self.keys).map(|(key, wanted)| column(&key.name).alias(&wanted.name)).collect();
+        columns.extend(outputs.into_iter().map(|(e, name)| e.alias(name)));
+        let input = frame.plan.clone();
+        let aggregated = frame.with(LogicalPlan::Aggregate { input, keys, aggregates: calls, schema });
+        if plain { Ok(aggregated) } else { aggregated.project(columns) }
     }
 
     /// Number of rows of each group, in a column `count`.
@@ -287,29 +280,46 @@ impl GroupedFrame {
 }
 
 fn column(name: &str) -> Expr {
-    Expr::Column(datafusion::common::Column::new_unqualified(format!("`{name}`")))
+    Expr::Column(datafusion::common::Column::new_unqualified(quoted(name)))
 }
 
-fn is_column(expr: &Expr, name: &str) -> bool {
-    matches!(expr, Expr::Column(c) if c.name.trim_matches('`') == name)
+/// `name`, or that name with a number where it is taken, in any case.
+fn distinct(name: &str, taken: &mut HashSet<String>) -> String {
+    let numbered = (1..).map(|n| format!("{name} #{n}"));
+    let mut names = std::iter::once(name.to_string()).chain(numbered);
+    names.find(|n| taken.insert(n.to_ascii_lowercase())).unwrap_or_default()
 }
 
-/// Replaces every aggregate call in `expr` by a column, and adds the call to `calls`: under `name` if the call is all there is.
-fn extract_calls(expr: Expr, name: &str, calls: &mut Vec<Named>) -> Result<Expr> {
+/// Replaces every aggregate call in `expr` by a column, and adds the call to `calls`: under `name` if the call is all there is. A
+/// grouping expression becomes the key's column.
+fn extract_calls(
+    expr: Expr,
+    name: &str,
+    keys: &[Named],
+    calls: &mut Vec<Named>,
+    taken: &mut HashSet<String>,
+) -> Result<Expr> {
     let whole = matches!(expr, Expr::AggregateFunction(_));
+    let replaced = |by: Expr| Ok(Transformed::new(by, true, TreeNodeRecursion::Jump));
     let rewritten = expr.transform_down(|e| match e {
-        Expr::AggregateFunction(_) => {
-            let name = if whole { name.to_string() } else { format!("{} #{}", output_name(&e), calls.len()) };
-            let replaced = column(&name);
+        Expr::AggregateFunction(call) => {
+            call.params.args.iter().try_for_each(|argument| refuse_aggregates(argument, name))?;
+            let e = Expr::AggregateFunction(call);
+            let name = if whole { distinct(name, taken) } else { distinct(&output_name(&e), taken) };
+            let by = column(&name);
             calls.push(Named { expr: e, name });
-            Ok(Transformed::new(replaced, true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+            replaced(by)
         }
-        Expr::Column(c) => Err(Error::new(
-            ErrorCode::InvalidExpression,
-            format!("the column {:?} is neither grouped by nor inside an aggregate; group by it", c.name),
-        )
-        .into()),
-        other => Ok(Transformed::no(other)),
+        Expr::Literal(..) => Ok(Transformed::no(e)),
+        other => match (keys.iter().find(|key| key.expr == other), &other) {
+            (Some(key), _) => replaced(column(&key.name)),
+            (None, Expr::Column(c)) => Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("the column {:?} is neither grouped by nor inside an aggregate; group by it", c.name),
+            )
+            .into()),
+            _ => Ok(Transformed::no(other)),
+        },
     })?;
     Ok(rewritten.data)
 }

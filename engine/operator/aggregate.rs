@@ -75,7 +75,7 @@ impl AggregateOperator {
                 continue;
             };
             for start in windows_over(window, *pane) {
-                if drops && window_end(window, start) <= self.late_us {
+                if drops && has_ended(window, start, self.late_us) {
                     self.late.insert((start, keys.get(group).into()));
                     self.metrics.late_input_rows += partials.rows[group];
                 } else {
@@ -95,7 +95,7 @@ impl AggregateOperator {
         }
         let evicts = self.plan.evicts() && self.mode != OutputMode::Complete;
         let ended_us = self.ended_us;
-        let ended = |start: i64| window.as_ref().is_some_and(|w| evicts && window_end(w, start) <= ended_us);
+        let ended = |start: i64| evicts && window.as_ref().is_some_and(|w| has_ended(w, start, ended_us));
         let touched = self.table.touched();
         self.metrics.rows_updated = touched.iter().map(|s| s.groups.len() as u64).sum();
         let rows = match self.mode {
@@ -149,9 +149,10 @@ impl AggregateOperator {
     }
 }
 
-/// End of the window that starts at `start`; a bare event-time key ends where it starts.
-fn window_end(window: &WindowKey, start: i64) -> i64 {
-    start.saturating_add(window.duration)
+/// Whether the watermark has passed the window that starts at `start`. A bare event-time key ends where it starts; without a
+/// time it never does.
+fn has_ended(window: &WindowKey, start: i64, watermark_us: i64) -> bool {
+    start != NO_WINDOW && start.saturating_add(window.duration) <= watermark_us
 }
 
 /// Starts of the windows that cover the pane at `pane`.
@@ -163,15 +164,15 @@ fn windows_over(window: &WindowKey, pane: i64) -> impl Iterator<Item = i64> {
     };
     std::iter::successors(Some(last), move |start| if slide == 0 { None } else { start.checked_sub(slide) })
         .take_while(move |start| *start == last || start.saturating_add(duration) > pane)
-        .filter(move |start| duration == 0 || start.saturating_add(duration) > pane)
 }
 
 fn window_column(window: &WindowKey, selections: &[Selection]) -> Result<ArrayRef> {
     let starts = selections.iter().flat_map(|s| std::iter::repeat_n(s.start, s.groups.len()));
-    let starts = TimestampMicrosecondArray::from_iter_values(starts);
     if window.slide == 0 {
+        let starts: TimestampMicrosecondArray = starts.map(|start| (start != NO_WINDOW).then_some(start)).collect();
         return Ok(Arc::new(starts.with_timezone(crate::types::UTC)));
     }
+    let starts = TimestampMicrosecondArray::from_iter_values(starts);
     let ends = starts.unary(|start| start.saturating_add(window.duration));
     Ok(Arc::new(window_array(starts, ends)?))
 }

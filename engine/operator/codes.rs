@@ -44,6 +44,8 @@ impl Codes {
             return Ok(Self { codes, values });
         }
         match array.data_type() {
+            // NULL of no type has no validity bitmap.
+            DataType::Null => Ok(Self { codes: vec![0; array.len()].into(), values: new_empty_array(&DataType::Null) }),
             DataType::Utf8 => {
                 let texts = array.as_string::<i32>();
                 intern(array, |row| texts.value(row).as_bytes())

@@ -4,5 +4,6 @@
 pub mod aggregate;
 pub mod branch;
 pub mod codes;
+mod executable;
 pub mod partial;
 pub mod scan;

@@ -4,10 +4,13 @@
 //! kernels that cannot run anywhere.
 
 use super::codes::Codes;
+use super::executable::executable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::aggregate::{Binding, PartialPlan};
 use crate::plan::resolve::df_schema;
 use crate::plan::scan::Scan;
+use crate::plan::spark_function::normalize;
+use crate::state::table::NO_WINDOW;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt32Array, new_null_array,
 };
@@ -30,7 +33,7 @@ use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Partial, 
 pub struct Partials {
     /// Key columns, one row a group.
     pub keys: Vec<ArrayRef>,
-    /// Start of each group's pane in microseconds; empty without a window.
+    /// Start of each group's pane in microseconds, [`NO_WINDOW`] for a bare event time that is NULL; empty without a window.
     pub pane_start: Vec<i64>,
     /// Input rows of each group.
     pub rows: Vec<u64>,
@@ -64,7 +67,8 @@ pub enum PartialColumn {
 /// Compiles an expression over `schema`.
 pub fn compile(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
     let schema = df_schema(schema)?;
-    Ok(create_physical_expr(expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
+    let expr = executable(expr, &schema)?;
+    Ok(create_physical_expr(&expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
 }
 
 /// Evaluates a compiled expression to one array as long as the batch.
@@ -177,13 +181,22 @@ impl PartialExec {
             .zip(&self.key_types)
             .map(|(key, data_type)| key_values(&evaluated[*key], &self.plan.columns[*key], &first_rows, data_type))
             .collect::<Result<_>>()?;
+        let pane_start = match self.plan.time_key.map(|key| &evaluated[key]) {
+            None => groups.pane_start,
+            Some(Evaluated::Integers(times)) => {
+                let time =
+                    |row: &u32| Some(*row as usize).filter(|row| times.is_valid(*row)).map(|row| times.value(row));
+                first_rows.values().iter().map(|row| time(row).unwrap_or(NO_WINDOW)).collect()
+            }
+            Some(_) => return Err(Error::internal("an event time that is not an integer")),
+        };
         let aggregates = groups
             .aggregates
             .into_iter()
             .zip(&self.plan.program.aggregates)
             .map(|(partial, aggregate)| finish(partial, &aggregate.function, &evaluated, first_rows.len()))
             .collect::<Result<_>>()?;
-        let (rows, pane_start, observed) = (groups.rows, groups.pane_start, groups.max);
+        let (rows, observed) = (groups.rows, groups.max);
         Ok(Partials { keys, pane_start, rows, aggregates, observed, ran })
     }
 }
@@ -205,7 +218,7 @@ fn bind(array: &ArrayRef, binding: &Binding) -> Result<Evaluated> {
             let doubles = cast(array, &DataType::Float64)?;
             Evaluated::Integers(doubles.as_primitive::<Float64Type>().unary(kernels::order_key))
         }
-        Binding::Code(_) => Evaluated::Codes(Codes::of(array)?),
+        Binding::Code(_) => Evaluated::Codes(Codes::of(&normalize(array))?),
         Binding::Rank(_) => ranks(array)?,
         Binding::Truth(_) => {
             let truth = array

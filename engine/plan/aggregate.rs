@@ -12,6 +12,7 @@ use super::spark_function::{ApproxCountDistinct, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use tidemill_kernels::{self as kernels, Aggregate, ColumnId, ColumnType, Compare, Function, Pane, Predicate, Program};
 
@@ -94,6 +95,8 @@ pub struct PartialPlan {
     pub hll_tables: Vec<(ColumnId, u8)>,
     /// The program's key columns, in the order of [`AggregatePlan::key_types`].
     pub keys: Vec<ColumnId>,
+    /// A bare event-time key, which is the program's last key column: its value is the start of a window without length.
+    pub time_key: Option<ColumnId>,
     /// Watermark node fed by the program's `max_of`.
     pub observes: Option<usize>,
 }
@@ -129,6 +132,8 @@ pub struct TableBinding {
 impl AggregatePlan {
     pub(super) fn new(keys: &[Named], aggregates: &[Named], input: &Schema, schema: &SchemaRef) -> Result<Self> {
         let (mut window, mut time, mut plain_keys, mut key_types) = (None, None, Vec::new(), Vec::new());
+        // Beside a window, the bare event time is a key like any other.
+        let windowed = (0..keys.len()).any(|index| schema.field(index).metadata().contains_key(TIME_WINDOW_KEY));
         for (index, key) in keys.iter().enumerate() {
             let field = schema.field(index);
             let cut = window_parameters(field.metadata().get(TIME_WINDOW_KEY));
@@ -144,7 +149,7 @@ impl AggregatePlan {
                         "only one window() can be grouped by; aggregate twice for windows of two sizes",
                     ));
                 }
-                None if watermarked && window.is_none() => {
+                None if watermarked && !windowed && window.is_none() => {
                     window = Some(WindowKey { index, duration: 0, slide: 0, start: 0, watermarked });
                     time = Some(key.expr.clone());
                 }
@@ -154,7 +159,8 @@ impl AggregatePlan {
                 }
             }
         }
-        let specs: Vec<CallSpec> = aggregates.iter().map(|a| call_spec(&a.expr, input)).collect::<Result<_>>()?;
+        let specs: Vec<CallSpec> =
+            aggregates.iter().map(|a| call_spec(&a.expr, input, keys.is_empty())).collect::<Result<_>>()?;
         let calls = specs.iter().map(|s| s.call.clone()).collect();
         let spec = Spec { window: time, keys: plain_keys, calls: specs };
         Ok(Self { window, key_types, calls, schema: schema.clone(), spec })
@@ -192,7 +198,25 @@ impl Spec {
     }
 }
 
-fn call_spec(expr: &Expr, input: &Schema) -> Result<CallSpec> {
+/// A branch's window must be cut as the operator's is: a union may have brought another one under the same name.
+pub(super) fn check_window(window: Option<&WindowKey>, expr: Option<&Expr>) -> Result<()> {
+    let (Some(window), Some(expr)) = (window.filter(|w| w.slide != 0), expr) else { return Ok(()) };
+    if let Expr::ScalarFunction(call) = expr
+        && let Some(Kind::Window { duration, slide, start }) = SparkFunction::of(call).map(|f| &f.kind)
+        && (*duration, *slide, *start) == (window.duration, window.slide, window.start)
+    {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::DatatypeMismatch,
+        format!(
+            "the grouping window is {expr} in one input of a union and another in the first; group by one window()"
+        ),
+    ))
+}
+
+/// `global` says that there are no keys, so that the one group may be without rows.
+fn call_spec(expr: &Expr, input: &Schema, global: bool) -> Result<CallSpec> {
     let Expr::AggregateFunction(call) = strip_alias(expr) else {
         return Err(Error::internal(format!("{expr} is not an aggregate call")));
     };
@@ -214,12 +238,14 @@ fn call_spec(expr: &Expr, input: &Schema) -> Result<CallSpec> {
             _ => with_argument(Call::Count),
         },
         "sum" => {
-            if let Some((condition, factor, nullable)) = conditional_count(&argument) {
+            // A count cannot tell a group without rows, whose sum is NULL, from one whose rows all give 0.
+            if let Some((condition, factor, nullable)) = conditional_count(&argument)
+                && (nullable || (!global && filter.is_none()))
+            {
                 let filter = match filter {
                     Some(filter) => filter.and(condition),
                     None => condition,
                 };
-                let nullable = nullable || call.params.filter.is_some();
                 return Ok(CallSpec {
                     call: Call::ScaledCount { factor, nullable },
                     argument: None,
@@ -259,6 +285,14 @@ fn call_spec(expr: &Expr, input: &Schema) -> Result<CallSpec> {
                     ),
                 ));
             };
+            if !(integer_like(&data_type)
+                || data_type.is_floating()
+                || matches!(data_type, DataType::Utf8 | DataType::Binary))
+            {
+                return unsupported(format!(
+                    "approx_count_distinct({argument}) of {data_type} is not computed; cast it to string"
+                ));
+            }
             with_argument(Call::ApproxDistinct { precision })
         }
         other => unsupported(format!(
@@ -317,7 +351,8 @@ pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder
         spec.window.iter().chain(&spec.keys).chain(spec.calls.iter().flat_map(|c| c.argument.iter().chain(&c.filter)));
     // A kernel evaluates everything on every row. Where that could end the query for the sake of a row that a filter
     // removes, the filters run one by one before it.
-    let late_fallible = bodies.into_iter().any(is_fallible)
+    let filtered = steps.iter().any(|s| matches!(s, Step::Filter(_)));
+    let late_fallible = (filtered && bodies.into_iter().any(is_fallible))
         || steps.iter().skip(1).any(|s| matches!(s, Step::Filter(e) | Step::Observe { time: e, .. } if is_fallible(e)));
     let observed = steps.iter().position(|s| matches!(s, Step::Observe { .. }));
     let in_kernel = !late_fallible && observed.is_none_or(|at| at + 1 == steps.len());
@@ -339,15 +374,18 @@ pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder
             }
         }
     }
-    let pane = match &spec.window {
-        None => None,
-        Some(expr) => Some(lowering.pane(expr)?),
-    };
+    let pane = spec.window.as_ref().map(|expr| lowering.pane(expr)).transpose()?.flatten();
     let keys: Vec<ColumnId> = spec.keys.iter().map(|key| lowering.key(key)).collect::<Result<_>>()?;
+    // A bare event time is a key, where NULL is a group too, rather than a pane, which drops rows without a time.
+    let time_key = match (&spec.window, pane) {
+        (Some(time), None) => Some(lowering.integer(time)?),
+        _ => None,
+    };
     let aggregates = spec.calls.iter().map(|call| lowering.aggregate(call)).collect::<Result<_>>()?;
     let Lowering { columns, types, tables, hll_tables, .. } = lowering;
-    let program = Program { columns: types, filter, pane, keys: keys.clone(), aggregates, max_of };
-    Ok(PartialPlan { program, columns, tables, hll_tables, keys, observes })
+    let program_keys = keys.iter().copied().chain(time_key).collect();
+    let program = Program { columns: types, filter, pane, keys: program_keys, aggregates, max_of };
+    Ok(PartialPlan { program, columns, tables, hll_tables, keys, time_key, observes })
 }
 
 struct Lowering<'a> {
@@ -389,20 +427,20 @@ impl Lowering<'_> {
         self.bind(Binding::Code(expr.clone()), ColumnType::Code)
     }
 
-    fn pane(&mut self, expr: &Expr) -> Result<Pane> {
+    /// The pane of a `window()` call; None for another expression.
+    fn pane(&mut self, expr: &Expr) -> Result<Option<Pane>> {
         if let Expr::ScalarFunction(call) = expr
             && let Some(Kind::Window { duration, slide, start }) = SparkFunction::of(call).map(|f| &f.kind)
             && let Some(time) = call.args.first()
         {
             // A sliding window is several panes: the widest interval that divides both its length and its slide.
-            return Ok(Pane {
+            return Ok(Some(Pane {
                 time: self.integer(time)?,
                 width: greatest_common_divisor(*duration, *slide),
                 origin: *start,
-            });
+            }));
         }
-        // A bare event-time key: every microsecond is a group of its own.
-        Ok(Pane { time: self.integer(expr)?, width: 1, origin: 0 })
+        Ok(None)
     }
 
     fn key(&mut self, expr: &Expr) -> Result<ColumnId> {
@@ -414,8 +452,16 @@ impl Lowering<'_> {
     }
 
     fn aggregate(&mut self, spec: &CallSpec) -> Result<Aggregate> {
-        let filter = spec.filter.as_ref().map(|f| self.predicate(f)).transpose()?;
-        let function = match (&spec.call, &spec.argument) {
+        // An argument that may fail is looked at only where the filter is TRUE; elsewhere it is NULL, which no call counts.
+        let (argument, filter) = match (&spec.argument, &spec.filter) {
+            (Some(argument), Some(filter)) if is_fallible(argument) => {
+                let branch = (Box::new(filter.clone()), Box::new(argument.clone()));
+                (Some(Expr::Case(Case::new(None, vec![branch], None))), None)
+            }
+            (argument, filter) => (argument.clone(), filter.as_ref()),
+        };
+        let filter = filter.map(|f| self.predicate(f)).transpose()?;
+        let function = match (&spec.call, &argument) {
             (Call::Count | Call::ScaledCount { .. }, None) => Function::CountRows,
             (Call::Count, Some(e)) => Function::Count(self.any(e)?),
             (Call::SumInteger, Some(e)) => Function::SumI64(self.integer(e)?),
@@ -453,6 +499,8 @@ impl Lowering<'_> {
     fn predicate(&mut self, expr: &Expr) -> Result<Predicate> {
         let both = |left: Predicate, right: Predicate| (Box::new(left), Box::new(right));
         match expr {
+            // What guards a side that may fail must be evaluated with it, row by row.
+            _ if is_fallible(expr) => self.leaf(expr),
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
                 let (left, right) = both(self.predicate(left)?, self.predicate(right)?);
                 Ok(Predicate::And(left, right))

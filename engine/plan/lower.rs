@@ -14,7 +14,6 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Everything a query does to a batch.
@@ -76,7 +75,8 @@ pub enum OutputStep {
 struct Lineage {
     provider: Arc<dyn SourceProvider>,
     source_schema: SchemaRef,
-    columns: HashMap<String, Expr>,
+    /// By position, because names may repeat.
+    columns: Vec<(String, Expr)>,
     steps: Vec<Step>,
 }
 
@@ -114,10 +114,7 @@ pub fn lower(plan: &LogicalPlan) -> Result<QueryPlan> {
         let schema = plan.schema().clone();
         return Ok(QueryPlan { branches, watermark_delays_ms: delays, aggregate: Some(aggregate), output, schema });
     }
-    let branches = lineages(plan, &mut delays)?
-        .into_iter()
-        .map(|lineage| rows_branch(lineage, plan.schema()))
-        .collect::<Result<_>>()?;
+    let branches = lineages(plan, &mut delays)?.into_iter().map(rows_branch).collect::<Result<_>>()?;
     let schema = plan.schema().clone();
     Ok(QueryPlan { branches, watermark_delays_ms: delays, aggregate: None, output: Vec::new(), schema })
 }
@@ -140,7 +137,7 @@ fn lineages(plan: &LogicalPlan, delays: &mut Vec<i64>) -> Result<Vec<Lineage>> {
         LogicalPlan::Project { input, expressions, .. } => {
             let mut lineages = lineages(input, delays)?;
             for lineage in &mut lineages {
-                let columns: Result<HashMap<String, Expr>> =
+                let columns: Result<Vec<_>> =
                     expressions.iter().map(|e| Ok((e.name.clone(), lineage.substitute(&e.expr)?))).collect();
                 lineage.columns = columns?;
             }
@@ -170,13 +167,9 @@ fn lineages(plan: &LogicalPlan, delays: &mut Vec<i64>) -> Result<Vec<Lineage>> {
             let mut all = Vec::new();
             for input in inputs {
                 for mut lineage in lineages(input, delays)? {
-                    let by_position: Result<HashMap<String, Expr>> = schema
-                        .fields()
-                        .iter()
-                        .zip(input.schema().fields())
-                        .map(|(out, own)| Ok((out.name().clone(), lineage.substitute(&self::column(own.name()))?)))
-                        .collect();
-                    lineage.columns = by_position?;
+                    for ((name, _), field) in lineage.columns.iter_mut().zip(schema.fields()) {
+                        name.clone_from(field.name());
+                    }
                     all.push(lineage);
                 }
             }
@@ -190,8 +183,8 @@ impl Lineage {
     /// `expr` over the relation's columns, rewritten over the source's.
     fn substitute(&self, expr: &Expr) -> Result<Expr> {
         let rewritten = expr.clone().transform_up(|e| match &e {
-            Expr::Column(name) => match self.columns.get(&name.name) {
-                Some(source) => Ok(Transformed::yes(source.clone())),
+            Expr::Column(name) => match self.columns.iter().find(|(own, _)| *own == name.name) {
+                Some((_, source)) => Ok(Transformed::yes(source.clone())),
                 None => Err(Error::internal(format!("column {} is not in the relation below", name.name)).into()),
             },
             _ => Ok(Transformed::no(e)),
@@ -200,21 +193,24 @@ impl Lineage {
     }
 
     /// Adds a filter. As in Spark, a filter that does not look at the event time moves below the watermark, so rows that
-    /// it removes do not advance it.
+    /// it removes do not advance it. One that may fail stays after every filter written before it.
     fn filter(&mut self, predicate: &Expr) -> Result<()> {
         let predicate = self.substitute(predicate)?;
         let fallible = is_fallible(&predicate);
-        let place = self.steps.iter().rposition(|step| match step {
-            Step::Filter(_) => true,
-            Step::Observe { time, .. } => fallible || mentions(&predicate, time),
-        });
-        self.steps.insert(place.map_or(0, |p| p + 1), Step::Filter(predicate));
+        let stays_above = |step: &Step| match step {
+            Step::Filter(_) => fallible,
+            Step::Observe { time, .. } => mentions(&predicate, time),
+        };
+        let lowest = self.steps.iter().rposition(stays_above).map_or(0, |p| p + 1);
+        let watermark = self.steps.iter().skip(lowest).position(|step| matches!(step, Step::Observe { .. }));
+        let place = watermark.map_or(self.steps.len(), |p| lowest + p);
+        self.steps.insert(place, Step::Filter(predicate));
         Ok(())
     }
 }
 
 /// Whether `part` occurs in `expr`.
-fn mentions(expr: &Expr, part: &Expr) -> bool {
+pub(super) fn mentions(expr: &Expr, part: &Expr) -> bool {
     expr.exists(|e| Ok(e == part)).unwrap_or(true)
 }
 
@@ -222,13 +218,10 @@ fn column(name: &str) -> Expr {
     Expr::Column(datafusion::common::Column::new_unqualified(name))
 }
 
-fn rows_branch(lineage: Lineage, schema: &Schema) -> Result<Branch> {
-    let mut rows = Vec::new();
-    for field in schema.fields() {
-        rows.push(Named { expr: lineage.substitute(&column(field.name()))?, name: field.name().clone() });
-    }
-    let Lineage { provider, source_schema, mut steps, .. } = lineage;
-    let mut scan = ScanBuilder::new(source_schema);
+fn rows_branch(lineage: Lineage) -> Result<Branch> {
+    let Lineage { provider, source_schema, columns, mut steps } = lineage;
+    let mut rows: Vec<Named> = columns.into_iter().map(|(name, expr)| Named { expr, name }).collect();
+    let mut scan = ScanBuilder::new(source_schema, &steps);
     scan.lift_steps(&mut steps)?;
     for named in &mut rows {
         named.expr = scan.lift(named.expr.clone())?;
@@ -241,6 +234,7 @@ fn rows_branch(lineage: Lineage, schema: &Schema) -> Result<Branch> {
 
 fn aggregate_branch(lineage: Lineage, plan: &AggregatePlan) -> Result<Branch> {
     let mut spec = plan.spec.try_map(&mut |expr| lineage.substitute(expr))?;
+    aggregate::check_window(plan.window.as_ref(), spec.window.as_ref())?;
     // Substituting may change an expression's type only through a union of different sources: refuse that early.
     for (key, field) in spec.keys.iter().zip(&plan.key_types) {
         let found = key.get_type(super::resolve::df_schema(&lineage.source_schema)?.as_ref())?;
@@ -252,7 +246,7 @@ fn aggregate_branch(lineage: Lineage, plan: &AggregatePlan) -> Result<Branch> {
         }
     }
     let Lineage { provider, source_schema, mut steps, .. } = lineage;
-    let mut scan = ScanBuilder::new(source_schema);
+    let mut scan = ScanBuilder::new(source_schema, &steps);
     scan.lift_steps(&mut steps)?;
     spec = spec.try_map(&mut |expr| scan.lift(expr.clone()))?;
     let partial = aggregate::partial(&spec, &mut steps, &mut scan)?;

@@ -6,13 +6,16 @@
 
 use super::spark_function::{Environment, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::{self, cast::CastOptions};
+use crate::options::edits;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Resolves `expr` against `schema`.
@@ -25,6 +28,15 @@ pub fn resolve(expr: Expr, schema: &Schema, environment: &Environment) -> Result
             }
             Expr::ScalarFunction(call) => match SparkFunction::of(&call) {
                 Some(function) => Ok(Transformed::yes(spark_call(function.clone(), call.args, schema, environment)?)),
+                // coalesce() and its like evaluate an argument only where they need it: to DataFusion they are a CASE.
+                None if call.func.short_circuits() => {
+                    Ok(Transformed::yes(match call.func.simplify(call.args, &SimplifyContext::default())? {
+                        ExprSimplifyResult::Simplified(expr) => expr,
+                        ExprSimplifyResult::Original(args) => {
+                            Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args))
+                        }
+                    }))
+                }
                 None => Ok(Transformed::no(Expr::ScalarFunction(call))),
             },
             other => Ok(Transformed::no(other)),
@@ -39,13 +51,68 @@ pub fn resolve(expr: Expr, schema: &Schema, environment: &Environment) -> Result
     }
     let schema = df_schema(schema)?;
     let coerced = ExprSimplifier::new(SimplifyContext::default()).coerce(resolved, &schema)?;
-    coerced.get_type(schema.as_ref())?;
-    Ok(coerced)
+    let meant = coerced.transform_up(|e| Ok(spark_meaning(e, &schema, environment)?))?.data;
+    meant.get_type(schema.as_ref())?;
+    Ok(meant)
+}
+
+/// Spark's meaning of what DataFusion's type coercion has put in or left as it was. Aliases go: the name is taken before.
+fn spark_meaning(expr: Expr, schema: &DFSchemaRef, environment: &Environment) -> Result<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::Alias(alias) => Transformed::yes(*alias.expr),
+        Expr::Cast(cast) => {
+            let to = cast.field.data_type();
+            match cast.expr.as_ref() {
+                // A constant takes its type here, so that kernels see a constant.
+                Expr::Literal(value, metadata) if !value.is_null() => {
+                    let options = CastOptions { ansi: environment.ansi, time_zone: environment.time_zone };
+                    let array = functions::cast::cast(&value.to_array()?, to, options)?;
+                    Transformed::yes(Expr::Literal(ScalarValue::try_from_array(&array, 0)?, metadata.clone()))
+                }
+                inner if inner.get_type(schema.as_ref())? == DataType::Utf8 => {
+                    let function = with_environment(SparkFunction::cast(to.clone(), false), environment);
+                    Transformed::yes(function.call(vec![inner.clone()]))
+                }
+                _ => Transformed::no(Expr::Cast(cast)),
+            }
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let data_type = left.get_type(schema.as_ref())?;
+            let checked = match op {
+                Operator::Plus | Operator::Minus | Operator::Multiply => data_type.is_integer(),
+                Operator::Modulo => data_type.is_integer() || data_type.is_floating(),
+                _ => false,
+            };
+            if checked && right.get_type(schema.as_ref())? == data_type {
+                let function = with_environment(SparkFunction::arithmetic(op), environment);
+                return Ok(Transformed::yes(function.call(vec![*left, *right])));
+            }
+            Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+        }
+        other => Transformed::no(other),
+    })
+}
+
+/// Refuses an aggregate where rows are looked at one by one.
+pub fn refuse_aggregates(expr: &Expr, name: &str) -> Result<()> {
+    match expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_))))? {
+        true => Err(Error::new(
+            ErrorCode::InvalidExpression,
+            format!("{name}: an aggregate needs group_by(...).agg(...), and cannot stand inside another"),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// `name` in backticks, so that [`resolve`] takes it as it is.
+pub fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 /// Resolves a predicate: like [`resolve`], and its type must be boolean.
 pub fn resolve_predicate(expr: Expr, schema: &Schema, environment: &Environment) -> Result<Expr> {
     let predicate = resolve(expr, schema, environment)?;
+    refuse_aggregates(&predicate, "filter")?;
     match predicate.get_type(df_schema(schema)?.as_ref())? {
         DataType::Boolean => Ok(predicate),
         other => Err(Error::new(
@@ -83,9 +150,16 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
     })
 }
 
-/// `schema` as DataFusion's.
+/// `schema` as DataFusion's, which wants distinct names: a later column of the same name, which nothing can refer to, gets
+/// another one.
 pub fn df_schema(schema: &Schema) -> Result<DFSchemaRef> {
-    Ok(Arc::new(DFSchema::try_from(schema.clone())?))
+    let mut seen = HashSet::new();
+    let distinct = |(index, field): (usize, &Arc<Field>)| match seen.insert(field.name().clone()) {
+        true => field.clone(),
+        false => Arc::new(field.as_ref().clone().with_name(format!("{} #{index}", field.name()))),
+    };
+    let fields: Vec<Arc<Field>> = schema.fields().iter().enumerate().map(distinct).collect();
+    Ok(Arc::new(DFSchema::try_from(Schema::new(fields))?))
 }
 
 /// The name of the column that an expression makes: its alias, its column, or Spark's text of the call.
@@ -114,7 +188,11 @@ pub fn output_name(expr: &Expr) -> String {
 }
 
 fn names(expressions: &[Expr]) -> String {
-    expressions.iter().map(output_name).collect::<Vec<_>>().join(", ")
+    let name = |expr: &Expr| match expr {
+        Expr::Column(column) => split_path(&column.name).join("."),
+        other => output_name(other),
+    };
+    expressions.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// The expression below its aliases.
@@ -128,7 +206,7 @@ pub fn strip_alias(expr: &Expr) -> &Expr {
 /// Expands `*` and `data.*` in a selection; other expressions come back as they are.
 pub fn expand_star(expr: Expr, schema: &Schema) -> Result<Vec<Expr>> {
     let Expr::Column(name) = &expr else { return Ok(vec![expr]) };
-    let by_name = |name: &str| Expr::Column(Column::new_unqualified(format!("`{name}`")));
+    let by_name = |name: &str| Expr::Column(Column::new_unqualified(quoted(name)));
     if name.name == "*" {
         return Ok(schema.fields().iter().map(|f| by_name(f.name())).collect());
     }
@@ -185,12 +263,17 @@ fn resolve_name(expr: Expr, schema: &Schema) -> Result<Expr> {
     }
 }
 
-/// The parts of a dotted name; a part in backticks may hold dots.
+/// The parts of a dotted name; a part in backticks may hold dots, and a backtick written twice.
 fn split_path(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
-    for c in name.chars() {
+    let mut characters = name.chars().peekable();
+    while let Some(c) = characters.next() {
         match c {
+            '`' if quoted && characters.peek() == Some(&'`') => {
+                characters.next();
+                parts.last_mut().into_iter().for_each(|p| p.push('`'));
+            }
             '`' => quoted = !quoted,
             '.' if !quoted => parts.push(String::new()),
             other => parts.last_mut().into_iter().for_each(|p| p.push(other)),
@@ -223,27 +306,30 @@ fn column(name: &str, schema: &Schema) -> Result<Expr> {
     let mut data_type = field.data_type();
     for part in rest {
         let DataType::Struct(fields) = data_type else { return Err(unresolved(name, schema)) };
-        let Some(child) = fields.iter().find(|f| f.name().eq_ignore_ascii_case(part)) else {
-            return Err(unresolved(name, schema));
-        };
+        let mut matching = fields.iter().filter(|f| f.name().eq_ignore_ascii_case(part));
+        let Some(child) = matching.next() else { return Err(unresolved(name, schema)) };
+        if matching.next().is_some() {
+            return Err(Error::new(
+                ErrorCode::AmbiguousReference,
+                format!(
+                    "the field {name:?} could mean several fields whose names differ in case only; use get_field()"
+                ),
+            ));
+        }
         expr = datafusion::functions::core::expr_fn::get_field(expr, child.name().as_str());
         data_type = child.data_type();
     }
     Ok(match rest.last() {
-        Some(_) => expr.alias(output_name_of_path(&parts)),
+        Some(last) => expr.alias(last),
         None => expr,
     })
-}
-
-fn output_name_of_path(parts: &[String]) -> String {
-    parts.last().cloned().unwrap_or_default()
 }
 
 fn unresolved(name: &str, schema: &Schema) -> Error {
     let mut candidates: Vec<(usize, &str)> = schema
         .fields()
         .iter()
-        .map(|f| (distance(&name.to_lowercase(), &f.name().to_lowercase()), f.name().as_str()))
+        .map(|f| (edits(&name.to_lowercase(), &f.name().to_lowercase()), f.name().as_str()))
         .collect();
     candidates.sort();
     let near: Vec<String> = candidates.iter().take(5).map(|(_, name)| format!("`{name}`")).collect();
@@ -253,23 +339,7 @@ fn unresolved(name: &str, schema: &Schema) -> Error {
     )
 }
 
-/// Edit distance, for suggestions.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// Whether evaluating the expression may end the query (an ANSI cast, a division, a FAILFAST parse).
+/// Whether evaluating the expression may end the query (an ANSI cast, integer arithmetic, a division, a FAILFAST parse).
 pub fn is_fallible(expr: &Expr) -> bool {
     let mut fallible = false;
     let visit = expr.apply(|e| {

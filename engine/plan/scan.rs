@@ -4,7 +4,7 @@
 //! only the fields that are read are parsed, and each only once. Goes out: a [`Scan`]. Fails: only on broken
 //! promises of the analysis.
 
-use super::lower::Step;
+use super::lower::{Step, mentions};
 use super::resolve::{df_schema, get_field_parts};
 use super::spark_function::{Kind, SparkFunction};
 use crate::error::{Error, Result};
@@ -67,18 +67,34 @@ pub struct ScanBuilder {
     json: Vec<JsonColumn>,
     plain: BTreeSet<String>,
     coded: BTreeSet<String>,
+    /// What is evaluated on every row, when a filter follows that removes some.
+    unfiltered: Option<Vec<Expr>>,
 }
 
 impl ScanBuilder {
-    /// A builder over a source's columns.
-    pub fn new(source: SchemaRef) -> Self {
+    /// A builder over a source's columns, for a branch of these steps.
+    pub fn new(source: SchemaRef, steps: &[Step]) -> Self {
+        let first_filter = steps.iter().position(|step| matches!(step, Step::Filter(_)));
+        let unfiltered = first_filter.map(|at| {
+            let expression = |step: &Step| match step {
+                Step::Filter(e) | Step::Observe { time: e, .. } => e.clone(),
+            };
+            steps.iter().take(at + 1).map(expression).collect()
+        });
         let known = source.fields().iter().enumerate().map(|(index, field)| ScanColumn {
             name: field.name().clone(),
             data_type: field.data_type().clone(),
             from: From::Source(index),
             dictionary: false,
         });
-        Self { known: known.collect(), source, json: vec![], plain: BTreeSet::new(), coded: BTreeSet::new() }
+        Self {
+            known: known.collect(),
+            source,
+            json: vec![],
+            plain: BTreeSet::new(),
+            coded: BTreeSet::new(),
+            unfiltered,
+        }
     }
 
     /// `expr` with every field of a `from_json` over a source column replaced by a decoded column.
@@ -106,7 +122,11 @@ impl ScanBuilder {
     fn lifted(&mut self, parent: &Expr, field: &str) -> Option<Expr> {
         let Expr::ScalarFunction(call) = parent else { return None };
         let function = SparkFunction::of(call)?;
-        let Kind::FromJson { schema, .. } = &function.kind else { return None };
+        let Kind::FromJson { schema, fail_fast, .. } = &function.kind else { return None };
+        // The decoder parses every row; one that a filter removes must not end the query.
+        if *fail_fast && self.unfiltered.as_ref().is_some_and(|seen| !seen.iter().any(|e| mentions(e, parent))) {
+            return None;
+        }
         let text = match call.args.first()? {
             Expr::ScalarFunction(cast) => match SparkFunction::of(cast).map(|f| &f.kind) {
                 Some(Kind::Cast { to: DataType::Utf8, .. }) => cast.args.first()?,
@@ -173,7 +193,11 @@ impl ScanBuilder {
             if !self.plain.contains(&column.name) && !self.coded.contains(&column.name) {
                 continue;
             }
-            let ours = decoded || matches!(column.from, From::Json { .. });
+            // A column that is parsed as JSON too is wanted as text.
+            let ours = match column.from {
+                From::Source(index) => decoded && !self.json.iter().any(|json| json.source == index),
+                From::Json { .. } => true,
+            };
             column.dictionary = ours && column.data_type == DataType::Utf8 && !self.plain.contains(&column.name);
             columns.push(column);
         }

@@ -12,18 +12,21 @@ use crate::functions::to_json::ToJsonOptions;
 use crate::options::Options;
 use crate::source::Origin;
 use crate::types::{StructType, timestamp};
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StructArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int8Array, Scalar, StructArray, TimestampMicrosecondArray};
 use arrow::buffer::NullBuffer;
+use arrow::compute::kernels::numeric;
 use arrow::compute::{DatePart, date_part};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Fields, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
+};
 use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    Accumulator, AggregateUDFImpl, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -62,6 +65,10 @@ pub enum Kind {
     Cast { to: DataType, safe: bool },
     /// `/`: always a double.
     Divide,
+    /// `+`, `-`, `*` of integers and `%`: what overflows, and a remainder by zero, is an error under ANSI.
+    Arithmetic { op: Operator },
+    /// A double with -0.0 as 0.0 and one NaN, as Spark compares doubles.
+    Normalize,
 }
 
 /// A call-by-name of one of Spark's functions.
@@ -130,6 +137,16 @@ impl SparkFunction {
         Self::new(Kind::Divide)
     }
 
+    /// `a op b` for `op` of `+`, `-`, `*`, `%`.
+    pub fn arithmetic(op: Operator) -> Self {
+        Self::new(Kind::Arithmetic { op })
+    }
+
+    /// The double that stands for all that are equal to it.
+    pub fn normalize() -> Self {
+        Self::new(Kind::Normalize)
+    }
+
     /// A call of the function.
     pub fn call(self, arguments: Vec<Expr>) -> Expr {
         Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(self)), arguments))
@@ -145,7 +162,8 @@ impl SparkFunction {
     pub fn is_fallible(&self) -> bool {
         match &self.kind {
             Kind::Cast { safe, .. } => self.environment.ansi && !safe,
-            Kind::Divide => self.environment.ansi,
+            // Of a text they parse it, as a cast does.
+            Kind::Divide | Kind::Arithmetic { .. } | Kind::ToDate | Kind::Hour => self.environment.ansi,
             Kind::FromJson { fail_fast, .. } => *fail_fast,
             _ => false,
         }
@@ -170,7 +188,7 @@ impl SparkFunction {
             functions::cast::cast(array, to, CastOptions { ansi: self.environment.ansi && !safe, time_zone })
         };
         match &self.kind {
-            Kind::Window { duration, slide, start } => window_struct(argument(0)?, *duration, *slide, *start),
+            Kind::Window { duration, start, .. } => window_struct(argument(0)?, *duration, *start),
             Kind::FromJson { schema, .. } => {
                 let wanted = Wanted::all(schema.fields.len());
                 let mut decoder = JsonDecoder::new(schema, &wanted, self.json_options()?)?;
@@ -200,6 +218,8 @@ impl SparkFunction {
                 let right = arrow::compute::cast(right, &DataType::Float64)?;
                 divide(left.as_primitive::<Float64Type>(), right.as_primitive::<Float64Type>(), self.environment.ansi)
             }
+            Kind::Arithmetic { op } => arithmetic(*op, argument(0)?, argument(1)?, self.environment.ansi),
+            Kind::Normalize => Ok(normalize(argument(0)?)),
         }
     }
 }
@@ -213,14 +233,8 @@ fn json_options(options: &[(String, String)], time_zone: Tz) -> Result<JsonOptio
 }
 
 /// `window` as a value: the one tumbling window of each time. Sliding windows make several rows of one and exist in
-/// `group_by` only.
-fn window_struct(time: &ArrayRef, duration: i64, slide: i64, start: i64) -> Result<ArrayRef> {
-    if slide != duration {
-        return Err(Error::new(
-            ErrorCode::UnsupportedOperation,
-            "a sliding window() outside group_by would make several rows of one; use it in group_by",
-        ));
-    }
+/// `group_by` only, which is checked when a query starts.
+fn window_struct(time: &ArrayRef, duration: i64, start: i64) -> Result<ArrayRef> {
     let time = time.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
         Error::new(ErrorCode::EventTimeNotTimestamp, format!("window() needs a timestamp, not {}", time.data_type()))
     })?;
@@ -260,6 +274,46 @@ fn divide(left: &Float64Array, right: &Float64Array, ansi: bool) -> Result<Array
     Ok(Arc::new(quotients.finish()))
 }
 
+fn arithmetic(op: Operator, left: &ArrayRef, right: &ArrayRef, ansi: bool) -> Result<ArrayRef> {
+    Ok(match op {
+        Operator::Plus if ansi => numeric::add(left, right)?,
+        Operator::Plus => numeric::add_wrapping(left, right)?,
+        Operator::Minus if ansi => numeric::sub(left, right)?,
+        Operator::Minus => numeric::sub_wrapping(left, right)?,
+        Operator::Multiply if ansi => numeric::mul(left, right)?,
+        Operator::Multiply => numeric::mul_wrapping(left, right)?,
+        Operator::Modulo => {
+            let zero = Scalar::new(arrow::compute::cast(&Int8Array::from(vec![0]), right.data_type())?);
+            let zeros = arrow::compute::kernels::cmp::eq(&normalize(right), &zero)?;
+            if ansi && arrow::compute::and(&zeros, &arrow::compute::is_not_null(left)?)?.true_count() > 0 {
+                return Err(Error::new(
+                    ErrorCode::DivideByZero,
+                    "remainder by zero; guard the divisor with when(), or set spark.sql.ansi.enabled to false to get NULL",
+                ));
+            }
+            numeric::rem(left, &arrow::compute::nullif(right, &zeros)?)?
+        }
+        other => return Err(Error::internal(format!("{other} is not arithmetic"))),
+    })
+}
+
+/// Doubles with -0.0 as 0.0 and one NaN; other arrays as they are.
+pub fn normalize(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float64 => Arc::new(
+            array
+                .as_primitive::<Float64Type>()
+                .unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v + 0.0 }),
+        ),
+        DataType::Float32 => Arc::new(
+            array
+                .as_primitive::<Float32Type>()
+                .unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }),
+        ),
+        _ => array.clone(),
+    }
+}
+
 impl ScalarUDFImpl for SparkFunction {
     fn name(&self) -> &str {
         match &self.kind {
@@ -272,6 +326,11 @@ impl ScalarUDFImpl for SparkFunction {
             Kind::Cast { safe: false, .. } => "cast",
             Kind::Cast { safe: true, .. } => "try_cast",
             Kind::Divide => "divide",
+            Kind::Arithmetic { op: Operator::Plus } => "add",
+            Kind::Arithmetic { op: Operator::Minus } => "subtract",
+            Kind::Arithmetic { op: Operator::Multiply } => "multiply",
+            Kind::Arithmetic { .. } => "mod",
+            Kind::Normalize => "normalize_nan_and_zero",
         }
     }
 
@@ -309,6 +368,7 @@ impl ScalarUDFImpl for SparkFunction {
             Kind::ToDate => DataType::Date32,
             Kind::Hour => DataType::Int32,
             Kind::Cast { to, .. } => to.clone(),
+            Kind::Arithmetic { .. } | Kind::Normalize => argument.clone(),
             Kind::Divide => {
                 for field in args.arg_fields {
                     if !(field.data_type().is_numeric() || field.data_type().is_null()) {

@@ -2,6 +2,7 @@
 //! software GPU. One JSON file is one micro-batch, as in the runs of Spark that the values were recorded from. Beside them: triggers, the
 //! life of a query, and recovery, whose faults need the feature `failpoints`.
 
+mod aggregates;
 mod case;
 #[path = "../support/device.rs"]
 mod device;

@@ -1,0 +1,50 @@
+//! What DataFusion has to be told to evaluate an expression as Spark does.
+//!
+//! Comes in: a planned expression. Goes out: one whose operands are looked at only where Spark looks at them, and whose doubles
+//! compare as Spark's. Fails: a sliding window as a value.
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::plan::resolve::is_fallible;
+use crate::plan::spark_function::{Kind, SparkFunction};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchemaRef, ScalarValue};
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, binary_expr};
+use datafusion::prelude::lit;
+
+/// `expr` as it is to be compiled.
+pub fn executable(expr: &Expr, schema: &DFSchemaRef) -> Result<Expr> {
+    let rewritten = expr.clone().transform_up(|e| match e {
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right })
+            if is_fallible(&right) =>
+        {
+            Ok(Transformed::yes(short_circuit(*left, op, *right)))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if op.supports_propagation() && left.get_type(schema.as_ref())?.is_floating() =>
+        {
+            let side = |e: Expr| SparkFunction::normalize().call(vec![e]);
+            Ok(Transformed::yes(binary_expr(side(*left), op, side(*right))))
+        }
+        Expr::ScalarFunction(call) => match SparkFunction::of(&call).map(|f| &f.kind) {
+            Some(Kind::Window { duration, slide, .. }) if duration != slide => Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                "a sliding window() outside group_by would make several rows of one; use it in group_by",
+            )
+            .into()),
+            _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+        },
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(rewritten.data)
+}
+
+/// `left op right` that looks at the right side only where the left one leaves the answer open: DataFusion evaluates both
+/// on every row.
+fn short_circuit(left: Expr, op: Operator, right: Expr) -> Expr {
+    let decides = op == Operator::Or;
+    let unknown = binary_expr(Expr::Literal(ScalarValue::Boolean(None), None), op, right.clone());
+    let branches = vec![(lit(decides), lit(decides)), (lit(!decides), right)];
+    let branches = branches.into_iter().map(|(when, then)| (Box::new(when), Box::new(then))).collect();
+    Expr::Case(Case::new(Some(Box::new(left)), branches, Some(Box::new(unknown))))
+}
