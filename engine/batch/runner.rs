@@ -4,25 +4,27 @@
 //! is the whole protocol: every step leaves a durable trace before the next begins, and [`Runner::open`] finishes whatever the
 //! last run left unfinished. Fails: with the first error of any step; nothing is retried here, a restart recovers.
 
-use super::executor::{BatchOutput, Executor, panicked};
+mod open;
+mod report;
+
+use super::executor::{Executor, panicked};
 use super::shared::Shared;
 use super::trigger::Trigger;
 use crate::checkpoint::entry::{OffsetRange, OffsetsEntry, PreparedEntry, StateChain, StateFile};
-use crate::checkpoint::{Checkpoint, FailPoints, Pending, fail};
+use crate::checkpoint::{Checkpoint, FailPoints, fail};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::QueryPlan;
-use crate::progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_instant};
-use crate::sink::{OutputMode, Prepared, Settled, Sink, Writer};
+use crate::sink::{OutputMode, Prepared, Sink};
 use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
-use crate::watermark::{Policy, Tracker};
+use crate::watermark::Tracker;
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use report::{Timings, TriggerTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemill_kernels::device::Device;
-use tracing::{info, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 /// Name of the one stateful operator in a checkpoint.
@@ -107,22 +109,6 @@ pub struct Runner {
     trigger_time: TriggerTime,
 }
 
-/// When a trigger began.
-#[derive(Debug, Clone, Copy)]
-struct TriggerTime {
-    started: Instant,
-    wall_ms: i64,
-    since_previous: Option<Duration>,
-}
-
-impl TriggerTime {
-    fn now(previous: Option<TriggerTime>) -> Self {
-        let started = Instant::now();
-        let since_previous = previous.map(|previous| started.duration_since(previous.started));
-        Self { started, wall_ms: now_ms(), since_previous }
-    }
-}
-
 /// How a trigger ended.
 enum Triggered {
     /// A batch is committed.
@@ -134,189 +120,9 @@ enum Triggered {
 }
 
 impl Runner {
-    /// Opens everything and finishes what the last run left: after this the query stands between two batches, or before a
-    /// batch to run again. Nothing is written before the sources and the sink have been checked.
-    ///
-    /// # Errors
-    /// Anything that makes the query impossible to run, each as one error with its own code.
-    pub async fn open(definition: Definition, shared: Arc<Shared>) -> Result<Self> {
-        let Definition { name, run_id, mode, trigger, plan, fingerprint, mut sink, checkpoint, .. } = definition;
-        let Definition { restartable, settings, device, fail, .. } = definition;
-        // What cannot run must not leave a checkpoint behind.
-        let policy = Policy::parse(&settings.watermark_policy)?;
-        let executor = Executor::new(&plan, mode, &device, settings.workers)?;
-        let mut sources = Vec::new();
-        for branch in &plan.branches {
-            let mut source = branch.provider.create()?;
-            source.check().await?;
-            sources.push(source);
-        }
-        sink.check(mode, &plan.schema).await?;
-        let checkpoint = Checkpoint::open(&checkpoint, run_id, fail.clone()).await?;
-        let hash = fingerprint.hash();
-        match checkpoint.latest_plan().await? {
-            Some((_, text)) => {
-                let earlier: Fingerprint = serde_json::from_value(text).map_err(|e| {
-                    Error::caused_by(
-                        ErrorCode::CheckpointCorrupt,
-                        format!("the checkpoint's plan does not parse: {e}"),
-                        e,
-                    )
-                })?;
-                fingerprint.accept(&earlier)?;
-                if !restartable {
-                    return Err(Error::new(
-                        ErrorCode::UnsupportedOperation,
-                        format!(
-                            "a query into a new memory table cannot go on from the checkpoint of query {}, because the table lacks \
-                             the rows of the runs before; use the complete mode, the table of the run before, or a new \
-                             checkpointLocation",
-                            checkpoint.query_id()
-                        ),
-                    ));
-                }
-            }
-            None => info!(query = %checkpoint.query_id(), "a new checkpoint"),
-        }
-        checkpoint.write_plan(&hash, &serde_json::to_value(&fingerprint).map_err(encoding)?).await?;
-        for (index, source) in sources.iter_mut().enumerate() {
-            source.open(checkpoint.source_log(index)).await?;
-        }
-        let writer = Writer {
-            query_id: checkpoint.query_id(),
-            run_id,
-            epoch: checkpoint.epoch(),
-            mode,
-            schema: plan.schema.clone(),
-        };
-        sink.open(&writer).await?;
-        let requests = plan
-            .branches
-            .iter()
-            .map(|b| ReadRequest { projection: b.scan.projection.clone(), chunk_bytes: settings.chunk_bytes })
-            .collect();
-        let mut runner = Self {
-            tracker: Tracker::new(plan.watermark_delays_ms.clone(), policy),
-            executor: Some(executor),
-            name,
-            run_id,
-            trigger,
-            fingerprint,
-            settings,
-            fail,
-            sources,
-            requests,
-            sink,
-            checkpoint,
-            chain: Vec::new(),
-            committed: Vec::new(),
-            last: None,
-            replay: None,
-            shared,
-            trigger_time: TriggerTime::now(None),
-        };
-        runner.recover(&plan).await?;
-        Ok(runner)
-    }
-
     /// The query's id.
     pub fn query_id(&self) -> Uuid {
         self.checkpoint.query_id()
-    }
-
-    async fn recover(&mut self, plan: &QueryPlan) -> Result<()> {
-        let recovered = self.checkpoint.recover().await?;
-        let (mut base, mut base_offsets) = match recovered.last {
-            Some(committed) => (Some(committed.prepared), Some(committed.offsets)),
-            None => (None, None),
-        };
-        // A first batch that was planned and not committed counts as well.
-        let planned = base_offsets.as_ref().or(recovered.pending.as_ref().map(|pending| &pending.offsets));
-        if let Some(policy) = planned.and_then(|offsets| offsets.conf.get(POLICY_KEY)) {
-            // Pinned at the first start, like Spark's.
-            if !policy.eq_ignore_ascii_case(&self.settings.watermark_policy) {
-                warn!("{POLICY_KEY} stays {policy}, as at the query's first start");
-            }
-            self.tracker = Tracker::new(plan.watermark_delays_ms.clone(), Policy::parse(policy)?);
-            self.settings.watermark_policy = policy.clone();
-        }
-        if let Some(Pending { offsets, prepared }) = recovered.pending {
-            let batch = offsets.batch;
-            let mut adopted = None;
-            for prepared in prepared {
-                if self.sink.settle(&prepared.sink).await? == Settled::Published {
-                    info!(batch, attempt = %prepared.sink.attempt, "the sink has the batch; adopting it");
-                    self.checkpoint.commit(batch, prepared.sink.attempt).await?;
-                    adopted = Some(prepared);
-                    break;
-                }
-            }
-            match adopted {
-                Some(prepared) => {
-                    base = Some(prepared);
-                    base_offsets = Some(offsets);
-                }
-                None => {
-                    info!(batch, "running the logged batch again");
-                    self.replay = Some(offsets);
-                }
-            }
-        }
-        self.sink.sweep(base.as_ref().map(|p| &p.sink)).await?;
-        if let Some(prepared) = &base {
-            self.tracker.restore(prepared.next_watermark_ms, &prepared.node_watermarks_ms);
-            self.restore_state(prepared).await?;
-        }
-        match &base_offsets {
-            Some(offsets) => self.committed = offsets.ranges.iter().map(|r| r.end.clone()).collect(),
-            None => match &self.replay {
-                Some(replay) => self.committed = replay.ranges.iter().map(|r| r.start.clone()).collect(),
-                None => {
-                    for source in &mut self.sources {
-                        self.committed.push(source.initial().await?);
-                    }
-                }
-            },
-        }
-        if base_offsets.is_some() {
-            // The last run may have ended before it told the sources, and an adopted batch was never told of.
-            for (source, end) in self.sources.iter_mut().zip(&self.committed) {
-                source.commit(end).await?;
-            }
-        }
-        self.last = base_offsets;
-        if self.trigger == Trigger::AvailableNow {
-            for source in &mut self.sources {
-                source.freeze().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn restore_state(&mut self, prepared: &PreparedEntry) -> Result<()> {
-        let mut executor = self.take_executor()?;
-        if executor.operator().is_some() {
-            let chain = prepared.state.iter().find(|c| c.operator == OPERATOR).ok_or_else(|| {
-                let (batch, attempt) = (prepared.sink.batch, prepared.sink.attempt);
-                Error::new(
-                    ErrorCode::CheckpointCorrupt,
-                    format!("the prepared record of batch {batch}, attempt {attempt}, names no state of {OPERATOR}"),
-                )
-            })?;
-            for file in &chain.files {
-                let (bytes, path) = (self.checkpoint.read_state(file).await?, file.path.clone());
-                executor = blocking("restoring the state", move || {
-                    if let Some(operator) = executor.operator() {
-                        operator.restore(&bytes).map_err(|e| e.within(path))?;
-                    }
-                    Ok(executor)
-                })
-                .await?;
-            }
-            self.chain = chain.files.clone();
-        }
-        self.executor = Some(executor);
-        Ok(())
     }
 
     fn take_executor(&mut self) -> Result<Executor> {
@@ -520,115 +326,6 @@ impl Runner {
         self.chain.push(file);
         Ok(vec![StateChain { operator: OPERATOR.to_string(), files: self.chain.clone() }])
     }
-
-    fn report(&mut self, entry: &OffsetsEntry, latest: Vec<Offset>, output: &BatchOutput, mut times: Timings) {
-        let TriggerTime { started, wall_ms, since_previous } = self.trigger_time;
-        let took = started.elapsed();
-        times.set("triggerExecution", took.as_millis() as u64);
-        let seconds = took.as_secs_f64();
-        let since = since_previous.map(|since| since.as_secs_f64());
-        let input_rate = |rows: u64| since.filter(|s| *s > 0.0).map_or(0.0, |s| rows as f64 / s);
-        let process_rate = |rows: u64| if seconds > 0.0 { rows as f64 / seconds } else { 0.0 };
-        let sources = self.sources.iter().zip(&entry.ranges).zip(latest).zip(&output.input_rows);
-        let sources = sources.map(|(((source, range), latest), rows)| SourceProgress {
-            description: source.description(),
-            start_offset: Some(range.start.clone()),
-            end_offset: Some(range.end.clone()),
-            latest_offset: Some(latest),
-            num_input_rows: *rows,
-            input_rows_per_second: input_rate(*rows),
-            processed_rows_per_second: process_rate(*rows),
-            metrics: source.metrics(),
-        });
-        let sources = sources.collect();
-        let rows: u64 = output.input_rows.iter().sum();
-        let mut event_time = Map::new();
-        if self.tracker.is_defined() {
-            if let Some(greatest) = output.observed.iter().map(|(_, time)| *time).max() {
-                event_time.insert("max".into(), iso_instant(greatest.div_euclid(1000)).into());
-            }
-            event_time.insert("watermark".into(), iso_instant(entry.watermark_ms).into());
-        }
-        let (merge, state_commit) = (times.get("merge"), times.get("stateCommit"));
-        let files = self.chain.len();
-        let state_operators = self.executor.as_mut().and_then(Executor::operator).map(|operator| {
-            let metrics = operator.metrics();
-            let mut custom = Map::new();
-            custom.insert("lateInputRows".into(), metrics.late_input_rows.into());
-            custom.insert("stateFiles".into(), files.into());
-            StateOperatorProgress {
-                operator_name: "stateStoreSave".to_string(),
-                num_rows_total: metrics.rows_total,
-                num_rows_updated: metrics.rows_updated,
-                all_updates_time_ms: merge,
-                num_rows_removed: metrics.rows_removed,
-                all_removals_time_ms: 0,
-                commit_time_ms: state_commit,
-                memory_used_bytes: metrics.memory_bytes,
-                num_rows_dropped_by_watermark: metrics.rows_dropped_by_watermark,
-                num_shuffle_partitions: 1,
-                num_state_store_instances: 1,
-                custom_metrics: custom,
-            }
-        });
-        let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
-        let progress = StreamingQueryProgress {
-            id: self.checkpoint.query_id(),
-            run_id: self.run_id,
-            name: self.name.clone(),
-            timestamp: iso_instant(wall_ms),
-            batch_id: entry.batch,
-            batch_duration: took.as_millis() as i64,
-            num_input_rows: rows,
-            input_rows_per_second: input_rate(rows),
-            processed_rows_per_second: process_rate(rows),
-            duration_ms: times.0,
-            event_time,
-            state_operators: state_operators.into_iter().collect(),
-            sources,
-            sink: SinkProgress { description: self.sink.description(), num_output_rows: output_rows as i64 },
-            observed_metrics: Map::new(),
-            device: output.device.clone(),
-            malformed_records: output.malformed,
-        };
-        self.shared.push(progress);
-    }
-
-    fn report_idle(&self, times: Timings) {
-        let sources = self.sources.iter().zip(&self.committed).map(|(source, offset)| SourceProgress {
-            description: source.description(),
-            start_offset: Some(offset.clone()),
-            end_offset: Some(offset.clone()),
-            latest_offset: Some(offset.clone()),
-            num_input_rows: 0,
-            input_rows_per_second: 0.0,
-            processed_rows_per_second: 0.0,
-            metrics: source.metrics(),
-        });
-        let mut event_time = Map::new();
-        if self.tracker.is_defined() {
-            event_time.insert("watermark".into(), iso_instant(self.tracker.current_ms()).into());
-        }
-        self.shared.push(StreamingQueryProgress {
-            id: self.checkpoint.query_id(),
-            run_id: self.run_id,
-            name: self.name.clone(),
-            timestamp: iso_instant(self.trigger_time.wall_ms),
-            batch_id: self.last.as_ref().map_or(0, |last| last.batch + 1),
-            batch_duration: times.get("triggerExecution") as i64,
-            num_input_rows: 0,
-            input_rows_per_second: 0.0,
-            processed_rows_per_second: 0.0,
-            duration_ms: times.0,
-            event_time,
-            state_operators: vec![],
-            sources: sources.collect(),
-            sink: SinkProgress { description: self.sink.description(), num_output_rows: 0 },
-            observed_metrics: Map::new(),
-            device: None,
-            malformed_records: 0,
-        });
-    }
 }
 
 /// Whether the next state file is a snapshot: when there are enough deltas, or when a restart would read more bytes of deltas
@@ -683,30 +380,8 @@ async fn wait(shared: &Shared, trigger: Trigger, triggered_ms: i64, ran: bool) {
     }
 }
 
-/// Milliseconds of each step of a batch.
-#[derive(Default)]
-struct Timings(Map<String, Value>);
-
-impl Timings {
-    fn add(&mut self, step: &str, since: Instant) {
-        self.set(step, since.elapsed().as_millis() as u64);
-    }
-
-    fn set(&mut self, step: &str, millis: u64) {
-        self.0.insert(step.to_string(), json!(millis));
-    }
-
-    fn get(&self, step: &str) -> u64 {
-        self.0.get(step).and_then(Value::as_u64).unwrap_or(0)
-    }
-}
-
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
-}
-
-fn encoding(error: serde_json::Error) -> Error {
-    Error::caused_by(ErrorCode::Internal, format!("a record does not encode: {error}"), error)
 }
 
 #[cfg(test)]

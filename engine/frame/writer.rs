@@ -224,7 +224,17 @@ impl DataStreamWriter {
         let parent = session.conf().get(CHECKPOINT_LOCATION);
         let (checkpoint, temporary) = match (location, parent, &self.name) {
             (Some(location), _, _) => (location, None),
-            (None, Some(parent), Some(name)) => (format!("{}/{name}", parent.trim_end_matches('/')), None),
+            (None, Some(parent), Some(name)) => {
+                if name.contains(['/', '\\']) || name.starts_with('.') {
+                    return Err(Error::new(
+                        ErrorCode::InvalidOption,
+                        format!(
+                            "the query name {name:?} cannot name a directory below {CHECKPOINT_LOCATION}; use another, or option(\"checkpointLocation\", ...)"
+                        ),
+                    ));
+                }
+                (format!("{}/{name}", parent.trim_end_matches('/')), None)
+            }
             _ if keeps => {
                 return Err(Error::new(
                     ErrorCode::InvalidOption,

@@ -1,0 +1,162 @@
+//! Progress of a run: what each trigger measured, as the records that handles show.
+//!
+//! Comes in: timings and numbers of a batch, or of a look that found nothing. Goes out: [`StreamingQueryProgress`] records.
+
+use super::{Runner, now_ms};
+use crate::batch::executor::{BatchOutput, Executor};
+use crate::checkpoint::entry::OffsetsEntry;
+use crate::progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_instant};
+use crate::source::Offset;
+use serde_json::{Map, Value, json};
+use std::time::{Duration, Instant};
+
+/// When a trigger began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TriggerTime {
+    pub(super) started: Instant,
+    pub(super) wall_ms: i64,
+    pub(super) since_previous: Option<Duration>,
+}
+
+impl TriggerTime {
+    pub(super) fn now(previous: Option<TriggerTime>) -> Self {
+        let started = Instant::now();
+        let since_previous = previous.map(|previous| started.duration_since(previous.started));
+        Self { started, wall_ms: now_ms(), since_previous }
+    }
+}
+
+/// Milliseconds of each step of a batch.
+#[derive(Default)]
+pub(super) struct Timings(Map<String, Value>);
+
+impl Timings {
+    pub(super) fn add(&mut self, step: &str, since: Instant) {
+        self.set(step, since.elapsed().as_millis() as u64);
+    }
+
+    pub(super) fn set(&mut self, step: &str, millis: u64) {
+        self.0.insert(step.to_string(), json!(millis));
+    }
+
+    pub(super) fn get(&self, step: &str) -> u64 {
+        self.0.get(step).and_then(Value::as_u64).unwrap_or(0)
+    }
+}
+
+impl Runner {
+    pub(super) fn report(
+        &mut self,
+        entry: &OffsetsEntry,
+        latest: Vec<Offset>,
+        output: &BatchOutput,
+        mut times: Timings,
+    ) {
+        let TriggerTime { started, wall_ms, since_previous } = self.trigger_time;
+        let took = started.elapsed();
+        times.set("triggerExecution", took.as_millis() as u64);
+        let seconds = took.as_secs_f64();
+        let since = since_previous.map(|since| since.as_secs_f64());
+        let input_rate = |rows: u64| since.filter(|s| *s > 0.0).map_or(0.0, |s| rows as f64 / s);
+        let process_rate = |rows: u64| if seconds > 0.0 { rows as f64 / seconds } else { 0.0 };
+        let sources = self.sources.iter().zip(&entry.ranges).zip(latest).zip(&output.input_rows);
+        let sources = sources.map(|(((source, range), latest), rows)| SourceProgress {
+            description: source.description(),
+            start_offset: Some(range.start.clone()),
+            end_offset: Some(range.end.clone()),
+            latest_offset: Some(latest),
+            num_input_rows: *rows,
+            input_rows_per_second: input_rate(*rows),
+            processed_rows_per_second: process_rate(*rows),
+            metrics: source.metrics(),
+        });
+        let sources = sources.collect();
+        let rows: u64 = output.input_rows.iter().sum();
+        let mut event_time = Map::new();
+        if self.tracker.is_defined() {
+            if let Some(greatest) = output.observed.iter().map(|(_, time)| *time).max() {
+                event_time.insert("max".into(), iso_instant(greatest.div_euclid(1000)).into());
+            }
+            event_time.insert("watermark".into(), iso_instant(entry.watermark_ms).into());
+        }
+        let (merge, state_commit) = (times.get("merge"), times.get("stateCommit"));
+        let files = self.chain.len();
+        let state_operators = self.executor.as_mut().and_then(Executor::operator).map(|operator| {
+            let metrics = operator.metrics();
+            let mut custom = Map::new();
+            custom.insert("lateInputRows".into(), metrics.late_input_rows.into());
+            custom.insert("stateFiles".into(), files.into());
+            StateOperatorProgress {
+                operator_name: "stateStoreSave".to_string(),
+                num_rows_total: metrics.rows_total,
+                num_rows_updated: metrics.rows_updated,
+                all_updates_time_ms: merge,
+                num_rows_removed: metrics.rows_removed,
+                all_removals_time_ms: 0,
+                commit_time_ms: state_commit,
+                memory_used_bytes: metrics.memory_bytes,
+                num_rows_dropped_by_watermark: metrics.rows_dropped_by_watermark,
+                num_shuffle_partitions: 1,
+                num_state_store_instances: 1,
+                custom_metrics: custom,
+            }
+        });
+        let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
+        let progress = StreamingQueryProgress {
+            id: self.checkpoint.query_id(),
+            run_id: self.run_id,
+            name: self.name.clone(),
+            timestamp: iso_instant(wall_ms),
+            batch_id: entry.batch,
+            batch_duration: took.as_millis() as i64,
+            num_input_rows: rows,
+            input_rows_per_second: input_rate(rows),
+            processed_rows_per_second: process_rate(rows),
+            duration_ms: times.0,
+            event_time,
+            state_operators: state_operators.into_iter().collect(),
+            sources,
+            sink: SinkProgress { description: self.sink.description(), num_output_rows: output_rows as i64 },
+            observed_metrics: Map::new(),
+            device: output.device.clone(),
+            malformed_records: output.malformed,
+        };
+        self.shared.push(progress);
+    }
+
+    pub(super) fn report_idle(&self, times: Timings) {
+        let sources = self.sources.iter().zip(&self.committed).map(|(source, offset)| SourceProgress {
+            description: source.description(),
+            start_offset: Some(offset.clone()),
+            end_offset: Some(offset.clone()),
+            latest_offset: Some(offset.clone()),
+            num_input_rows: 0,
+            input_rows_per_second: 0.0,
+            processed_rows_per_second: 0.0,
+            metrics: source.metrics(),
+        });
+        let mut event_time = Map::new();
+        if self.tracker.is_defined() {
+            event_time.insert("watermark".into(), iso_instant(self.tracker.current_ms()).into());
+        }
+        self.shared.push(StreamingQueryProgress {
+            id: self.checkpoint.query_id(),
+            run_id: self.run_id,
+            name: self.name.clone(),
+            timestamp: iso_instant(self.trigger_time.wall_ms),
+            batch_id: self.last.as_ref().map_or(0, |last| last.batch + 1),
+            batch_duration: times.get("triggerExecution") as i64,
+            num_input_rows: 0,
+            input_rows_per_second: 0.0,
+            processed_rows_per_second: 0.0,
+            duration_ms: times.0,
+            event_time,
+            state_operators: vec![],
+            sources: sources.collect(),
+            sink: SinkProgress { description: self.sink.description(), num_output_rows: 0 },
+            observed_metrics: Map::new(),
+            device: None,
+            malformed_records: 0,
+        });
+    }
+}
