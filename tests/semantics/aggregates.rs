@@ -316,7 +316,7 @@ async fn filters_move_below_the_watermark_unless_they_look_at_the_time() {
         for condition in [by_time, by_value].into_iter().flatten() {
             rides = rides.filter(condition).unwrap();
         }
-        let counts = rides().group_by([window("t", "5 seconds")]).unwrap().count().unwrap();
+        let counts = rides.group_by([window("t", "5 seconds")]).unwrap().count().unwrap();
         let table = MemoryTable::new(Some("out")).unwrap();
         let writer = counts.write_stream().output_mode(Append).trigger(Trigger::AvailableNow).table(&table);
         let query = writer.start().await.unwrap();
