@@ -332,7 +332,7 @@ async fn a_union_takes_columns_by_position_and_windows_of_one_cut() {
     let left = batch(vec![("a", small(&[1])), ("b", small(&[2])), ("t", times(&[Some(1)]))]);
     let right = batch(vec![("b", small(&[10])), ("a", small(&[20])), ("u", times(&[Some(7)]))]);
     let one = session().await;
-    let (left, right) = (|| frame(&one, &[left.clone()]), || frame(&one, &[right.clone()]));
+    let (left, right) = (|| frame(&one, std::slice::from_ref(&left)), || frame(&one, std::slice::from_ref(&right)));
     let both = left().union(&right()).unwrap().select(["a", "b"]).unwrap();
     assert_eq!(rows(&both, Update).await.unwrap(), ["1,2", "10,20"]);
     let totals = left().union(&right().filter(col("u").is_null()).unwrap()).unwrap().agg([sum("a"), sum("b")]).unwrap();
