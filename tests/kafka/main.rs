@@ -3,6 +3,7 @@
 //! Against a broker in this process; with `TIDEMILL_KAFKA=host:port` against the brokers there (see
 //! `tests/support/real_kafka/start.sh`), where tests that inject faults into the broker say that they are skipped.
 
+mod query;
 mod sink;
 mod source;
 mod support;

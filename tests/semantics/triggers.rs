@@ -193,3 +193,33 @@ async fn rows_keep_the_order_of_the_input() {
     let numbers: Vec<i64> = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
     assert_eq!(numbers, (0..50_000).collect::<Vec<_>>());
 }
+
+/// The rate source has nothing to show at first, and says so with an empty batch, as Spark's does; foreach_batch sees every batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn rate_begins_with_an_empty_batch() {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let rate = session.read_stream().format("rate").option("rowsPerSecond", 1000).load().await.unwrap();
+    assert_eq!(rate.schema().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["timestamp", "value"]);
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let query = rate
+        .write_stream()
+        .foreach_batch(move |frame: BatchFrame, id| {
+            let values: Vec<i64> = frame
+                .batches()
+                .iter()
+                .flat_map(|b| b.column(1).as_primitive::<Int64Type>().values().to_vec())
+                .collect();
+            // The test may have seen enough.
+            let _ = sender.send((id, values));
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(receiver.recv().await, Some((0, vec![])));
+    let (id, values) = receiver.recv().await.unwrap();
+    assert_eq!(id, 1);
+    assert_eq!(values, (0..values.len() as i64).collect::<Vec<_>>());
+    assert_eq!(values.len() % 1000, 0);
+    query.stop().await;
+}
