@@ -56,11 +56,7 @@ pub fn run(query: &str, settings: &Settings, kill: Option<&Kill>) -> Outcome {
     let output = child.wait_with_output().unwrap();
     use std::os::unix::process::ExitStatusExt;
     match (output.status.code(), output.status.signal()) {
-        (Some(0), _) => match kill {
-            // It was faster than the clock; a kill after the end is a kill between two batches.
-            Some(Kill::After(_)) => Outcome::Killed,
-            _ => Outcome::Finished,
-        },
+        (Some(0), _) => Outcome::Finished,
         (_, Some(9)) => Outcome::Killed,
         _ => Outcome::Failed(String::from_utf8_lossy(&output.stderr).into_owned()),
     }

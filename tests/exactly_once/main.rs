@@ -36,6 +36,8 @@ fn survive(query: &str, settings: &Settings, kills: &[Kill]) -> Vec<Ride> {
         rides.extend(more);
         match child::run(query, settings, Some(kill)) {
             Outcome::Killed => killed += 1,
+            // It was faster than the clock. That is no kill, and no harm.
+            Outcome::Finished if matches!(kill, Kill::After(_)) => {}
             Outcome::Finished => panic!("{query} ended before {kill:?} took effect"),
             Outcome::Failed(text) => panic!("{query} failed after {killed} kills, at {kill:?}:\n{text}"),
         }
@@ -49,6 +51,7 @@ fn survive(query: &str, settings: &Settings, kills: &[Kill]) -> Vec<Ride> {
         Outcome::Failed(text) => panic!("{query} failed at the end:\n{text}"),
     }
     eprintln!("{query}: {killed} kills, {} rides", rides.len());
+    assert!(killed >= 50, "{query} was killed only {killed} times");
     rides
 }
 
@@ -68,7 +71,7 @@ fn kills(points: &[&'static str], random: u64) -> Vec<Kill> {
         kills.extend(hits.iter().map(|hit| Kill::At { point: point.to_string(), hit: *hit }));
     }
     let mut times = StdRng::seed_from_u64(random);
-    kills.extend((0..random).map(|_| Kill::After(Duration::from_millis(times.random_range(60..700)))));
+    kills.extend((0..random).map(|_| Kill::After(Duration::from_millis(times.random_range(60..400)))));
     kills
 }
 
