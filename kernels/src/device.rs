@@ -167,6 +167,9 @@ impl Device {
             #[cfg(feature = "gpu")]
             DeviceChoice::Auto => match Gpu::open(choice) {
                 Ok(gpu) => Ok(Self::with_gpu(gpu, "device = auto found a GPU", BREAK_EVEN_ROWS)),
+                Err(KernelError::DeviceNotFound { found, .. }) => {
+                    Ok(Self::cpu(&format!("device = auto found no hardware GPU (adapters: {found})")))
+                }
                 Err(error) => Ok(Self::cpu(&format!("device = auto: {error}"))),
             },
             #[cfg(feature = "gpu")]

@@ -31,16 +31,20 @@ fn survive(query: &str, settings: &Settings, kills: &[Kill]) -> Vec<Ride> {
     let mut rides = Vec::new();
     let mut killed = 0;
     for kill in kills {
-        let more = generator.next(RIDES_A_RUN);
-        sinks::produce(settings, PARTITIONS, &more);
-        rides.extend(more);
-        match child::run(query, settings, Some(kill)) {
-            Outcome::Killed => killed += 1,
-            // It was faster than the clock. That is no kill, and no harm.
-            Outcome::Finished if matches!(kill, Kill::After(_)) => {}
-            Outcome::Finished => panic!("{query} ended before {kill:?} took effect"),
-            Outcome::Failed(text) => panic!("{query} failed after {killed} kills, at {kill:?}:\n{text}"),
+        let mut kill = kill.clone();
+        loop {
+            let more = generator.next(RIDES_A_RUN);
+            sinks::produce(settings, PARTITIONS, &more);
+            rides.extend(more);
+            match (child::run(query, settings, Some(&kill)), &kill) {
+                (Outcome::Killed, _) => break,
+                // It was faster than the clock; the next one gets half the time.
+                (Outcome::Finished, Kill::After(time)) => kill = Kill::After(*time / 2),
+                (Outcome::Finished, _) => panic!("{query} ended before {kill:?} took effect"),
+                (Outcome::Failed(text), _) => panic!("{query} failed after {killed} kills, at {kill:?}:\n{text}"),
+            }
         }
+        killed += 1;
     }
     let closing = generator.closing(PARTITIONS);
     sinks::produce(settings, PARTITIONS, &closing);
