@@ -1,6 +1,6 @@
 //! Operator state: mergeable partial aggregates by window and key, in memory and in state files.
 //!
-//! [`accumulator`] holds one aggregate's column, [`table`] the keyed groups, [`file`] their durable form.
+//! [`accumulator`] holds one aggregate's column, [`table`] the keyed groups, [`mod@file`] their durable form.
 
 pub mod accumulator;
 pub mod file;

@@ -1,10 +1,10 @@
 //! The GPU back end.
 //!
 //! Comes in: a [`Program`] and a [`Batch`] that the twins' validation has accepted. Goes out: the same [`Groups`] as the
-//! native twin's, bit for bit. The caller's thread surveys the batch ([`survey`]), composes the kernel, writes the columns
-//! straight into mapped upload memory ([`upload`]) and decodes the result ([`decode`]); a thread of the device's own
-//! ([`worker`]) owns the queue and the buffers, submits once and maps once.
-//! Fails with [`Failure`]: either the batch does not suit the device and goes to the twin, or the device has failed.
+//! native twin's, bit for bit. The caller's thread surveys the batch (`survey`), composes the kernel, writes the columns
+//! straight into mapped upload memory (`upload`) and decodes the result (`decode`); a thread of the device's own
+//! (`worker`) owns the queue and the buffers, submits once and maps once.
+//! Fails with `Failure`: either the batch does not suit the device and goes to the twin, or the device has failed.
 
 mod adapter;
 mod decode;

@@ -62,7 +62,7 @@ pub enum Predicate {
     /// The truth value that table `table` of the batch gives for a `Code` column: `isin`, `=`, `like` or any other
     /// function of one string, evaluated once an entry of the dictionary (NULL's entry is the last one).
     Table { column: ColumnId, table: TableId },
-    /// Comparison of an `I64` or `F64` column with a constant, given as its [`order_key`](crate::order_key) (an `I64`
+    /// Comparison of an `I64` or `F64` column with a constant, given as its [`order_key`](fn@crate::order_key) (an `I64`
     /// is its own key). NULL compares to NULL. Doubles compare as Spark's: -0.0 = 0.0, NaN = NaN, NaN is greatest.
     Compare { column: ColumnId, op: Compare, key: i64 },
     /// Whether the column is NULL; never NULL itself.
@@ -97,9 +97,9 @@ pub enum Function {
     SumF64(ColumnId),
     /// Exact sum of an `I64` column in 128 bits and the number of its non-NULL values.
     SumI64(ColumnId),
-    /// Least non-NULL value of an `I64` or `F64` column by [`order_key`](crate::order_key).
+    /// Least non-NULL value of an `I64` or `F64` column by [`order_key`](fn@crate::order_key).
     Min(ColumnId),
-    /// Greatest non-NULL value of an `I64` or `F64` column by [`order_key`](crate::order_key).
+    /// Greatest non-NULL value of an `I64` or `F64` column by [`order_key`](fn@crate::order_key).
     Max(ColumnId),
     /// HyperLogLog++ registers. `values` is a `Code` column; word `packed` of the batch's HLL table `table` holds for each
     /// code `register << 8 | rank`, or 0 where the value does not count (NULL). `2^precision` registers a group.

@@ -5,10 +5,10 @@
 //! ([`Program::validate`], [`Program::check`]), and where a batch's registers would take too much memory.
 //!
 //! Rows go through in blocks that stay in the first-level caches:
-//! 1. [`filter`]: predicates to truth values to a selection vector of rows;
-//! 2. [`pane`]: times to the ordinals of their panes;
-//! 3. [`keys`]: panes and keys to groups;
-//! 4. [`count`], [`exact_sum`], [`minmax`], [`hll`], [`distinct`]: one tight loop an aggregate over rows and groups.
+//! 1. `filter`: predicates to truth values to a selection vector of rows;
+//! 2. `pane`: times to the ordinals of their panes;
+//! 3. `keys`: panes and keys to groups;
+//! 4. `count`, `exact_sum`, `minmax`, `hll`, `distinct`: one tight loop an aggregate over rows and groups.
 
 mod column;
 mod count;
