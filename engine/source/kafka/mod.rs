@@ -57,7 +57,7 @@ impl KafkaSource {
     /// A source of these options; keys are compared without regard to case.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`](crate::ErrorCode::InvalidOption) naming the option that is missing, unknown or wrong.
+    /// [`ErrorCode::InvalidOption`] naming the option that is missing, unknown or wrong.
     pub fn new(options: &BTreeMap<String, String>) -> Result<Self> {
         let options = SourceOptions::parse(options)?;
         Ok(Self {
