@@ -1,6 +1,11 @@
 //! Whole queries over Kafka: what a person is told when records or topics are wrong.
 
-use crate::support::Kafka;
+use crate::support::{Kafka, WAIT};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemill::prelude::*;
 
 async fn rides(kafka: &Kafka, topic: &str, options: &[(&str, &str)]) -> StreamFrame {
@@ -67,4 +72,68 @@ async fn missing_topics_are_refused_before_anything_is_written() {
     let error = start(rides(&kafka, &topic, &[]).await, "no-such-output").await.err().unwrap();
     assert!(error.message().contains("no-such-output"), "{error}");
     assert!(!checkpoint.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_pass_from_topic_to_topic() {
+    let kafka = Kafka::start();
+    let (input, output) = (kafka.topic(1), kafka.topic(1));
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &kafka.bootstrap).set("broker.address.family", "v4");
+    let producer: BaseProducer = client.create().unwrap();
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "trace", value: Some("abc") })
+        .insert(Header { key: "empty", value: None::<&str> });
+    let record = BaseRecord::to(&input).key("k").payload("with").headers(headers);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.send(BaseRecord::to(&input).key("k").payload("without")).map_err(|(error, _)| error).unwrap();
+    producer.flush(WAIT).unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let query = session
+        .read_stream()
+        .format("kafka")
+        .option("kafka.bootstrap.servers", &kafka.bootstrap)
+        .option("kafka.broker.address.family", "v4")
+        .option("subscribe", &input)
+        .option("startingOffsets", "earliest")
+        .option("includeHeaders", true)
+        .load()
+        .await
+        .unwrap()
+        .select(["key", "value", "headers"])
+        .unwrap()
+        .write_stream()
+        .format("kafka")
+        .option("kafka.bootstrap.servers", &kafka.bootstrap)
+        .option("kafka.broker.address.family", "v4")
+        .option("topic", &output)
+        .option("checkpointLocation", directory.path().join("checkpoint").to_str().unwrap())
+        .trigger(Trigger::AvailableNow)
+        .start()
+        .await
+        .unwrap();
+    query.await_termination().await.unwrap();
+
+    kafka.settle(&output);
+    let reader: BaseConsumer =
+        client.set("group.id", "reader").set("isolation.level", "read_committed").create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&output, 0, Offset::Beginning).unwrap();
+    reader.assign(&list).unwrap();
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        let record = reader.poll(WAIT).expect("two records were written").unwrap();
+        let headers: Vec<(String, Option<Vec<u8>>)> = record
+            .headers()
+            .map(|h| h.iter().map(|h| (h.key.to_string(), h.value.map(<[u8]>::to_vec))).collect())
+            .unwrap_or_default();
+        found.push((String::from_utf8(record.payload().unwrap().to_vec()).unwrap(), headers));
+    }
+    let expected = [
+        ("with".to_string(), vec![("trace".to_string(), Some(b"abc".to_vec())), ("empty".to_string(), None)]),
+        ("without".to_string(), vec![]),
+    ];
+    assert_eq!(found, expected);
 }
