@@ -9,7 +9,7 @@ use crate::plan::scan::{From, Scan};
 use crate::plan::spark_function::Kind;
 use crate::source::provider::{LineFormat, Syntax};
 use crate::source::{Chunk, Origin};
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 
 /// Decoder of one branch.
 pub struct ScanExec {
@@ -130,7 +130,6 @@ impl ScanExec {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.scan.schema.clone(), columns, &options)?;
-        debug_assert!(batch.columns().iter().all(|c| c.len() == rows));
         Ok(Scanned { batch, input_rows, malformed })
     }
 }
