@@ -17,7 +17,7 @@ const EVENTS: usize = 1_000_000;
 const FILES: usize = 10;
 const SMALL_BATCHES: usize = 40;
 
-type Query = fn(StreamFrame) -> Result<StreamFrame, Error>;
+type Query = fn(DataFrame) -> Result<DataFrame, Error>;
 
 /// Input files, and everything that runs queries over them.
 struct Bench {

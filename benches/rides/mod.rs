@@ -85,7 +85,7 @@ pub fn write_files(directory: &Path, events: usize, files: usize) -> std::io::Re
 }
 
 /// The events in a directory of files, `files_a_batch` of them in a batch, or all in one.
-pub async fn events(session: &Session, input: &Path, files_a_batch: Option<usize>) -> Result<StreamFrame, Error> {
+pub async fn events(session: &Session, input: &Path, files_a_batch: Option<usize>) -> Result<DataFrame, Error> {
     let mut reader = session.read_stream().format("json").schema(SCHEMA);
     if let Some(files) = files_a_batch {
         reader = reader.option("maxFilesPerTrigger", files as i64);
@@ -94,7 +94,7 @@ pub async fn events(session: &Session, input: &Path, files_a_batch: Option<usize
 }
 
 /// The metrics of each city in windows of five minutes.
-pub fn city_metrics(rides: StreamFrame) -> Result<StreamFrame, Error> {
+pub fn city_metrics(rides: DataFrame) -> Result<DataFrame, Error> {
     rides
         .filter(col("status").isin(["completed", "cancelled", "in_progress"]))?
         .with_watermark("event_time", "10 minutes")?
@@ -109,7 +109,7 @@ pub fn city_metrics(rides: StreamFrame) -> Result<StreamFrame, Error> {
 }
 
 /// Completed rides with a fare above 40, three of their fields.
-pub fn expensive_rides(rides: StreamFrame) -> Result<StreamFrame, Error> {
+pub fn expensive_rides(rides: DataFrame) -> Result<DataFrame, Error> {
     rides.filter(col("status").eq(lit("completed")).and(col("fare_amount").gt(lit(40.0))))?.select([
         "ride_id",
         "city",
@@ -118,7 +118,7 @@ pub fn expensive_rides(rides: StreamFrame) -> Result<StreamFrame, Error> {
 }
 
 /// Runs a frame over all there is, with a checkpoint that must be new, and returns the query and the rows it put out.
-pub async fn drain(frame: StreamFrame, mode: OutputMode, checkpoint: &Path) -> Result<(StreamingQuery, u64), Error> {
+pub async fn drain(frame: DataFrame, mode: OutputMode, checkpoint: &Path) -> Result<(StreamingQuery, u64), Error> {
     let sink = CountingSink::default();
     let rows = sink.rows.clone();
     let query = frame

@@ -1,18 +1,18 @@
-//! What users write: [`DataStreamReader`] to [`StreamFrame`] to [`DataStreamWriter`] to [`StreamingQuery`], with [`Column`]s from
+//! What users write: [`DataStreamReader`] to [`DataFrame`] to [`DataStreamWriter`] to [`StreamingQuery`], with [`Column`]s from
 //! [`functions`] in between. Spark's names throughout.
 #![doc = include_str!("examples.md")]
 
 mod batch_frame;
 mod column;
+mod data_frame;
 pub mod functions;
 mod query;
 mod reader;
-mod stream_frame;
 mod writer;
 
 pub use batch_frame::BatchFrame;
 pub use column::{Column, IntoColumn, Operand};
+pub use data_frame::{DataFrame, GroupedFrame};
 pub use query::{StreamingQuery, StreamingQueryManager};
 pub use reader::DataStreamReader;
-pub use stream_frame::{GroupedFrame, StreamFrame};
 pub use writer::{DataStreamWriter, IntoOutputMode, IntoTrigger};

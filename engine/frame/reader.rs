@@ -1,8 +1,8 @@
 //! [`DataStreamReader`]: where a frame's rows come from.
 //!
-//! Comes in: a format, a schema, options. Goes out: a [`StreamFrame`]. Fails: unknown formats and options, a missing schema.
+//! Comes in: a format, a schema, options. Goes out: a [`DataFrame`]. Fails: unknown formats and options, a missing schema.
 
-use super::stream_frame::StreamFrame;
+use super::data_frame::DataFrame;
 use crate::error::Result;
 use crate::options::{IntoOption, Options};
 use crate::session::Session;
@@ -58,7 +58,7 @@ impl DataStreamReader {
     ///
     /// # Errors
     /// As [`DataStreamReader::load`].
-    pub async fn load_path(self, path: &str) -> Result<StreamFrame> {
+    pub async fn load_path(self, path: &str) -> Result<DataFrame> {
         self.option("path", path).load().await
     }
 
@@ -66,9 +66,9 @@ impl DataStreamReader {
     ///
     /// # Errors
     /// Unknown formats and options, a missing schema.
-    pub async fn load(self) -> Result<StreamFrame> {
+    pub async fn load(self) -> Result<DataFrame> {
         let schema = self.schema.transpose()?;
         let provider = builtin::provider(&self.format, schema, &self.options, self.session.conf())?;
-        StreamFrame::from_source(&self.session, provider)
+        DataFrame::from_source(&self.session, provider)
     }
 }

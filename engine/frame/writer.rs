@@ -4,8 +4,8 @@
 //! before the first batch, before anything is written.
 
 use super::batch_frame::BatchFrame;
+use super::data_frame::DataFrame;
 use super::query::{StreamingQuery, StreamingQueryManager};
-use super::stream_frame::StreamFrame;
 use crate::batch::Trigger;
 use crate::batch::executor::panicked;
 use crate::batch::runner::{Definition, Runner};
@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 /// Describes where the rows of a frame go.
 pub struct DataStreamWriter {
-    frame: StreamFrame,
+    frame: DataFrame,
     target: Target,
     mode: Result<OutputMode>,
     trigger: Result<Trigger>,
@@ -89,7 +89,7 @@ impl IntoTrigger for Result<Trigger> {
 }
 
 impl DataStreamWriter {
-    pub(super) fn new(frame: StreamFrame) -> Self {
+    pub(super) fn new(frame: DataFrame) -> Self {
         Self {
             frame,
             // Spark's default format.

@@ -62,7 +62,7 @@ pub fn provider(
         _ => Err(Error::new(
             ErrorCode::DataSourceNotFound,
             format!(
-                "there is no source of the format {format:?}; there are {FORMATS}, and StreamFrame::from_source for your own"
+                "there is no source of the format {format:?}; there are {FORMATS}, and DataFrame::from_source for your own"
             ),
         )),
     }

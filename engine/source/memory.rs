@@ -44,8 +44,8 @@ impl MemoryStream {
     ///
     /// # Errors
     /// None at present; the signature is that of every source.
-    pub fn frame(&self, session: &crate::Session) -> Result<crate::frame::StreamFrame> {
-        crate::frame::StreamFrame::from_memory(session, self)
+    pub fn frame(&self, session: &crate::Session) -> Result<crate::frame::DataFrame> {
+        crate::frame::DataFrame::from_memory(session, self)
     }
 
     /// Adds rows; returns the offset after them.

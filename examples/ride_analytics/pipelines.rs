@@ -74,7 +74,7 @@ pub fn ride_schema() -> StructType {
 }
 
 /// Ride events, parsed, cleaned and enriched.
-pub async fn clean_rides(session: &Session, settings: &Settings) -> Result<StreamFrame> {
+pub async fn clean_rides(session: &Session, settings: &Settings) -> Result<DataFrame> {
     let raw_stream = session
         .read_stream()
         .format("kafka")

@@ -8,7 +8,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemill::prelude::*;
 
-async fn rides(kafka: &Kafka, topic: &str, options: &[(&str, &str)]) -> StreamFrame {
+async fn rides(kafka: &Kafka, topic: &str, options: &[(&str, &str)]) -> DataFrame {
     let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
     let schema = "city STRING, fare DOUBLE";
     session
@@ -55,7 +55,7 @@ async fn missing_topics_are_refused_before_anything_is_written() {
     let topic = kafka.topic(1);
     let directory = tempfile::tempdir().unwrap();
     let checkpoint = directory.path().join("checkpoint");
-    let start = |frame: StreamFrame, output: &str| {
+    let start = |frame: DataFrame, output: &str| {
         frame
             .select([col("city").alias("value")])
             .unwrap()

@@ -17,7 +17,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 }
 
 /// A stream of these batches, each a chunk of the first micro-batch. A query takes the rows, so each needs a frame of its own.
-fn frame(session: &Session, batches: &[RecordBatch]) -> StreamFrame {
+fn frame(session: &Session, batches: &[RecordBatch]) -> DataFrame {
     let stream = MemoryStream::new(batches[0].schema());
     batches.iter().for_each(|b| {
         stream.add(b.clone()).unwrap();
@@ -26,7 +26,7 @@ fn frame(session: &Session, batches: &[RecordBatch]) -> StreamFrame {
 }
 
 /// The rows as text, NULL as nothing, in order.
-async fn rows(frame: &StreamFrame, mode: OutputMode) -> Result<Vec<String>, Error> {
+async fn rows(frame: &DataFrame, mode: OutputMode) -> Result<Vec<String>, Error> {
     let table = MemoryTable::new(Some("out")).unwrap();
     let query = frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).table(&table).start().await?;
     query.await_termination().await?;
@@ -235,7 +235,7 @@ async fn fail_fast_spares_rows_that_a_filter_removes() {
     let columns = vec![("j", texts(&[Some("{\"n\":1}"), Some("garbage")])), ("ok", small(&[1, 0]))];
     let (one, input) = (session().await, [batch(columns)]);
     let rides = || frame(&one, &input);
-    let parsed = |frame: &StreamFrame| {
+    let parsed = |frame: &DataFrame| {
         let call = from_json_with("j", "n INT", &[("mode", "FAILFAST")]).alias("d");
         frame.select([call, col("ok")]).unwrap()
     };

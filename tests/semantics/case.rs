@@ -157,8 +157,8 @@ impl Case {
         Ok(())
     }
 
-    async fn frame(&self, session: &Session, inputs: &[PathBuf]) -> Result<StreamFrame, Error> {
-        let mut union: Option<StreamFrame> = None;
+    async fn frame(&self, session: &Session, inputs: &[PathBuf]) -> Result<DataFrame, Error> {
+        let mut union: Option<DataFrame> = None;
         for (input, delay) in inputs.iter().zip(&self.delays) {
             let events = session
                 .read_stream()

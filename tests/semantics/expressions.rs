@@ -10,7 +10,7 @@ async fn session(device: &str) -> Session {
     Session::builder().config("tidemill.device", device).build().await.unwrap()
 }
 
-async fn run(frame: StreamFrame, mode: OutputMode) -> RecordBatch {
+async fn run(frame: DataFrame, mode: OutputMode) -> RecordBatch {
     let table = MemoryTable::new(Some("out")).unwrap();
     let query =
         frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).table(&table).start().await.unwrap();

@@ -112,7 +112,7 @@ async fn a_panic_in_a_worker_ends_the_query_with_its_words() {
     let checkpoint = directory.path().join("checkpoint").to_string_lossy().into_owned();
     let table = MemoryTable::new(Some("out")).unwrap();
     let start = async |source: Arc<Scripted>| {
-        let frame = StreamFrame::from_source(&session, source).unwrap();
+        let frame = DataFrame::from_source(&session, source).unwrap();
         let writer = frame.write_stream().query_name("q").trigger(Trigger::AvailableNow);
         writer.option("checkpointLocation", &checkpoint).table(&table).start().await.unwrap()
     };
@@ -142,7 +142,7 @@ async fn a_stop_gives_up_a_batch_that_computes() {
     let checkpoint = directory.path().join("checkpoint").to_string_lossy().into_owned();
     let table = MemoryTable::new(Some("out")).unwrap();
     let start = async |source: Arc<Scripted>| {
-        let frame = StreamFrame::from_source(&session, source).unwrap();
+        let frame = DataFrame::from_source(&session, source).unwrap();
         let writer = frame.write_stream().option("checkpointLocation", &checkpoint).table(&table);
         writer.start().await.unwrap()
     };
@@ -249,7 +249,7 @@ async fn any_termination_reports_a_failure_and_can_be_reset() {
 async fn a_start_that_fails_or_is_abandoned_frees_its_name() {
     let session = session().await;
     let silent = Arc::new(Scripted { next: Arc::new(|_| Ok(None)), answers: false });
-    let frame = StreamFrame::from_source(&session, silent).unwrap();
+    let frame = DataFrame::from_source(&session, silent).unwrap();
     let table = MemoryTable::new(Some("out")).unwrap();
     let mut starting = Box::pin(frame.write_stream().query_name("q").table(&table).start());
     assert!((&mut starting).now_or_never().is_none());

@@ -25,7 +25,7 @@ impl Place {
         self.path(name).to_string_lossy().into_owned()
     }
 
-    async fn rows(&self, options: &[(&str, &str)]) -> Result<StreamFrame, Error> {
+    async fn rows(&self, options: &[(&str, &str)]) -> Result<DataFrame, Error> {
         let mut reader = session().await.read_stream().format("json").schema(SCHEMA);
         for (key, value) in options {
             reader = reader.option(key, *value);
@@ -34,7 +34,7 @@ impl Place {
     }
 
     /// Starts into Parquet, and asserts that a refusal has left nothing behind.
-    async fn refused(&self, frame: &StreamFrame, mode: Mode) -> Error {
+    async fn refused(&self, frame: &DataFrame, mode: Mode) -> Error {
         let started = frame
             .write_stream()
             .output_mode(mode)
@@ -60,7 +60,7 @@ fn is(error: &Error, code: ErrorCode, words: &[&str]) {
 }
 
 /// Runs to the end and gives the rows' text.
-async fn collected(frame: &StreamFrame) -> Result<(Vec<String>, u64), Error> {
+async fn collected(frame: &DataFrame) -> Result<(Vec<String>, u64), Error> {
     let table = MemoryTable::new(Some("out")).unwrap();
     let query = frame.write_stream().trigger(Trigger::AvailableNow).table(&table).start().await?;
     query.await_termination().await?;
@@ -222,7 +222,7 @@ async fn a_changed_query_is_refused_with_the_difference() {
     write(&place.path("in/a.json"), "{\"k\":\"a\",\"v\":1}\n");
     let rows = place.rows(&[]).await.unwrap();
     let table = MemoryTable::new(Some("out")).unwrap();
-    let start = |frame: StreamFrame| {
+    let start = |frame: DataFrame| {
         let table = table.clone();
         let writer = frame.write_stream().output_mode(Update).option("checkpointLocation", place.text("checkpoint"));
         async move { writer.trigger(Trigger::AvailableNow).table(&table).start().await }

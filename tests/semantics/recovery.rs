@@ -56,7 +56,7 @@ impl Place {
         place
     }
 
-    async fn frame(&self, session: &Session, input: &str) -> Result<StreamFrame, Error> {
+    async fn frame(&self, session: &Session, input: &str) -> Result<DataFrame, Error> {
         let reader = session.read_stream().format("json").schema("t TIMESTAMP").option("maxFilesPerTrigger", 1);
         reader.load_path(&self.text(input)).await?.with_watermark("t", "5 seconds")
     }

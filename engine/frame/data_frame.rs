@@ -1,4 +1,4 @@
-//! [`StreamFrame`]: an unbounded table, and Spark's operations on it.
+//! [`DataFrame`]: an unbounded table, and Spark's operations on it.
 //!
 //! Comes in: a relation and an operation. Goes out: a new frame. Every operation is analysed at once, so a mistake is reported by
 //! the call that made it. Nothing runs before [`DataStreamWriter::start`](super::DataStreamWriter::start).
@@ -25,12 +25,12 @@ const MONTH_MS: i64 = 31 * 24 * 3600 * 1000;
 
 /// An unbounded table.
 #[derive(Clone)]
-pub struct StreamFrame {
+pub struct DataFrame {
     session: Session,
     plan: Arc<LogicalPlan>,
 }
 
-impl StreamFrame {
+impl DataFrame {
     /// The table that a source gives: the door for sources of your own.
     pub fn from_source(session: &Session, provider: Arc<dyn SourceProvider>) -> Result<Self> {
         let schema = provider.create()?.schema();
@@ -182,7 +182,7 @@ impl StreamFrame {
     ///
     /// # Errors
     /// As [`GroupedFrame::agg`].
-    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<StreamFrame> {
+    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<DataFrame> {
         self.group_by::<Column>([])?.agg(aggregates)
     }
 
@@ -190,7 +190,7 @@ impl StreamFrame {
     ///
     /// # Errors
     /// Frames of different sessions, widths or types.
-    pub fn union(&self, other: &StreamFrame) -> Result<Self> {
+    pub fn union(&self, other: &DataFrame) -> Result<Self> {
         let (left, right) = (self.schema(), other.schema());
         let types = |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
         if types(left) != types(right) {
@@ -231,7 +231,7 @@ impl StreamFrame {
 /// A frame grouped by keys.
 #[derive(Clone)]
 pub struct GroupedFrame {
-    frame: StreamFrame,
+    frame: DataFrame,
     keys: Vec<Named>,
 }
 
@@ -240,7 +240,7 @@ impl GroupedFrame {
     ///
     /// # Errors
     /// Unknown columns, types that do not fit, and columns that are neither keys nor inside an aggregate.
-    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<StreamFrame> {
+    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<DataFrame> {
         let frame = &self.frame;
         let environment = frame.session.conf().environment()?;
         let input = frame.schema();
@@ -274,7 +274,7 @@ impl GroupedFrame {
     ///
     /// # Errors
     /// As [`GroupedFrame::agg`].
-    pub fn count(&self) -> Result<StreamFrame> {
+    pub fn count(&self) -> Result<DataFrame> {
         self.agg([count_all().alias("count")])
     }
 }
