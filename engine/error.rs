@@ -59,6 +59,10 @@ error_codes! {
     KafkaNotEnabled => "KAFKA_DATA_SOURCE_NOT_ENABLED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
+    /// A table or view that the session does not know.
+    TableNotFound => "TABLE_OR_VIEW_NOT_FOUND",
+    /// A table or view that there is already.
+    TableExists => "TABLE_OR_VIEW_ALREADY_EXISTS",
     /// An input path that does not exist.
     PathNotFound => "PATH_NOT_FOUND",
     /// A schema that a source needs and was not given.

@@ -5,6 +5,7 @@ use crate::checkpoint::FailPoints;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataStreamReader, StreamingQueryManager};
+use crate::sql::Catalog;
 use parking_lot::Mutex;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ struct Inner {
     config: Config,
     device: Mutex<Option<Device>>,
     streams: StreamingQueryManager,
+    catalog: Catalog,
     fail: FailPoints,
 }
 
@@ -57,6 +59,11 @@ impl Session {
     /// The session's queries.
     pub fn streams(&self) -> &StreamingQueryManager {
         &self.inner.streams
+    }
+
+    /// Tables and views by name.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
     }
 
     /// The device that kernels run on, opened at first use.
@@ -107,8 +114,13 @@ impl SessionBuilder {
         config.environment()?;
         config.settings(false)?;
         config.recent_progress()?;
-        let inner =
-            Inner { config, device: Mutex::new(None), streams: StreamingQueryManager::default(), fail: self.fail };
+        let inner = Inner {
+            config,
+            device: Mutex::new(None),
+            streams: StreamingQueryManager::default(),
+            catalog: Catalog::default(),
+            fail: self.fail,
+        };
         let session = Session { inner: Arc::new(inner) };
         // Finding a GPU blocks for a moment.
         let opening = session.clone();

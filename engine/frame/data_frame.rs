@@ -43,6 +43,16 @@ impl DataFrame {
         Self::from_source(session, Arc::new(builtin::Memory(stream.clone())))
     }
 
+    /// The frame of a plan that the session keeps under a name.
+    pub(crate) fn from_plan(session: &Session, plan: Arc<LogicalPlan>) -> Self {
+        Self { session: session.clone(), plan }
+    }
+
+    /// A column's expression, with what its SQL texts write.
+    fn expression(&self, column: Column) -> Result<Expr> {
+        crate::sql::text::expand(column.0?, &self.session.functions())
+    }
+
     fn with(&self, plan: LogicalPlan) -> Self {
         Self { session: self.session.clone(), plan: Arc::new(plan) }
     }
@@ -68,7 +78,7 @@ impl DataFrame {
     pub fn select<C: IntoColumn>(&self, columns: impl IntoIterator<Item = C>) -> Result<Self> {
         let mut expressions = Vec::new();
         for column in columns {
-            for expr in expand_star(column.into_column().0?, self.schema())? {
+            for expr in expand_star(self.expression(column.into_column())?, self.schema())? {
                 expressions.push(expr);
             }
         }
@@ -95,7 +105,7 @@ impl DataFrame {
     /// Unknown columns, and conditions that are not boolean.
     pub fn filter(&self, condition: Column) -> Result<Self> {
         let environment = self.session.conf().environment()?;
-        let predicate = resolve_predicate(condition.0?, self.schema(), &environment)?;
+        let predicate = resolve_predicate(self.expression(condition)?, self.schema(), &environment)?;
         Ok(self.with(LogicalPlan::Filter { input: self.plan.clone(), predicate }))
     }
 
@@ -105,7 +115,7 @@ impl DataFrame {
     /// Unknown columns and types that do not fit.
     pub fn with_column(&self, name: &str, column: Column) -> Result<Self> {
         let mut columns: Vec<Expr> = expand_star(super::functions::col("*").0?, self.schema())?;
-        let replacement = column.0?.alias(name);
+        let replacement = self.expression(column)?.alias(name);
         match self.schema().fields().iter().position(|f| f.name().eq_ignore_ascii_case(name)) {
             Some(at) => columns[at] = replacement,
             None => columns.push(replacement),
@@ -169,7 +179,7 @@ impl DataFrame {
         let environment = self.session.conf().environment()?;
         let mut named = Vec::new();
         for key in keys {
-            let expr = key.into_column().0?;
+            let expr = self.expression(key.into_column())?;
             let name = output_name(&expr);
             let resolved = resolve(expr, self.schema(), &environment)?;
             refuse_aggregates(&resolved, &name)?;
@@ -252,7 +262,7 @@ impl GroupedFrame {
         let mut calls: Vec<Named> = Vec::new();
         let mut outputs: Vec<(Expr, String)> = Vec::new();
         for aggregate in aggregates {
-            let expr = aggregate.0?;
+            let expr = frame.expression(aggregate)?;
             let name = output_name(&expr);
             let resolved = resolve(expr, input, &environment)?;
             outputs.push((extract_calls(resolved, &name, &keys, &mut calls, &mut taken)?, name));

@@ -21,6 +21,17 @@ pub fn col(name: &str) -> Column {
     Column(Ok(Expr::Column(ColumnName::new_unqualified(name))))
 }
 
+/// An expression in SQL: `expr("fare * 1.2")`; in a selection it may have a name (`"fare * 1.2 AS gross"`).
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let gross = expr("CASE WHEN status = 'completed' THEN fare * 1.2 END").alias("gross");
+/// # let _ = gross;
+/// ```
+pub fn expr(text: &str) -> Column {
+    Column(Ok(crate::sql::text::marker(text)))
+}
+
 /// A literal value.
 pub fn lit(value: impl Operand) -> Column {
     value.operand()

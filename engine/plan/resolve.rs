@@ -264,7 +264,7 @@ fn resolve_name(expr: Expr, schema: &Schema) -> Result<Expr> {
 }
 
 /// The parts of a dotted name; a part in backticks may hold dots, and a backtick written twice.
-fn split_path(name: &str) -> Vec<String> {
+pub(crate) fn split_path(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     let mut characters = name.chars().peekable();
