@@ -3,13 +3,13 @@
 //! Comes in: the parser's relations. Goes out: a frame and the names its columns may be qualified with. Fails: relations that there
 //! are not, joins and modifiers that the engine does not have.
 
-use super::expression::{column, idents};
+use super::expression::idents;
 use super::place::{At, Failure, Parsed};
 use super::query::{Planner, Tables};
-use super::relation::{self, JoinKind, JoinOn};
+use super::relation;
 use crate::error::ErrorCode;
-use crate::frame::DataFrame;
-use crate::plan::resolve::quoted;
+use crate::frame::{DataFrame, JoinOn};
+use crate::plan::logical::JoinType;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::lit;
 use datafusion::sql::sqlparser::ast::{
@@ -26,11 +26,6 @@ pub(super) struct Relation {
 }
 
 impl Relation {
-    /// Whether a name in front of a column can only mean the one relation there is.
-    pub fn is_single(&self) -> bool {
-        self.names.len() == 1
-    }
-
     pub fn is_name(&self, name: &str) -> bool {
         self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
     }
@@ -46,7 +41,7 @@ impl Planner<'_> {
         };
         for other in relations {
             let right = self.joined(other, named)?;
-            all = join(all, right, JoinOn::Nothing, JoinKind::Cross).at(other.relation.span())?;
+            all = join(all, right, None, JoinType::Cross).at(other.relation.span())?;
         }
         for view in views {
             all = self.lateral_view(all, view)?;
@@ -60,13 +55,13 @@ impl Planner<'_> {
             let span = step.relation.span();
             let right = self.factor(&step.relation, named)?;
             let (kind, constraint) = match &step.join_operator {
-                JoinOperator::Join(on) | JoinOperator::Inner(on) => (JoinKind::Inner, Some(on)),
-                JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (JoinKind::Left, Some(on)),
-                JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (JoinKind::Right, Some(on)),
-                JoinOperator::FullOuter(on) => (JoinKind::Full, Some(on)),
-                JoinOperator::Semi(on) | JoinOperator::LeftSemi(on) => (JoinKind::LeftSemi, Some(on)),
-                JoinOperator::Anti(on) | JoinOperator::LeftAnti(on) => (JoinKind::LeftAnti, Some(on)),
-                JoinOperator::CrossJoin(on) => (JoinKind::Cross, Some(on)),
+                JoinOperator::Join(on) | JoinOperator::Inner(on) => (JoinType::Inner, Some(on)),
+                JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (JoinType::LeftOuter, Some(on)),
+                JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (JoinType::RightOuter, Some(on)),
+                JoinOperator::FullOuter(on) => (JoinType::FullOuter, Some(on)),
+                JoinOperator::Semi(on) | JoinOperator::LeftSemi(on) => (JoinType::LeftSemi, Some(on)),
+                JoinOperator::Anti(on) | JoinOperator::LeftAnti(on) => (JoinType::LeftAnti, Some(on)),
+                JoinOperator::CrossJoin(on) => (JoinType::Cross, Some(on)),
                 other => {
                     let message = format!("{other:?}").split('(').next().unwrap_or_default().to_string();
                     return Err(Failure::unsupported(
@@ -77,10 +72,10 @@ impl Planner<'_> {
             };
             let converter = self.converter();
             let on = match constraint {
-                Some(JoinConstraint::On(condition)) => JoinOn::Condition(converter.expr(condition)?),
+                Some(JoinConstraint::On(condition)) => Some(JoinOn::Condition(converter.expr(condition)?)),
                 Some(JoinConstraint::Using(columns)) => {
                     let column = |name: &ObjectName| Ok(idents(name)?.pop().map(|i| i.value).unwrap_or_default());
-                    JoinOn::Columns(columns.iter().map(column).collect::<Parsed<_>>()?)
+                    Some(JoinOn::Columns(columns.iter().map(column).collect::<Parsed<_>>()?))
                 }
                 Some(JoinConstraint::Natural) => {
                     let names = |frame: &DataFrame| {
@@ -88,9 +83,9 @@ impl Planner<'_> {
                     };
                     let right = names(&right.frame);
                     let common = |name: &String| right.iter().any(|r| r.eq_ignore_ascii_case(name));
-                    JoinOn::Columns(names(&left.frame).into_iter().filter(common).collect())
+                    Some(JoinOn::Columns(names(&left.frame).into_iter().filter(common).collect()))
                 }
-                Some(JoinConstraint::None) | None => JoinOn::Nothing,
+                Some(JoinConstraint::None) | None => None,
             };
             left = join(left, right, on, kind).map_err(|e| converter.blame(e).or_at(span))?;
         }
@@ -122,17 +117,17 @@ impl Planner<'_> {
                     })?,
                     _ => return Err(Failure::new(ErrorCode::TableNotFound, self.session.catalog().missing(&name.to_string(), named.keys()), span)),
                 };
-                self.aliased(frame, alias.as_ref(), Some(&last), span)
+                self.aliased(frame, alias.as_ref(), Some(&last))
             }
             TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
                 let frame = self.query(subquery, named)?;
-                self.aliased(frame, alias.as_ref(), None, subquery.span())
+                self.aliased(frame, alias.as_ref(), None)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let inner = self.joined(table_with_joins, named)?;
                 match alias {
                     None => Ok(inner),
-                    some => self.aliased(inner.frame, some.as_ref(), None, tree.span()),
+                    some => self.aliased(inner.frame, some.as_ref(), None),
                 }
             }
             TableFactor::Derived { .. } => refuse("LATERAL (SELECT ...) or TABLESAMPLE"),
@@ -148,18 +143,16 @@ impl Planner<'_> {
         frame: DataFrame,
         alias: Option<&TableAlias>,
         name: Option<&str>,
-        span: Span,
     ) -> Parsed<Relation> {
         let (frame, name) = match (alias, name) {
             (Some(alias), _) => {
-                let frame = relation::alias(&frame, &alias.name.value).at(alias.name.span)?;
+                let frame = frame.alias(&alias.name.value);
                 (self.rename(frame, alias)?, Some(alias.name.value.clone()))
             }
-            (None, Some(name)) => (relation::alias(&frame, name).at(span)?, Some(name.to_string())),
+            (None, Some(name)) => (frame.alias(name), Some(name.to_string())),
             (None, None) => (frame, None),
         };
-        // A query without a name has none that a column could be qualified with.
-        Ok(Relation { frame, names: vec![name.unwrap_or_default()] })
+        Ok(Relation { frame, names: name.into_iter().collect() })
     }
 
     /// `range(n)`, `range(start, end[, step])`.
@@ -208,7 +201,6 @@ impl Planner<'_> {
         }
         let converter = self.converter();
         let call = converter.expr(&ast::Expr::Function(function))?;
-        let call = super::select::unqualified(call, &input)?;
         let columns: Vec<String> = view.lateral_col_alias.iter().map(|i| i.value.clone()).collect();
         let frame = relation::generate(&input.frame, call, &columns).map_err(|e| converter.blame(e.into()).or_at(span))?;
         let mut names = input.names;
@@ -222,17 +214,15 @@ pub(super) fn file_key(format: &str, path: &str) -> String {
     format!("{}.`{path}`", format.to_ascii_lowercase())
 }
 
-fn join(left: Relation, right: Relation, on: JoinOn, kind: JoinKind) -> Parsed<Relation> {
-    let frame = relation::join(&left.frame, &right.frame, on, kind)?;
+fn join(left: Relation, right: Relation, on: Option<JoinOn>, kind: JoinType) -> Parsed<Relation> {
+    let frame = match on {
+        None => left.frame.join_where(&right.frame, None, kind)?,
+        Some(on) => left.frame.join(&right.frame, on, kind)?,
+    };
     let mut names = left.names;
     // The right side of these is gone.
-    if !matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti) {
+    if !matches!(kind, JoinType::LeftSemi | JoinType::LeftAnti) {
         names.extend(right.names);
     }
     Ok(Relation { frame, names })
-}
-
-/// All columns of a frame by name.
-pub(super) fn every_column(frame: &DataFrame) -> Vec<Expr> {
-    frame.schema().fields().iter().map(|f| column(&quoted(f.name()))).collect()
 }

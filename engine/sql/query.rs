@@ -11,7 +11,7 @@ use crate::frame::DataFrame;
 use crate::functions::registry::FunctionRegistry;
 use crate::plan::resolve::quoted;
 use crate::session::Session;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, SortExpr};
 use datafusion::sql::sqlparser::ast::{
     self, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier, Spanned, Value,
 };
@@ -60,7 +60,6 @@ impl Planner<'_> {
             for cte in &with.cte_tables {
                 let frame = self.query(&cte.query, &named)?;
                 let name = &cte.alias.name;
-                let frame = relation::alias(&frame, &name.value).at(name.span)?;
                 let frame = self.rename(frame, &cte.alias)?;
                 named.insert(name.value.to_ascii_lowercase(), frame);
             }
@@ -99,9 +98,9 @@ impl Planner<'_> {
                 );
                 let all = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
                 let (first, second) = (self.body(left, named)?, self.body(right, named)?);
-                let second = if by_name { by_names(&first, &second).at(right.span())? } else { second };
-                let both = first.union(&second).at(right.span())?;
-                if all { Ok(both) } else { relation::distinct(&both).at(right.span()) }
+                let both = if by_name { first.union_by_name(&second, false) } else { first.union(&second) };
+                let both = both.at(right.span())?;
+                if all { Ok(both) } else { both.distinct().at(right.span()) }
             }
             SetExpr::Table(table) => {
                 let name = table.table_name.clone().unwrap_or_default();
@@ -132,7 +131,7 @@ impl Planner<'_> {
         let converter = self.converter();
         let keys = self.sort_keys(sorting, &names, |tree| converter.expr(tree))?;
         let span = sorting.by.and_then(|by| by.first()).map_or(Span::empty(), |first| first.expr.span());
-        relation::sort(&frame, keys).map_err(|e| converter.blame(e.into()).or_at(span))
+        frame.sort(keys).map_err(|e| converter.blame(e.into()).or_at(span))
     }
 
     /// The keys of ORDER BY: expressions, positions of output columns, or all of them.
@@ -141,11 +140,11 @@ impl Planner<'_> {
         sorting: &Sorting<'_>,
         names: &[String],
         mut convert: impl FnMut(&ast::Expr) -> Parsed<Expr>,
-    ) -> Parsed<Vec<relation::SortKey>> {
+    ) -> Parsed<Vec<SortExpr>> {
         let key = |expr: Expr, options: &ast::OrderByOptions| {
             let ascending = options.asc.unwrap_or(true);
             // Spark puts NULL first where it sorts upwards.
-            relation::SortKey { expr, ascending, nulls_first: options.nulls_first.unwrap_or(ascending) }
+            SortExpr::new(expr, ascending, options.nulls_first.unwrap_or(ascending))
         };
         if let Some(options) = &sorting.all {
             return Ok(names.iter().map(|name| key(column(&quoted(name)), options)).collect());
@@ -181,15 +180,15 @@ impl Planner<'_> {
             Some(LimitClause::OffsetCommaLimit { offset, limit }) => (Some(limit), Some(offset)),
         };
         if let Some(offset) = offset {
-            frame = relation::offset(&frame, count(offset)?).at(offset.span())?;
+            frame = frame.offset(count(offset)?);
         }
         if let Some(limit) = limit {
-            frame = relation::limit(&frame, count(limit)?).at(limit.span())?;
+            frame = frame.limit(count(limit)?);
         }
         if let Some(fetch) = &query.fetch {
             let plain = !fetch.with_ties && !fetch.percent;
             match &fetch.quantity {
-                Some(quantity) if plain => frame = relation::limit(&frame, count(quantity)?).at(quantity.span())?,
+                Some(quantity) if plain => frame = frame.limit(count(quantity)?),
                 _ => return Err(Failure::unsupported("FETCH FIRST takes a number of rows only; use LIMIT", query.span())),
             }
         }
@@ -211,22 +210,10 @@ impl Planner<'_> {
             );
             return Err(Failure::new(ErrorCode::InvalidExpression, message, alias.name.span));
         }
-        let renamed = fields.iter().zip(&alias.columns).map(|(f, to)| column(&quoted(f.name())).alias(&to.name.value));
-        let renamed = relation::select(&frame, renamed.collect()).at(alias.name.span)?;
-        relation::alias(&renamed, &alias.name.value).at(alias.name.span)
+        let all = frame.plan().scope().all();
+        let renamed = all.into_iter().zip(&alias.columns).map(|(e, to)| e.alias(&to.name.value));
+        Ok(relation::select(&frame, renamed.collect()).at(alias.name.span)?.alias(&alias.name.value))
     }
-}
-
-/// The columns of `second` in the order of those of `first`.
-fn by_names(first: &DataFrame, second: &DataFrame) -> crate::Result<DataFrame> {
-    let names = first.schema().fields().iter().map(|f| column(&quoted(f.name())));
-    if first.schema().fields().len() != second.schema().fields().len() {
-        return Err(crate::Error::new(
-            ErrorCode::InvalidExpression,
-            "UNION BY NAME needs the same columns on both sides; add the missing ones as NULL",
-        ));
-    }
-    relation::select(second, names.collect())
 }
 
 /// The whole number that a tree is: an ordinal.
@@ -240,8 +227,8 @@ pub(super) fn position(tree: &ast::Expr) -> Option<usize> {
     }
 }
 
-fn count(tree: &ast::Expr) -> Parsed<usize> {
-    position(tree).ok_or_else(|| {
+fn count(tree: &ast::Expr) -> Parsed<u64> {
+    position(tree).map(|rows| rows as u64).ok_or_else(|| {
         Failure::new(ErrorCode::InvalidExpression, format!("LIMIT and OFFSET take a number of rows, not {tree}"), tree.span())
     })
 }

@@ -2,41 +2,24 @@
 //!
 //! Comes in: frames and unresolved expressions. Goes out: frames. Fails: as the frame's methods do.
 
-use crate::error::{Error, ErrorCode, Result};
 use super::table::TableDefinition;
 use crate::batch::Trigger;
+use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame, DataStreamWriter};
-use crate::plan::logical::LogicalPlan;
-use crate::types::StructType;
+use crate::operator::partial::compile;
+use crate::options::Options;
+use crate::plan::resolve::{expand_star, resolve};
+use crate::plan::scope::Scope;
 use crate::session::Session;
-use datafusion::logical_expr::Expr;
-
-/// A key to sort by.
-#[derive(Debug, Clone)]
-pub(super) struct SortKey {
-    pub expr: Expr,
-    pub ascending: bool,
-    pub nulls_first: bool,
-}
-
-/// How rows of two sides find each other.
-#[derive(Debug, Clone)]
-pub(super) enum JoinOn {
-    Condition(Expr),
-    Columns(Vec<String>),
-    Nothing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum JoinKind {
-    Inner,
-    Left,
-    Right,
-    Full,
-    LeftSemi,
-    LeftAnti,
-    Cross,
-}
+use crate::source::builtin;
+use crate::source::memory::MemoryStream;
+use crate::types::StructType;
+use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
+use datafusion::logical_expr::{ColumnarValue, Expr};
+use std::sync::Arc;
 
 fn missing<T>(what: &str) -> Result<T> {
     Err(Error::new(ErrorCode::UnsupportedOperation, format!("{what} is not there in this version")))
@@ -54,33 +37,9 @@ pub(super) fn aggregate(frame: &DataFrame, keys: Vec<Expr>, calls: Vec<Expr>) ->
     frame.group_by(keys.into_iter().map(Column::from))?.agg(calls.into_iter().map(Column::from))
 }
 
-pub(super) fn alias(frame: &DataFrame, _name: &str) -> Result<DataFrame> {
-    Ok(frame.clone())
-}
-
-pub(super) fn distinct(_frame: &DataFrame) -> Result<DataFrame> {
-    missing("DISTINCT")
-}
-
-pub(super) fn sort(_frame: &DataFrame, _keys: Vec<SortKey>) -> Result<DataFrame> {
-    missing("ORDER BY")
-}
-
-pub(super) fn limit(_frame: &DataFrame, _rows: usize) -> Result<DataFrame> {
-    missing("LIMIT")
-}
-
-pub(super) fn offset(_frame: &DataFrame, _rows: usize) -> Result<DataFrame> {
-    missing("OFFSET")
-}
-
-pub(super) fn join(_left: &DataFrame, _right: &DataFrame, _on: JoinOn, _kind: JoinKind) -> Result<DataFrame> {
-    missing("JOIN")
-}
-
-/// The columns that `t.*` stands for in a join.
-pub(super) fn columns_of(_frame: &DataFrame, _name: &str) -> Result<Vec<Expr>> {
-    missing("t.* EXCEPT (...) of a join")
+/// The columns that `name.*` stands for.
+pub(super) fn columns_of(frame: &DataFrame, name: &str) -> Result<Vec<Expr>> {
+    expand_star(super::expression::column(&format!("{name}.*")), &frame.plan().scope())
 }
 
 /// A generator with names for the columns it makes.
@@ -93,27 +52,83 @@ pub(super) fn generate(_frame: &DataFrame, _call: Expr, _names: &[String]) -> Re
     missing("LATERAL VIEW")
 }
 
-pub(super) fn values(_session: &Session, _rows: Vec<Vec<Expr>>) -> Result<DataFrame> {
-    missing("VALUES")
+/// A table of rows that are written down. A column has the type that all its values fit.
+pub(super) fn values(session: &Session, rows: Vec<Vec<Expr>>) -> Result<DataFrame> {
+    let width = rows.first().map_or(0, Vec::len);
+    if rows.iter().any(|row| row.len() != width) {
+        return Err(Error::new(ErrorCode::InvalidExpression, "the rows of VALUES need the same number of columns"));
+    }
+    let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::with_capacity(rows.len()); width];
+    for row in rows {
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(constant(session, value)?);
+        }
+    }
+    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    for (index, column) in columns.into_iter().enumerate() {
+        let types: Vec<DataType> = column.iter().map(ScalarValue::data_type).collect();
+        let data_type = type_union_resolution(&types).ok_or_else(|| {
+            let message = format!("column {} of VALUES has values of types that do not fit together", index + 1);
+            Error::new(ErrorCode::DatatypeMismatch, message)
+        })?;
+        let cast: std::result::Result<Vec<ScalarValue>, _> = column.iter().map(|v| v.cast_to(&data_type)).collect();
+        fields.push(Field::new(format!("col{}", index + 1), data_type, true));
+        arrays.push(ScalarValue::iter_to_array(cast?)?);
+    }
+    let schema = Arc::new(Schema::new(fields));
+    local(session, RecordBatch::try_new(schema, arrays)?)
+}
+
+/// The value of an expression without columns.
+fn constant(session: &Session, expr: Expr) -> Result<ScalarValue> {
+    let schema: SchemaRef = Arc::new(Schema::empty());
+    let resolved = resolve(expr, &Scope::of(&schema), &session.conf().environment()?)?;
+    let physical = compile(&resolved, &schema)?;
+    Ok(match physical.evaluate(&one_empty_row()?)? {
+        ColumnarValue::Scalar(value) => value,
+        ColumnarValue::Array(values) => ScalarValue::try_from_array(&values, 0)?,
+    })
 }
 
 /// One row, for a SELECT without FROM.
-pub(super) fn one_row(_session: &Session) -> Result<DataFrame> {
-    missing("SELECT without FROM")
+pub(super) fn one_row(session: &Session) -> Result<DataFrame> {
+    local(session, one_empty_row()?)
 }
 
-pub(super) fn range(_session: &Session, _start: i64, _end: i64, _step: i64) -> Result<DataFrame> {
-    missing("range()")
+fn one_empty_row() -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?)
+}
+
+/// A column `id` of whole numbers from `start`, less than `end`.
+pub(super) fn range(session: &Session, start: i64, end: i64, step: i64) -> Result<DataFrame> {
+    let mut ids = Vec::new();
+    let mut id = start;
+    while if step > 0 { id < end } else { id > end } {
+        ids.push(id);
+        let Some(next) = id.checked_add(step) else { break };
+        id = next;
+    }
+    let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
+    local(session, RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(ids))])?)
+}
+
+/// A table of rows that are there.
+fn local(session: &Session, rows: RecordBatch) -> Result<DataFrame> {
+    let memory = MemoryStream::new(rows.schema());
+    memory.add(rows)?;
+    DataFrame::from_table(session, Arc::new(builtin::Memory(memory)))
 }
 
 /// The rows of a table that does not grow.
 pub(super) async fn read(
-    _session: &Session,
-    _format: &str,
-    _columns: Option<StructType>,
-    _options: Vec<(String, String)>,
+    session: &Session,
+    format: &str,
+    columns: Option<StructType>,
+    options: Vec<(String, String)>,
 ) -> Result<DataFrame> {
-    missing("a table that is not a stream")
+    let options: Options = options.into_iter().collect();
+    DataFrame::from_table(session, builtin::provider(format, columns, &options, session.conf())?)
 }
 
 /// A trigger of epochs every `interval`.
@@ -133,17 +148,12 @@ pub(super) async fn show(_frame: &DataFrame) -> Result<String> {
     missing("a SELECT over tables that are not streams")
 }
 
-/// Whether rows of the frame never end.
-pub(super) fn is_streaming(frame: &DataFrame) -> bool {
-    frame.plan().any(&|plan| matches!(plan, LogicalPlan::Source { .. }))
-}
-
 /// Writes a bounded frame to a table.
 pub(super) async fn write(_frame: &DataFrame, _table: &TableDefinition) -> Result<()> {
     missing("INSERT INTO of a query over tables that are not streams")
 }
 
 /// No rows and no columns: what a definition gives.
-pub(super) fn nothing(_session: &Session) -> Result<DataFrame> {
-    missing("a frame without columns, which definitions give; use Script for definitions alone")
+pub(super) fn nothing(session: &Session) -> Result<DataFrame> {
+    local(session, RecordBatch::new_empty(Arc::new(Schema::empty())))
 }

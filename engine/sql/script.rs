@@ -170,14 +170,14 @@ impl Script {
                 Statement::Insert { table, query } => {
                     let span = table.span;
                     let (frame, table) = self.inserted(session, table, query).await?;
-                    actions.push(match relation::is_streaming(&frame) {
+                    actions.push(match frame.is_streaming() {
                         true => Action::Start { frame, table, span },
                         false => Action::Write { frame, table, span },
                     });
                 }
                 Statement::Select { query, span } => {
                     let (frame, span) = (frame_of(session, query).await?, *span);
-                    actions.push(match relation::is_streaming(&frame) {
+                    actions.push(match frame.is_streaming() {
                         true => Action::Start { table: Arc::new(console(&frame)), frame, span },
                         false => Action::Show { frame, span },
                     });
@@ -240,8 +240,7 @@ fn renamed(frame: &DataFrame, columns: &[Ident]) -> crate::Result<DataFrame> {
         let message = format!("the view names {} columns, but its query has {}", columns.len(), fields.len());
         return Err(Error::new(ErrorCode::InvalidExpression, message));
     }
-    let pairs = fields.iter().zip(columns);
-    let named = pairs.map(|(f, to)| super::expression::column(&crate::plan::resolve::quoted(f.name())).alias(&to.value));
+    let named = frame.plan().scope().all().into_iter().zip(columns).map(|(e, to)| e.alias(&to.value));
     relation::select(frame, named.collect())
 }
 

@@ -4,7 +4,7 @@
 //! that the engine does not have.
 
 use super::expression::{Converter, column, dotted, idents};
-use super::from::{Relation, every_column};
+use super::from::Relation;
 use super::place::{At, Failure, Parsed};
 use super::query::{Planner, Sorting, Tables, position};
 use super::relation;
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
 use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, SortExpr};
 use datafusion::sql::sqlparser::ast::{
     self, Distinct, GroupByExpr, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
 };
@@ -56,13 +56,13 @@ impl Planner<'_> {
         let mut input = self.from(&select.from, &select.lateral_views, named, start)?;
         let converter = self.converter();
         if let Some(condition) = &select.selection {
-            let predicate = unqualified(converter.expr(condition)?, &input)?;
+            let predicate = converter.expr(condition)?;
             input.frame = relation::filter(&input.frame, predicate)
                 .map_err(|e| converter.blame(e.into()).or_at(condition.span()))?;
         }
         let items = self.items(select, &input, &converter)?;
         let having = match &select.having {
-            Some(tree) => Some((with_aliases(unqualified(converter.expr(tree)?, &input)?, &items, &input)?, tree.span())),
+            Some(tree) => Some((with_aliases(converter.expr(tree)?, &items, &input)?, tree.span())),
             None => None,
         };
         let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
@@ -80,7 +80,7 @@ impl Planner<'_> {
         let keys = match sorting {
             None => vec![],
             Some(sorting) => self.sort_keys(sorting, &names, |tree| {
-                let key = unqualified(converter.expr(tree)?, &input)?;
+                let key = converter.expr(tree)?;
                 match output_position(&key, &names) {
                     Some(at) => Ok(column(&quoted(&names[at]))),
                     None => with_aliases(key, &items, &input),
@@ -88,9 +88,9 @@ impl Planner<'_> {
             })?,
         };
         let after = distinct || keys.iter().all(|key| output_position(&key.expr, &names).is_some());
-        let sort = |frame: DataFrame, keys: Vec<relation::SortKey>| match keys.is_empty() {
+        let sort = |frame: DataFrame, keys: Vec<SortExpr>| match keys.is_empty() {
             true => Ok(frame),
-            false => relation::sort(&frame, keys).map_err(|e| converter.blame(e.into()).or_at(start)),
+            false => frame.sort(keys).map_err(|e| converter.blame(e.into()).or_at(start)),
         };
         let (below, outputs) = match grouped {
             false => (input.frame.clone(), items.iter().map(|item| (item.named(), item.span)).collect::<Vec<_>>()),
@@ -108,7 +108,7 @@ impl Planner<'_> {
                 let mut lowered = Vec::new();
                 for key in keys.iter().filter(|_| !after) {
                     let expr = grouping.lower(key.expr.clone(), None, &input).at(start)?;
-                    lowered.push(relation::SortKey { expr, ..*key });
+                    lowered.push(SortExpr { expr, ..*key });
                 }
                 let mut frame = grouping.frame(&input.frame).map_err(|e| converter.blame(e.into()))?;
                 if let Some((condition, span)) = condition {
@@ -122,7 +122,7 @@ impl Planner<'_> {
             true => below,
             false => project(&below, outputs, &converter)?,
         };
-        let frame = if distinct { relation::distinct(&frame).at(start)? } else { frame };
+        let frame = if distinct { frame.distinct().at(start)? } else { frame };
         if after { sort(frame, keys) } else { Ok(frame) }
     }
 
@@ -138,21 +138,17 @@ impl Planner<'_> {
                     (relation::generator_names(converter.expr(expr)?, &names).at(span)?, None)
                 }
                 SelectItem::Wildcard(options) if has_except(options) => {
-                    items.extend(except(options, every_column(&input.frame), span)?);
+                    items.extend(except(options, input.frame.plan().scope().all(), span)?);
                     continue;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) if has_except(options) => {
-                    let name = dotted(&idents(name)?);
-                    let columns = match input.is_single() && input.is_name(&name) {
-                        true => every_column(&input.frame),
-                        false => relation::columns_of(&input.frame, &name).at(span)?,
-                    };
+                    let columns = relation::columns_of(&input.frame, &dotted(&idents(name)?)).at(span)?;
                     items.extend(except(options, columns, span)?);
                     continue;
                 }
                 star => (converter.star(star)?, None),
             };
-            let expr = with_aliases(unqualified(expr, input)?, &items, input)?;
+            let expr = with_aliases(expr, &items, input)?;
             items.push(Item { expr, alias, span });
         }
         Ok(items)
@@ -179,7 +175,7 @@ impl Planner<'_> {
                     };
                     for tree in parts {
                         let key = match position(tree) {
-                            None => with_aliases(unqualified(converter.expr(tree)?, input)?, items, input)?,
+                            None => with_aliases(converter.expr(tree)?, items, input)?,
                             Some(at) => match at.checked_sub(1).and_then(|at| items.get(at)) {
                                 Some(item) => item.expr.clone(),
                                 None => {
@@ -349,28 +345,6 @@ fn except(options: &WildcardAdditionalOptions, columns: Vec<Expr>, span: Span) -
         }
     }
     Ok(kept)
-}
-
-/// `expr` with `t.` taken off the names of columns where `t` is the only relation.
-pub(super) fn unqualified(expr: Expr, input: &Relation) -> Parsed<Expr> {
-    if !input.is_single() {
-        return Ok(expr);
-    }
-    let has = |name: &str| input.frame.schema().fields().iter().any(|f| f.name().eq_ignore_ascii_case(name));
-    let plain = expr.transform_up(|e| {
-        let Expr::Column(c) = &e else { return Ok(Transformed::no(e)) };
-        let path = split_path(&c.name);
-        let qualified = match path.as_slice() {
-            [first, second, ..] => input.is_name(first) && (second == "*" || has(second) || !has(first)),
-            _ => false,
-        };
-        if !qualified {
-            return Ok(Transformed::no(e));
-        }
-        let parts: Vec<String> = path.iter().skip(1).map(|p| if p == "*" { p.clone() } else { quoted(p) }).collect();
-        Ok(Transformed::yes(column(&parts.join("."))))
-    });
-    Ok(plain.map_err(Error::from)?.data)
 }
 
 /// `expr` with the names of earlier items in place of what they stand for, where the input has no column of that name.

@@ -162,12 +162,12 @@ impl TableDefinition {
                 ),
             ));
         }
-        let pairs = || given.iter().zip(&columns.fields);
-        if pairs().all(|(from, to)| *from.name() == to.name && *from.data_type() == to.data_type.to_arrow()) {
+        let mut pairs = given.iter().zip(&columns.fields);
+        if pairs.all(|(from, to)| *from.name() == to.name && *from.data_type() == to.data_type.to_arrow()) {
             return Ok(frame);
         }
-        let assigned = pairs().map(|(from, to)| {
-            let value = super::expression::column(&crate::plan::resolve::quoted(from.name()));
+        let values = frame.plan().scope().all().into_iter();
+        let assigned = values.zip(given.iter().zip(&columns.fields)).map(|(value, (from, to))| {
             let arrow = to.data_type.to_arrow();
             match *from.data_type() == arrow {
                 true => value.alias(&to.name),
