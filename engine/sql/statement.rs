@@ -278,7 +278,9 @@ impl Reader<'_> {
         let ddl = blanked(text);
         StructType::from_ddl(&ddl).map(Some).map_err(|error| {
             let at = error.message().split("at character ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-            let place = self.source.location(start + at.unwrap_or(0));
+            let at: usize = at.unwrap_or(0);
+            let blank = ddl.get(at..).map_or(0, |rest| rest.len() - rest.trim_start().len());
+            let place = self.source.location(start + at + blank);
             let message = error.message().split(" at character ").next().unwrap_or_default().to_string();
             Failure::new(error.code(), format!("{message} in the columns of the table"), Span::new(place, place))
         })

@@ -1,1 +1,6 @@
-//! SQL scripts.
+//! The `tidemill` binary on SQL scripts: rows, errors with their places, exit statuses, signals, and kills.
+
+mod errors;
+mod process;
+mod scripts;
+mod support;
