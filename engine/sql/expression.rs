@@ -339,7 +339,7 @@ impl<'a> Converter<'a> {
             UnaryOperator::Plus => value,
             UnaryOperator::Minus => Expr::Negative(Box::new(value)),
             UnaryOperator::Not | UnaryOperator::BangNot => !value,
-            UnaryOperator::BitwiseNot => self.call("bitwise_not", vec![value])?,
+            UnaryOperator::BitwiseNot => self.call("bitnot", vec![value])?,
             other => return Err(unsupported(operand, &format!("the operator {other} is not Spark SQL"))),
         })
     }

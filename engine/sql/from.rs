@@ -181,10 +181,10 @@ impl Planner<'_> {
         let (start, end, step) = match numbers.as_slice() {
             [end] => (0, *end, 1),
             [start, end] => (*start, *end, 1),
-            [start, end, step] if *step != 0 => (*start, *end, *step),
-            _ => return Err(Failure::new(ErrorCode::InvalidExpression, "range() takes (end), (start, end) or (start, end, step) with a step that is not 0", span)),
+            [start, end, step] => (*start, *end, *step),
+            _ => return Err(Failure::new(ErrorCode::InvalidExpression, "range() takes (end), (start, end) or (start, end, step)", span)),
         };
-        relation::range(self.session, start, end, step).at(span)
+        DataFrame::range(self.session, start, end, step).at(span)
     }
 
     /// `LATERAL VIEW [OUTER] explode(column) t AS a, b`.

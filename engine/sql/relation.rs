@@ -6,15 +6,13 @@ use super::table::TableDefinition;
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame, DataStreamWriter};
+use crate::functions;
 use crate::operator::partial::compile;
-use crate::options::Options;
 use crate::plan::resolve::{expand_star, resolve};
 use crate::plan::scope::Scope;
 use crate::session::Session;
-use crate::source::builtin;
-use crate::source::memory::MemoryStream;
 use crate::types::StructType;
-use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
@@ -100,24 +98,9 @@ fn one_empty_row() -> Result<RecordBatch> {
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?)
 }
 
-/// A column `id` of whole numbers from `start`, less than `end`.
-pub(super) fn range(session: &Session, start: i64, end: i64, step: i64) -> Result<DataFrame> {
-    let mut ids = Vec::new();
-    let mut id = start;
-    while if step > 0 { id < end } else { id > end } {
-        ids.push(id);
-        let Some(next) = id.checked_add(step) else { break };
-        id = next;
-    }
-    let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
-    local(session, RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(ids))])?)
-}
-
 /// A table of rows that are there.
 fn local(session: &Session, rows: RecordBatch) -> Result<DataFrame> {
-    let memory = MemoryStream::new(rows.schema());
-    memory.add(rows)?;
-    DataFrame::from_table(session, Arc::new(builtin::Memory(memory)))
+    DataFrame::from_batches(session, rows.schema(), vec![rows])
 }
 
 /// The rows of a table that does not grow.
@@ -127,8 +110,14 @@ pub(super) async fn read(
     columns: Option<StructType>,
     options: Vec<(String, String)>,
 ) -> Result<DataFrame> {
-    let options: Options = options.into_iter().collect();
-    DataFrame::from_table(session, builtin::provider(format, columns, &options, session.conf())?)
+    let mut reader = session.read().format(format);
+    if let Some(columns) = columns {
+        reader = reader.schema(columns);
+    }
+    for (key, value) in options {
+        reader = reader.option(&key, value);
+    }
+    reader.load().await
 }
 
 /// A trigger of epochs every `interval`.
@@ -144,8 +133,11 @@ pub(super) fn partition_by(writer: DataStreamWriter, columns: &[String]) -> Resu
 }
 
 /// All rows of a bounded frame, as a table for people.
-pub(super) async fn show(_frame: &DataFrame) -> Result<String> {
-    missing("a SELECT over tables that are not streams")
+pub(super) async fn show(frame: &DataFrame) -> Result<String> {
+    let rows = frame.collect().await?;
+    let count = rows.iter().map(RecordBatch::num_rows).sum();
+    let time_zone = frame.session().conf().environment()?.time_zone;
+    functions::show::show(&rows, frame.schema(), count, 0, time_zone)
 }
 
 /// Writes a bounded frame to a table.

@@ -116,9 +116,9 @@ impl Script {
         for action in self.understand(session).await.map_err(|failure| source.error(failure))? {
             let (title, plan, span) = match action {
                 Action::Start { frame, table, span } | Action::Write { frame, table, span } => {
-                    (format!("INSERT INTO {}", table.name), explanation(session, &frame), span)
+                    (format!("INSERT INTO {}", table.name), explanation(session, &frame).await, span)
                 }
-                Action::Show { frame, span } => ("SELECT".to_string(), explanation(session, &frame), span),
+                Action::Show { frame, span } => ("SELECT".to_string(), explanation(session, &frame).await, span),
                 Action::Explain(plan) => ("EXPLAIN".to_string(), Ok(plan), Span::empty()),
             };
             let plan = plan.at(span).map_err(|failure| source.error(failure))?;
@@ -165,7 +165,7 @@ impl Script {
                         Statement::Select { query, span } => (frame_of(session, query).await?, *span),
                         _ => continue,
                     };
-                    actions.push(Action::Explain(explanation(session, &frame).at(span)?));
+                    actions.push(Action::Explain(explanation(session, &frame).await.at(span)?));
                 }
                 Statement::Insert { table, query } => {
                     let span = table.span;
@@ -293,7 +293,10 @@ fn console(frame: &DataFrame) -> TableDefinition {
     TableDefinition::console(mode)
 }
 
-fn explanation(session: &Session, frame: &DataFrame) -> crate::Result<String> {
+async fn explanation(session: &Session, frame: &DataFrame) -> crate::Result<String> {
+    if !frame.is_streaming() {
+        return frame.explain().await;
+    }
     let device = session.device()?;
     let lowered = lower(frame.plan())?;
     Ok(explain(frame.plan(), &lowered, &format!("{} ({})", device.name(), device.reason())))

@@ -7,7 +7,7 @@ use super::place::{Failure, Parsed};
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataFrame, DataStreamWriter};
-use crate::options::edits;
+use crate::options::{Options, edits};
 use crate::session::Session;
 use crate::sink::OutputMode;
 use crate::types::StructType;
@@ -89,7 +89,8 @@ impl TableDefinition {
     /// The frame over the table.
     pub async fn read(&self, session: &Session) -> Result<DataFrame> {
         if !self.is_stream()? {
-            return super::relation::read(session, &self.format, self.columns.clone(), self.source_options()).await;
+            let table = super::relation::read(session, &self.format, self.columns.clone(), self.source_options()).await;
+            return table.map_err(|error| self.format_first(error, session));
         }
         let mut reader = session.read_stream().format(&self.format);
         if let Some(columns) = &self.columns {
@@ -98,7 +99,16 @@ impl TableDefinition {
         for (key, value) in self.source_options() {
             reader = reader.option(&key, value);
         }
-        self.watermarked(reader.load().await?)
+        let loaded = reader.load().await.map_err(|error| self.format_first(error, session))?;
+        self.watermarked(loaded)
+    }
+
+    /// A format that there is not is the cause of whatever else is wrong.
+    fn format_first(&self, error: Error, session: &Session) -> Error {
+        match crate::source::builtin::provider(&self.format, None, &Options::new(), session.conf()) {
+            Err(unknown) if unknown.code() == ErrorCode::DataSourceNotFound => unknown,
+            _ => error,
+        }
     }
 
     fn source_options(&self) -> Vec<(String, String)> {
