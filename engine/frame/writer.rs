@@ -19,6 +19,7 @@ use crate::plan::output_mode;
 use crate::sink::foreach_batch::{BatchFunction, ForeachBatchSink};
 use crate::sink::memory::MemoryTable;
 use crate::sink::{OutputMode, Sink, builtin};
+use crate::table;
 use futures::FutureExt;
 use std::future::Future;
 use std::io::Write;
@@ -210,6 +211,13 @@ impl DataStreamWriter {
         let plan = self.frame.plan().clone();
         output_mode::check(&plan, mode)?;
         let lowered = lower(&plan)?;
+        // Tables that the stream is joined with are read once, here.
+        for joined in lowered.tables() {
+            let rows = table::collect_one(&session, &joined.table).await?;
+            if joined.rows.set(rows).is_err() {
+                return Err(Error::internal("a table was loaded twice"));
+            }
+        }
         let device = session.device()?;
         let location = self.options.remove("checkpointLocation");
         // Whether the sink holds what earlier runs wrote. The complete mode writes the whole table anew.

@@ -9,6 +9,7 @@ pub mod branch;
 pub mod codes;
 pub mod executable;
 pub mod expand;
+mod join;
 pub mod partial;
 pub mod scan;
 

@@ -11,9 +11,10 @@ mod scan;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::LogicalPlan;
+use crate::plan::scope::distinct_names;
 use crate::session::Session;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -34,6 +35,19 @@ pub async fn collect(session: &Session, plan: &LogicalPlan) -> Result<Vec<Record
     let batches: Vec<RecordBatch> = stream.try_collect().await?;
     let schema = plan.schema();
     batches.into_iter().filter(|batch| batch.num_rows() > 0).map(|batch| conform(&batch, schema)).collect()
+}
+
+/// The rows of a table as one batch, whose columns go by their distinct names.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn collect_one(session: &Session, plan: &LogicalPlan) -> Result<RecordBatch> {
+    let batches = collect(session, plan).await?;
+    let all = arrow::compute::concat_batches(plan.schema(), &batches)?;
+    let names = distinct_names(plan.schema());
+    let fields = plan.schema().fields().iter().zip(names);
+    let fields = fields.map(|(field, name)| field.as_ref().clone().with_name(name).with_nullable(true));
+    conform(&all, &Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
 /// DataFusion's plan of a table, as text.

@@ -8,6 +8,7 @@ mod case;
 mod device;
 mod expressions;
 mod invariance;
+mod joins;
 mod lifecycle;
 mod mistakes;
 #[cfg(feature = "failpoints")]
