@@ -36,7 +36,9 @@ impl Catalog {
         if !replace && entries.contains_key(&key) {
             return Err(Error::new(
                 ErrorCode::TableExists,
-                format!("there is a table or view named `{name}` already; write CREATE OR REPLACE, or choose another name"),
+                format!(
+                    "there is a table or view named `{name}` already; write CREATE OR REPLACE, or choose another name"
+                ),
             ));
         }
         entries.insert(key, (name.to_string(), entry));

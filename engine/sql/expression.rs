@@ -79,8 +79,7 @@ impl<'a> Converter<'a> {
 
     /// The failure with the place of the column name that it is about, if it is about one.
     pub fn blame(&self, mut failure: Failure) -> Failure {
-        let about_a_name =
-            matches!(failure.error.code(), ErrorCode::UnresolvedColumn | ErrorCode::AmbiguousReference);
+        let about_a_name = matches!(failure.error.code(), ErrorCode::UnresolvedColumn | ErrorCode::AmbiguousReference);
         if failure.at.is_none() && about_a_name {
             // Suggestions name columns too, but not the one that is missing.
             let message = failure.error.message();
@@ -115,7 +114,8 @@ impl<'a> Converter<'a> {
             && options.opt_replace.is_none()
             && options.opt_rename.is_none();
         if !plain {
-            let message = format!("{item}: a star with a modifier stands in the SELECT list of a query only; use EXCEPT there");
+            let message =
+                format!("{item}: a star with a modifier stands in the SELECT list of a query only; use EXCEPT there");
             return Err(Failure::unsupported(message, options.wildcard_token.0.span));
         }
         self.names.borrow_mut().push((name.clone(), item.span().start));
@@ -216,7 +216,8 @@ impl<'a> Converter<'a> {
                     Some(TrimWhereField::Trailing) => "rtrim",
                 };
                 // Spark's functions take the characters first.
-                let mut arguments: Vec<Expr> = trim_what.as_ref().map(|e| self.expr(e)).transpose()?.into_iter().collect();
+                let mut arguments: Vec<Expr> =
+                    trim_what.as_ref().map(|e| self.expr(e)).transpose()?.into_iter().collect();
                 arguments.push(self.expr(expr)?);
                 self.call(name, arguments)?
             }
@@ -248,10 +249,16 @@ impl<'a> Converter<'a> {
                 return Err(unsupported(tree, "a query as a value is not supported; join with it"));
             }
             Tree::Lambda(_) => {
-                return Err(unsupported(tree, "functions of functions (x -> ...) are not supported; explode the array"));
+                return Err(unsupported(
+                    tree,
+                    "functions of functions (x -> ...) are not supported; explode the array",
+                ));
             }
             Tree::GroupingSets(_) | Tree::Cube(_) | Tree::Rollup(_) => {
-                return Err(unsupported(tree, "ROLLUP, CUBE and GROUPING SETS are not supported; group once for each set and UNION ALL"));
+                return Err(unsupported(
+                    tree,
+                    "ROLLUP, CUBE and GROUPING SETS are not supported; group once for each set and UNION ALL",
+                ));
             }
             other => return Err(unsupported(other, &format!("the expression {other} is not supported"))),
         })
@@ -300,7 +307,10 @@ impl<'a> Converter<'a> {
                     self.call("get_item", vec![value, self.expr(index)?])?
                 }
                 AccessExpr::Subscript(slice) => {
-                    return Err(unsupported(root, &format!("[{slice}] is not supported; use slice(array, start, length)")));
+                    return Err(unsupported(
+                        root,
+                        &format!("[{slice}] is not supported; use slice(array, start, length)"),
+                    ));
                 }
             };
         }
@@ -310,7 +320,9 @@ impl<'a> Converter<'a> {
     fn interval_text<'t>(&self, interval: &'t ast::Interval) -> Parsed<&'t str> {
         match &*interval.value {
             ast::Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => Ok(text),
-            other => Err(unsupported(other, &format!("INTERVAL {other}: the length of an interval must be a constant"))),
+            other => {
+                Err(unsupported(other, &format!("INTERVAL {other}: the length of an interval must be a constant")))
+            }
         }
     }
 
@@ -320,7 +332,9 @@ impl<'a> Converter<'a> {
             let digits = operand.to_string();
             let negative = match operand {
                 ast::Expr::Value(value) => match &value.value {
-                    Value::Number(digits, long) => literal::number(&format!("-{digits}"), if *long { "l" } else { "" }).at(value.span)?,
+                    Value::Number(digits, long) => {
+                        literal::number(&format!("-{digits}"), if *long { "l" } else { "" }).at(value.span)?
+                    }
                     _ => return Err(unsupported(operand, "a minus stands before a number")),
                 },
                 _ => match literal::suffixed_number(&digits) {
@@ -466,14 +480,18 @@ impl<'a> Converter<'a> {
             ));
         }
         if !function.within_group.is_empty() {
-            return refuse(format!("{name}(...) WITHIN GROUP is not supported; use percentile_approx(column, percentage)"));
+            return refuse(format!(
+                "{name}(...) WITHIN GROUP is not supported; use percentile_approx(column, percentage)"
+            ));
         }
         let mut distinct = false;
         let mut arguments = Vec::new();
         let mut ignore_nulls = function.null_treatment;
         match &function.args {
             FunctionArguments::None => {}
-            FunctionArguments::Subquery(_) => return refuse(format!("{name}(SELECT ...) is not supported; join with the query")),
+            FunctionArguments::Subquery(_) => {
+                return refuse(format!("{name}(SELECT ...) is not supported; join with the query"));
+            }
             FunctionArguments::List(list) => {
                 distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
                 for argument in &list.args {
@@ -510,14 +528,21 @@ impl<'a> Converter<'a> {
         });
         let filtered = filtered.map_err(Error::from).at(span)?.data;
         match aggregates {
-            0 => Err(Failure::new(ErrorCode::InvalidExpression, format!("{name}(...) FILTER: {name} is no aggregate"), span)),
+            0 => Err(Failure::new(
+                ErrorCode::InvalidExpression,
+                format!("{name}(...) FILTER: {name} is no aggregate"),
+                span,
+            )),
             _ => Ok(filtered),
         }
     }
 
     fn argument(&self, function: &str, argument: &FunctionArg, span: Span) -> Parsed<Expr> {
         let FunctionArg::Unnamed(argument) = argument else {
-            return Err(Failure::unsupported(format!("{function}({argument}): arguments have no names here; write them in order"), span));
+            return Err(Failure::unsupported(
+                format!("{function}({argument}): arguments have no names here; write them in order"),
+                span,
+            ));
         };
         match argument {
             // The length of a window is a text to the function.
@@ -554,7 +579,11 @@ pub(super) fn dotted(parts: &[Ident]) -> String {
 pub(super) fn idents(name: &ObjectName) -> Parsed<Vec<Ident>> {
     name.0
         .iter()
-        .map(|part| part.as_ident().cloned().ok_or_else(|| Failure::unsupported(format!("the name {name} is not supported"), name.span())))
+        .map(|part| {
+            part.as_ident()
+                .cloned()
+                .ok_or_else(|| Failure::unsupported(format!("the name {name} is not supported"), name.span()))
+        })
         .collect()
 }
 
@@ -565,7 +594,18 @@ fn cast(value: Expr, to: &DataType, safe: bool) -> Expr {
 /// The type that Spark's functions named after types cast to.
 fn cast_function(name: &str) -> Option<DataType> {
     let names = [
-        "boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "date", "timestamp", "binary", "string",
+        "boolean",
+        "tinyint",
+        "smallint",
+        "int",
+        "bigint",
+        "float",
+        "double",
+        "decimal",
+        "date",
+        "timestamp",
+        "binary",
+        "string",
     ];
     names.contains(&name).then(|| name.into_data_type().ok()).flatten()
 }

@@ -65,7 +65,9 @@ impl Planner<'_> {
                 other => {
                     let message = format!("{other:?}").split('(').next().unwrap_or_default().to_string();
                     return Err(Failure::unsupported(
-                        format!("the join {message} is not supported; there are INNER, LEFT, RIGHT, FULL, LEFT SEMI, LEFT ANTI and CROSS JOIN"),
+                        format!(
+                            "the join {message} is not supported; there are INNER, LEFT, RIGHT, FULL, LEFT SEMI, LEFT ANTI and CROSS JOIN"
+                        ),
                         span,
                     ));
                 }
@@ -95,7 +97,9 @@ impl Planner<'_> {
     fn factor(&self, tree: &TableFactor, named: &Tables) -> Parsed<Relation> {
         let refuse = |what: &str| Err(Failure::unsupported(format!("{what} is not supported"), tree.span()));
         match tree {
-            TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, sample, json_path, .. } => {
+            TableFactor::Table {
+                name, alias, args, with_hints, version, with_ordinality, sample, json_path, ..
+            } => {
                 if version.is_some() {
                     return refuse("a table's version");
                 }
@@ -112,10 +116,22 @@ impl Planner<'_> {
                     (Some(args), [function]) => self.table_function(&function.value, args, span)?,
                     (None, [name]) => self.named(&name.value, named, name.span)?,
                     // parquet.`data/rides`
-                    (None, [format, path]) => self.tables.get(&file_key(&format.value, &path.value)).cloned().ok_or_else(|| {
-                        Failure::new(ErrorCode::TableNotFound, self.session.catalog().missing(&name.to_string(), named.keys()), span)
-                    })?,
-                    _ => return Err(Failure::new(ErrorCode::TableNotFound, self.session.catalog().missing(&name.to_string(), named.keys()), span)),
+                    (None, [format, path]) => {
+                        self.tables.get(&file_key(&format.value, &path.value)).cloned().ok_or_else(|| {
+                            Failure::new(
+                                ErrorCode::TableNotFound,
+                                self.session.catalog().missing(&name.to_string(), named.keys()),
+                                span,
+                            )
+                        })?
+                    }
+                    _ => {
+                        return Err(Failure::new(
+                            ErrorCode::TableNotFound,
+                            self.session.catalog().missing(&name.to_string(), named.keys()),
+                            span,
+                        ));
+                    }
                 };
                 self.aliased(frame, alias.as_ref(), Some(&last))
             }
@@ -133,17 +149,14 @@ impl Planner<'_> {
             TableFactor::Derived { .. } => refuse("LATERAL (SELECT ...) or TABLESAMPLE"),
             TableFactor::Pivot { .. } => refuse("PIVOT"),
             TableFactor::Unpivot { .. } => refuse("UNPIVOT"),
-            TableFactor::UNNEST { .. } => Err(Failure::unsupported("UNNEST is not Spark SQL; use LATERAL VIEW explode(...)", tree.span())),
+            TableFactor::UNNEST { .. } => {
+                Err(Failure::unsupported("UNNEST is not Spark SQL; use LATERAL VIEW explode(...)", tree.span()))
+            }
             other => Err(Failure::unsupported(format!("the relation {other} is not supported"), other.span())),
         }
     }
 
-    fn aliased(
-        &self,
-        frame: DataFrame,
-        alias: Option<&TableAlias>,
-        name: Option<&str>,
-    ) -> Parsed<Relation> {
+    fn aliased(&self, frame: DataFrame, alias: Option<&TableAlias>, name: Option<&str>) -> Parsed<Relation> {
         let (frame, name) = match (alias, name) {
             (Some(alias), _) => {
                 let frame = frame.alias(&alias.name.value);
@@ -158,7 +171,9 @@ impl Planner<'_> {
     /// `range(n)`, `range(start, end[, step])`.
     fn table_function(&self, name: &str, args: &TableFunctionArgs, span: Span) -> Parsed<DataFrame> {
         if !name.eq_ignore_ascii_case("range") {
-            let message = format!("the table function {name} is not supported; there is range(start, end, step), and LATERAL VIEW explode(...)");
+            let message = format!(
+                "the table function {name} is not supported; there is range(start, end, step), and LATERAL VIEW explode(...)"
+            );
             return Err(Failure::unsupported(message, span));
         }
         let mut numbers = Vec::new();
@@ -169,20 +184,33 @@ impl Planner<'_> {
             };
             match number {
                 Expr::Literal(value, _) if value.data_type().is_integer() => {
-                    let wide = value.cast_to(&arrow::datatypes::DataType::Int64).map_err(crate::Error::from).at(span)?;
+                    let wide =
+                        value.cast_to(&arrow::datatypes::DataType::Int64).map_err(crate::Error::from).at(span)?;
                     match wide {
                         datafusion::common::ScalarValue::Int64(Some(number)) => numbers.push(number),
                         _ => return Err(Failure::new(ErrorCode::InvalidExpression, "range() takes no NULL", span)),
                     }
                 }
-                _ => return Err(Failure::new(ErrorCode::InvalidExpression, "range() takes whole numbers that are constants", span)),
+                _ => {
+                    return Err(Failure::new(
+                        ErrorCode::InvalidExpression,
+                        "range() takes whole numbers that are constants",
+                        span,
+                    ));
+                }
             }
         }
         let (start, end, step) = match numbers.as_slice() {
             [end] => (0, *end, 1),
             [start, end] => (*start, *end, 1),
             [start, end, step] => (*start, *end, *step),
-            _ => return Err(Failure::new(ErrorCode::InvalidExpression, "range() takes (end), (start, end) or (start, end, step)", span)),
+            _ => {
+                return Err(Failure::new(
+                    ErrorCode::InvalidExpression,
+                    "range() takes (end), (start, end) or (start, end, step)",
+                    span,
+                ));
+            }
         };
         DataFrame::range(self.session, start, end, step).at(span)
     }
@@ -191,10 +219,14 @@ impl Planner<'_> {
     fn lateral_view(&self, input: Relation, view: &LateralView) -> Parsed<Relation> {
         let span = view.lateral_view_name.span();
         let ast::Expr::Function(function) = &view.lateral_view else {
-            return Err(Failure::unsupported(format!("LATERAL VIEW {}: a function such as explode(...) must stand there", view.lateral_view), span));
+            return Err(Failure::unsupported(
+                format!("LATERAL VIEW {}: a function such as explode(...) must stand there", view.lateral_view),
+                span,
+            ));
         };
         let mut function = function.clone();
-        if view.outer && let Some(ast::ObjectNamePart::Identifier(name)) = function.name.0.last_mut()
+        if view.outer
+            && let Some(ast::ObjectNamePart::Identifier(name)) = function.name.0.last_mut()
             && !name.value.to_ascii_lowercase().ends_with("_outer")
         {
             name.value.push_str("_outer");
@@ -202,7 +234,8 @@ impl Planner<'_> {
         let converter = self.converter();
         let call = converter.expr(&ast::Expr::Function(function))?;
         let columns: Vec<String> = view.lateral_col_alias.iter().map(|i| i.value.clone()).collect();
-        let frame = relation::generate(&input.frame, call, &columns).map_err(|e| converter.blame(e.into()).or_at(span))?;
+        let frame =
+            relation::generate(&input.frame, call, &columns).map_err(|e| converter.blame(e.into()).or_at(span))?;
         let mut names = input.names;
         names.extend(idents(&view.lateral_view_name)?.pop().map(|i| i.value));
         Ok(Relation { frame, names })

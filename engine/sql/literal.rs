@@ -29,7 +29,13 @@ pub(super) fn literal(value: &Value, span: Span) -> Parsed<Expr> {
         Value::HexStringLiteral(digits) => lit(ScalarValue::Binary(Some(hex(digits).at(span)?))),
         other => match text(other) {
             Some(text) => lit(text),
-            None => return Err(Failure::new(ErrorCode::ParseSyntaxError, format!("{other} is no literal of Spark SQL"), span)),
+            None => {
+                return Err(Failure::new(
+                    ErrorCode::ParseSyntaxError,
+                    format!("{other} is no literal of Spark SQL"),
+                    span,
+                ));
+            }
         },
     })
 }
@@ -61,7 +67,10 @@ pub(super) fn suffixed_number(word: &str) -> Option<Result<Expr>> {
 /// `digits`, perhaps with a minus, a fraction and an exponent, under a suffix in lower case.
 pub(super) fn number(digits: &str, suffix: &str) -> Result<Expr> {
     let refuse = |type_name: &str| {
-        Error::new(ErrorCode::ParseSyntaxError, format!("the number {digits}{} does not fit {type_name}", suffix.to_uppercase()))
+        Error::new(
+            ErrorCode::ParseSyntaxError,
+            format!("the number {digits}{} does not fit {type_name}", suffix.to_uppercase()),
+        )
     };
     let exponent = digits.contains(['e', 'E']);
     Ok(match suffix {
@@ -94,7 +103,11 @@ fn decimal(digits: &str) -> Option<Expr> {
     if precision > 38 {
         return None;
     }
-    Some(lit(ScalarValue::Decimal128(Some(unscaled), u8::try_from(precision).ok()?, i8::try_from(fraction.len()).ok()?)))
+    Some(lit(ScalarValue::Decimal128(
+        Some(unscaled),
+        u8::try_from(precision).ok()?,
+        i8::try_from(fraction.len()).ok()?,
+    )))
 }
 
 fn hex(digits: &str) -> Result<Vec<u8>> {
@@ -113,7 +126,8 @@ pub(super) fn typed(typed: &TypedString) -> Parsed<Expr> {
         DataType::Date => ArrowType::Date32,
         DataType::Timestamp(None, _) => crate::types::timestamp(),
         other => {
-            let message = format!("{other} literals are not supported; there are DATE and TIMESTAMP literals, and CAST");
+            let message =
+                format!("{other} literals are not supported; there are DATE and TIMESTAMP literals, and CAST");
             return Err(Failure::unsupported(message, span));
         }
     };
@@ -131,7 +145,8 @@ pub(super) fn typed(typed: &TypedString) -> Parsed<Expr> {
 /// An interval's text as a constant: days of 24 hours, and months.
 pub(super) fn interval(text: &str) -> Result<Expr> {
     let interval = parse_interval(text)?;
-    let too_long = || Error::new(ErrorCode::CannotParseInterval, format!("'{text}' is not an interval: it is too long"));
+    let too_long =
+        || Error::new(ErrorCode::CannotParseInterval, format!("'{text}' is not an interval: it is too long"));
     let months = i32::try_from(interval.months).map_err(|_| too_long())?;
     let days = i32::try_from(interval.micros / DAY).map_err(|_| too_long())?;
     let nanos = (interval.micros % DAY) * 1000;

@@ -28,9 +28,9 @@ mod script;
 mod select;
 mod statement;
 mod table;
-pub(crate) mod text;
 #[cfg(test)]
 mod tests;
+pub(crate) mod text;
 mod types;
 
 pub(crate) use catalog::Catalog;
@@ -66,7 +66,8 @@ impl Session {
             match statement {
                 Statement::Select { query, .. } => result = Some(script::frame_of(self, query).await?),
                 Statement::Insert { table, .. } => {
-                    let message = "INSERT INTO starts a query; use Script, or write_stream() on the frame of the SELECT";
+                    let message =
+                        "INSERT INTO starts a query; use Script, or write_stream() on the frame of the SELECT";
                     return Err(Failure::unsupported(message, table.span));
                 }
                 Statement::Explain { .. } => {

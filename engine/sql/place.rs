@@ -139,13 +139,8 @@ impl std::error::Error for SqlError {
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Error {
         let Some(place) = &error.place else { return error.error };
-        let message = format!(
-            "{}; line {}, column {}:\n{}",
-            error.error.message(),
-            place.line,
-            place.column,
-            place.excerpt()
-        );
+        let message =
+            format!("{}; line {}, column {}:\n{}", error.error.message(), place.line, place.column, place.excerpt());
         Error::new(error.error.code(), message)
     }
 }

@@ -89,7 +89,8 @@ impl Planner<'_> {
             }
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 if *op != SetOperator::Union {
-                    let message = format!("{op} is not supported; use LEFT SEMI JOIN for INTERSECT, LEFT ANTI JOIN for EXCEPT");
+                    let message =
+                        format!("{op} is not supported; use LEFT SEMI JOIN for INTERSECT, LEFT ANTI JOIN for EXCEPT");
                     return Err(Failure::unsupported(message, right.span()));
                 }
                 let by_name = matches!(
@@ -114,7 +115,9 @@ impl Planner<'_> {
     pub fn named(&self, name: &str, named: &Tables, span: Span) -> Parsed<DataFrame> {
         let key = name.to_ascii_lowercase();
         let found = named.get(&key).or_else(|| self.tables.get(&key)).cloned();
-        found.ok_or_else(|| Failure::new(ErrorCode::TableNotFound, self.session.catalog().missing(name, named.keys()), span))
+        found.ok_or_else(|| {
+            Failure::new(ErrorCode::TableNotFound, self.session.catalog().missing(name, named.keys()), span)
+        })
     }
 
     fn sorting<'q>(&self, order_by: Option<&'q OrderBy>) -> Parsed<Option<Sorting<'q>>> {
@@ -189,7 +192,12 @@ impl Planner<'_> {
             let plain = !fetch.with_ties && !fetch.percent;
             match &fetch.quantity {
                 Some(quantity) if plain => frame = frame.limit(count(quantity)?),
-                _ => return Err(Failure::unsupported("FETCH FIRST takes a number of rows only; use LIMIT", query.span())),
+                _ => {
+                    return Err(Failure::unsupported(
+                        "FETCH FIRST takes a number of rows only; use LIMIT",
+                        query.span(),
+                    ));
+                }
             }
         }
         Ok(frame)
@@ -229,6 +237,10 @@ pub(super) fn position(tree: &ast::Expr) -> Option<usize> {
 
 fn count(tree: &ast::Expr) -> Parsed<u64> {
     position(tree).map(|rows| rows as u64).ok_or_else(|| {
-        Failure::new(ErrorCode::InvalidExpression, format!("LIMIT and OFFSET take a number of rows, not {tree}"), tree.span())
+        Failure::new(
+            ErrorCode::InvalidExpression,
+            format!("LIMIT and OFFSET take a number of rows, not {tree}"),
+            tree.span(),
+        )
     })
 }

@@ -7,20 +7,22 @@ use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame, DataStreamWriter};
 use crate::functions;
-use crate::operator::partial::compile;
-use crate::plan::resolve::{expand_star, resolve};
+use crate::plan::resolve::{df_schema, expand_star, resolve};
 use crate::plan::scope::Scope;
 use crate::session::Session;
 use crate::types::StructType;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{ColumnarValue, Expr};
+use datafusion::physical_expr::create_physical_expr;
 use std::sync::Arc;
 
-fn missing<T>(what: &str) -> Result<T> {
-    Err(Error::new(ErrorCode::UnsupportedOperation, format!("{what} is not there in this version")))
+fn missing<T>(what: &str, instead: &str) -> Result<T> {
+    Err(Error::new(ErrorCode::UnsupportedOperation, format!("{what} is not supported in this version; {instead}")))
 }
 
 pub(super) fn select(frame: &DataFrame, expressions: Vec<Expr>) -> Result<DataFrame> {
@@ -42,12 +44,15 @@ pub(super) fn columns_of(frame: &DataFrame, name: &str) -> Result<Vec<Expr>> {
 
 /// A generator with names for the columns it makes.
 pub(super) fn generator_names(_call: Expr, _names: &[String]) -> Result<Expr> {
-    missing("explode(...) AS (a, b)")
+    missing(
+        "explode(...) AS (a, b)",
+        "select the generator under one name, and rename its columns in a query around it",
+    )
 }
 
 /// All columns of `frame` and those that a generator makes.
 pub(super) fn generate(_frame: &DataFrame, _call: Expr, _names: &[String]) -> Result<DataFrame> {
-    missing("LATERAL VIEW")
+    missing("LATERAL VIEW", "select explode(...) in a query below")
 }
 
 /// A table of rows that are written down. A column has the type that all its values fit.
@@ -81,7 +86,8 @@ pub(super) fn values(session: &Session, rows: Vec<Vec<Expr>>) -> Result<DataFram
 fn constant(session: &Session, expr: Expr) -> Result<ScalarValue> {
     let schema: SchemaRef = Arc::new(Schema::empty());
     let resolved = resolve(expr, &Scope::of(&schema), &session.conf().environment()?)?;
-    let physical = compile(&resolved, &schema)?;
+    let (properties, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+    let physical = create_physical_expr(&resolved, df_schema(&schema)?.as_ref(), &properties, &context)?;
     Ok(match physical.evaluate(&one_empty_row()?)? {
         ColumnarValue::Scalar(value) => value,
         ColumnarValue::Array(values) => ScalarValue::try_from_array(&values, 0)?,
@@ -122,13 +128,13 @@ pub(super) async fn read(
 
 /// A trigger of epochs every `interval`.
 pub(super) fn continuous(_interval: &str) -> Result<Trigger> {
-    missing("the continuous trigger")
+    missing("the continuous trigger", "use an interval such as '1 second'")
 }
 
 pub(super) fn partition_by(writer: DataStreamWriter, columns: &[String]) -> Result<DataStreamWriter> {
     match columns {
         [] => Ok(writer),
-        _ => missing("PARTITIONED BY of a table that is written"),
+        _ => missing("PARTITIONED BY of a table that is written", "leave it out"),
     }
 }
 
@@ -142,7 +148,10 @@ pub(super) async fn show(frame: &DataFrame) -> Result<String> {
 
 /// Writes a bounded frame to a table.
 pub(super) async fn write(_frame: &DataFrame, _table: &TableDefinition) -> Result<()> {
-    missing("INSERT INTO of a query over tables that are not streams")
+    missing(
+        "INSERT INTO of a query over tables alone",
+        "read one of its tables as a stream with the trigger 'availableNow'",
+    )
 }
 
 /// No rows and no columns: what a definition gives.

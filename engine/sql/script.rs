@@ -93,7 +93,11 @@ impl Script {
     ///
     /// # Errors
     /// Mistakes in the script, and queries that cannot start.
-    pub async fn start(&self, session: &Session, output: &mut (dyn Write + Send)) -> Result<Vec<StreamingQuery>, SqlError> {
+    pub async fn start(
+        &self,
+        session: &Session,
+        output: &mut (dyn Write + Send),
+    ) -> Result<Vec<StreamingQuery>, SqlError> {
         let source = Source { name: &self.name, text: &self.text };
         let mut started = Vec::new();
         let result = self.act(session, output, &mut started).await;
@@ -161,7 +165,9 @@ impl Script {
             match statement {
                 Statement::Explain { statement } => {
                     let (frame, span) = match &**statement {
-                        Statement::Insert { table, query } => (self.inserted(session, table, query).await?.0, table.span),
+                        Statement::Insert { table, query } => {
+                            (self.inserted(session, table, query).await?.0, table.span)
+                        }
                         Statement::Select { query, span } => (frame_of(session, query).await?, *span),
                         _ => continue,
                     };
@@ -188,14 +194,25 @@ impl Script {
         Ok(actions)
     }
 
-    async fn inserted(&self, session: &Session, name: &Ident, query: &Query) -> Parsed<(DataFrame, Arc<TableDefinition>)> {
+    async fn inserted(
+        &self,
+        session: &Session,
+        name: &Ident,
+        query: &Query,
+    ) -> Parsed<(DataFrame, Arc<TableDefinition>)> {
         let table = match session.catalog().get(&name.value) {
             Some(Entry::Table(table)) => table,
             Some(Entry::View(_)) => {
                 let message = format!("{} is a view, which cannot be written; INSERT INTO a table", name.value);
                 return Err(Failure::new(ErrorCode::InvalidExpression, message, name.span));
             }
-            None => return Err(Failure::new(ErrorCode::TableNotFound, session.catalog().missing(&name.value, []), name.span)),
+            None => {
+                return Err(Failure::new(
+                    ErrorCode::TableNotFound,
+                    session.catalog().missing(&name.value, []),
+                    name.span,
+                ));
+            }
         };
         let frame = frame_of(session, query).await?;
         let frame = table.assigned(frame).at(name.span)?;
@@ -271,7 +288,9 @@ pub(super) async fn frame_of(session: &Session, query: &Query) -> Parsed<DataFra
         }
     }
     let registry = session.functions();
-    Planner { session, registry: &registry, tables: &tables }.query(query, &Tables::new()).map_err(|f| f.or_at(query.span()))
+    Planner { session, registry: &registry, tables: &tables }
+        .query(query, &Tables::new())
+        .map_err(|f| f.or_at(query.span()))
 }
 
 /// The frame of a table or view of the session.

@@ -14,7 +14,8 @@ use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, SortExpr};
 use datafusion::sql::sqlparser::ast::{
-    self, Distinct, GroupByExpr, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
+    self, Distinct, GroupByExpr, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::HashSet;
@@ -70,7 +71,9 @@ impl Planner<'_> {
         let distinct = match &select.distinct {
             None | Some(Distinct::All) => false,
             Some(Distinct::Distinct) => true,
-            Some(Distinct::On(_)) => return Err(Failure::unsupported("DISTINCT ON is not Spark SQL; use dropDuplicates", start)),
+            Some(Distinct::On(_)) => {
+                return Err(Failure::unsupported("DISTINCT ON is not Spark SQL; use dropDuplicates", start));
+            }
         };
         let names: Vec<String> = match items.iter().any(|item| is_star(&item.expr)) {
             true => vec![],
@@ -141,7 +144,9 @@ impl Planner<'_> {
                     items.extend(except(options, input.frame.plan().scope().all(), span)?);
                     continue;
                 }
-                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) if has_except(options) => {
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
+                    if has_except(options) =>
+                {
                     let columns = relation::columns_of(&input.frame, &dotted(&idents(name)?)).at(span)?;
                     items.extend(except(options, columns, span)?);
                     continue;
@@ -154,7 +159,13 @@ impl Planner<'_> {
         Ok(items)
     }
 
-    fn grouping(&self, select: &Select, items: &[Item], input: &Relation, converter: &Converter<'_>) -> Parsed<Grouping> {
+    fn grouping(
+        &self,
+        select: &Select,
+        items: &[Item],
+        input: &Relation,
+        converter: &Converter<'_>,
+    ) -> Parsed<Grouping> {
         let mut grouping = Grouping::default();
         let start = select.select_token.0.span;
         match &select.group_by {
@@ -278,7 +289,10 @@ fn refuse_clauses(select: &Select) -> Parsed<()> {
         (select.prewhere.is_some(), "PREWHERE is not Spark SQL; use WHERE"),
         (!select.connect_by.is_empty(), "CONNECT BY is not Spark SQL"),
         (!select.cluster_by.is_empty(), "CLUSTER BY is not supported: rows have no partitions here; leave it out"),
-        (!select.distribute_by.is_empty(), "DISTRIBUTE BY is not supported: rows have no partitions here; leave it out"),
+        (
+            !select.distribute_by.is_empty(),
+            "DISTRIBUTE BY is not supported: rows have no partitions here; leave it out",
+        ),
         (!select.sort_by.is_empty(), "SORT BY is not supported: rows have no partitions here; use ORDER BY"),
         (!select.named_window.is_empty(), "WINDOW clauses are not supported; group by window(time, duration)"),
         (select.qualify.is_some(), "QUALIFY is not supported; functions over windows of rows are not there"),
@@ -353,7 +367,9 @@ fn with_aliases(expr: Expr, items: &[Item], input: &Relation) -> Parsed<Expr> {
     let replaced = expr.transform_down(|e| {
         let Expr::Column(c) = &e else { return Ok(Transformed::no(e)) };
         let path = split_path(&c.name);
-        let item = path.first().filter(|first| !has(first) && !input.is_name(first)).and_then(|first| {
+        // `t.city` is a column of t, also where t is an alias of the list.
+        let is_qualifier = |first: &str| path.len() > 1 && input.is_name(first);
+        let item = path.first().filter(|first| !has(first) && !is_qualifier(first)).and_then(|first| {
             items.iter().rev().find(|item| item.alias.as_deref().is_some_and(|a| a.eq_ignore_ascii_case(first)))
         });
         let Some(item) = item else { return Ok(Transformed::no(e)) };
@@ -385,6 +401,8 @@ fn same(key: &Expr, expr: &Expr, input: &Relation) -> bool {
     }
     let (Expr::Column(a), Expr::Column(b)) = (&key.data, &expr.data) else { return false };
     let (a, b) = (split_path(&a.name), split_path(&b.name));
-    let tail = |long: &[String], short: &[String]| long.first().is_some_and(|f| input.is_name(f)) && long.get(1..) == Some(short);
+    let tail = |long: &[String], short: &[String]| {
+        long.first().is_some_and(|f| input.is_name(f)) && long.get(1..) == Some(short)
+    };
     tail(&a, &b) || tail(&b, &a)
 }

@@ -107,15 +107,19 @@ impl Reader<'_> {
         let span = self.parser.peek_token().span;
         self.parser.advance_token();
         if self.words(&["OVERWRITE"]) {
-            let message = "INSERT OVERWRITE is not supported; INSERT INTO a table with the option 'outputMode' 'complete'";
+            let message =
+                "INSERT OVERWRITE is not supported; INSERT INTO a table with the option 'outputMode' 'complete'";
             return Err(Failure::unsupported(message, span));
         }
         self.expect_words(&["INTO"])?;
         let _ = self.words(&["TABLE"]);
         let table = self.name()?;
-        if self.parser.peek_token().token == Token::LParen && !matches!(self.peek_word(1).as_str(), "SELECT" | "WITH" | "VALUES") {
+        if self.parser.peek_token().token == Token::LParen
+            && !matches!(self.peek_word(1).as_str(), "SELECT" | "WITH" | "VALUES")
+        {
             let span = self.parser.peek_token().span;
-            let message = "a list of columns behind INSERT INTO is not supported; SELECT the columns in the order of the table";
+            let message =
+                "a list of columns behind INSERT INTO is not supported; SELECT the columns in the order of the table";
             return Err(Failure::unsupported(message, span));
         }
         Ok(Statement::Insert { table, query: self.parser.parse_query()? })
@@ -229,7 +233,10 @@ impl Reader<'_> {
             return Ok(self.parser.expected(expected, next)?);
         }
         let Some((format, span)) = format else {
-            let message = format!("the table {} has no format; add STORED AS or USING with json, csv, parquet, kafka, ...", name.value);
+            let message = format!(
+                "the table {} has no format; add STORED AS or USING with json, csv, parquet, kafka, ...",
+                name.value
+            );
             return Err(Failure::new(ErrorCode::ParseSyntaxError, message, name.span));
         };
         let table = Box::new(TableDefinition {
@@ -277,7 +284,8 @@ impl Reader<'_> {
         // Comments are blanks of the same length, so that places stay.
         let ddl = blanked(text);
         StructType::from_ddl(&ddl).map(Some).map_err(|error| {
-            let at = error.message().split("at character ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+            let at =
+                error.message().split("at character ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
             let at: usize = at.unwrap_or(0);
             let blank = ddl.get(at..).map_or(0, |rest| rest.len() - rest.trim_start().len());
             let place = self.source.location(start + at + blank);
@@ -314,7 +322,11 @@ impl Reader<'_> {
             let _ = self.parser.consume_token(&Token::Eq);
             let value = self.option_value(&key)?;
             if options.iter().any(|option| option.key.eq_ignore_ascii_case(&key)) {
-                return Err(Failure::new(ErrorCode::InvalidOption, format!("the option '{key}' stands there twice"), span));
+                return Err(Failure::new(
+                    ErrorCode::InvalidOption,
+                    format!("the option '{key}' stands there twice"),
+                    span,
+                ));
             }
             options.push(TableOption { key, value, span });
             if !self.parser.consume_token(&Token::Comma) && self.parser.peek_token().token != Token::RParen {
@@ -329,7 +341,9 @@ impl Reader<'_> {
         let token = self.parser.next_token();
         match token.token {
             Token::Number(digits, _) => Ok(format!("{sign}{digits}")),
-            Token::Word(word) if matches!(word.keyword, Keyword::TRUE | Keyword::FALSE) => Ok(word.value.to_ascii_lowercase()),
+            Token::Word(word) if matches!(word.keyword, Keyword::TRUE | Keyword::FALSE) => {
+                Ok(word.value.to_ascii_lowercase())
+            }
             Token::SingleQuotedString(text)
             | Token::DoubleQuotedString(text)
             | Token::SingleQuotedRawStringLiteral(text)

@@ -128,7 +128,9 @@ impl TableDefinition {
 
     /// The writer of `frame` to the table; `trigger` where the table names none.
     pub fn writer(&self, frame: &DataFrame, trigger: Option<Trigger>) -> Result<DataStreamWriter> {
-        if let Some(option) = [WATERMARK_COLUMN, WATERMARK_DELAY, STREAMING].into_iter().find_map(|key| self.option(key)) {
+        if let Some(option) =
+            [WATERMARK_COLUMN, WATERMARK_DELAY, STREAMING].into_iter().find_map(|key| self.option(key))
+        {
             let message = format!("'{}' belongs to a table that is read, and {} is written", option.key, self.name);
             return Err(Error::new(ErrorCode::InvalidOption, message));
         }
@@ -181,7 +183,9 @@ impl TableDefinition {
             let arrow = to.data_type.to_arrow();
             match *from.data_type() == arrow {
                 true => value.alias(&to.name),
-                false => crate::plan::spark_function::SparkFunction::cast(arrow, false).call(vec![value]).alias(&to.name),
+                false => {
+                    crate::plan::spark_function::SparkFunction::cast(arrow, false).call(vec![value]).alias(&to.name)
+                }
             }
         });
         super::relation::select(&frame, assigned.collect())
@@ -212,7 +216,8 @@ impl TableDefinition {
         if error.code() != ErrorCode::InvalidOption {
             return error;
         }
-        let unknown = self.options.iter().find(|o| error.message().starts_with(&format!("'{}' is not an option of", o.key)));
+        let unknown =
+            self.options.iter().find(|o| error.message().starts_with(&format!("'{}' is not an option of", o.key)));
         let Some(option) = unknown else { return error };
         let distance = |ours: &&str| edits(&option.key.to_lowercase(), &ours.to_lowercase());
         match OURS.iter().min_by_key(|ours| distance(ours)) {
@@ -255,7 +260,10 @@ pub(super) fn view_options(name: &str, options: Vec<TableOption>) -> Parsed<Tabl
     let span = options.first().map_or(Span::empty(), |option| option.span);
     for option in &options {
         if ![WATERMARK_COLUMN, WATERMARK_DELAY].iter().any(|key| key.eq_ignore_ascii_case(&option.key)) {
-            let message = format!("'{}' is not an option of a view; there are '{WATERMARK_COLUMN}' and '{WATERMARK_DELAY}'", option.key);
+            let message = format!(
+                "'{}' is not an option of a view; there are '{WATERMARK_COLUMN}' and '{WATERMARK_DELAY}'",
+                option.key
+            );
             return Err(Failure::new(ErrorCode::InvalidOption, message, option.span));
         }
     }

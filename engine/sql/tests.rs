@@ -66,8 +66,14 @@ fn operators_bind_as_in_spark() {
 
 #[test]
 fn intervals_in_every_form() {
-    for text in ["INTERVAL 90 MINUTES", "INTERVAL '90' MINUTE", "INTERVAL 1 HOUR 30 MINUTES", "INTERVAL '1 hour 30 minutes'"] {
-        assert_eq!(shown(text), "IntervalMonthDayNano(\"IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 5400000000000 }\")", "{text}");
+    for text in
+        ["INTERVAL 90 MINUTES", "INTERVAL '90' MINUTE", "INTERVAL 1 HOUR 30 MINUTES", "INTERVAL '1 hour 30 minutes'"]
+    {
+        assert_eq!(
+            shown(text),
+            "IntervalMonthDayNano(\"IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 5400000000000 }\")",
+            "{text}"
+        );
     }
     assert_eq!(refused("INTERVAL 5").code(), ErrorCode::ParseSyntaxError);
 }
@@ -103,11 +109,17 @@ fn columns(frame: &DataFrame) -> Vec<String> {
 #[tokio::test]
 async fn a_selection_is_what_a_program_would_write() {
     let session = session().await;
-    let frame = session.sql("SELECT r.city, fare * 2 AS twice, twice + 1 AS more, r.data.x FROM rides r WHERE r.fare > 1").await.unwrap();
+    let frame = session
+        .sql("SELECT r.city, fare * 2 AS twice, twice + 1 AS more, r.data.x FROM rides r WHERE r.fare > 1")
+        .await
+        .unwrap();
     assert_eq!(columns(&frame), ["city Utf8", "twice Float64", "more Float64", "x Int32"]);
     let frame = session.sql("SELECT * EXCEPT (data, `status`) FROM rides").await.unwrap();
     assert_eq!(columns(&frame).len(), 3);
-    let frame = session.sql("WITH big AS (SELECT * FROM rides WHERE fare > 10) SELECT b.* FROM big AS b UNION ALL SELECT * FROM rides").await.unwrap();
+    let frame = session
+        .sql("WITH big AS (SELECT * FROM rides WHERE fare > 10) SELECT b.* FROM big AS b UNION ALL SELECT * FROM rides")
+        .await
+        .unwrap();
     assert_eq!(columns(&frame).len(), 5);
 }
 
@@ -115,14 +127,21 @@ async fn a_selection_is_what_a_program_would_write() {
 async fn groups_by_expressions_positions_aliases_and_all() {
     let session = session().await;
     let expected = ["s Timestamp(µs, \"UTC\")", "e Timestamp(µs, \"UTC\")", "town Utf8", "n Int64", "total Float64"];
-    for by in ["window(event_time, '5 minutes'), city", "window(event_time, INTERVAL 5 MINUTES), 3", "window(rides.event_time, '5 minutes'), town"] {
+    for by in [
+        "window(event_time, '5 minutes'), city",
+        "window(event_time, INTERVAL 5 MINUTES), 3",
+        "window(rides.event_time, '5 minutes'), town",
+    ] {
         let text = format!(
             "SELECT window.start AS s, window.end AS e, city AS town, count(*) AS n, n * sum(fare) AS total FROM rides GROUP BY {by} HAVING n > 1"
         );
         let frame = session.sql(&text).await.unwrap();
         assert_eq!(columns(&frame), expected, "{by}");
     }
-    let frame = session.sql("SELECT upper(city) AS c, count(DISTINCT status) FILTER (WHERE fare > 0) FROM rides GROUP BY ALL").await.unwrap();
+    let frame = session
+        .sql("SELECT upper(city) AS c, count(DISTINCT status) FILTER (WHERE fare > 0) FROM rides GROUP BY ALL")
+        .await
+        .unwrap();
     assert_eq!(frame.schema().fields().len(), 2);
     let program = "SELECT city, count(*) AS n FROM rides GROUP BY city";
     let sql = session.sql(program).await.unwrap();

@@ -71,8 +71,14 @@ fn text_that_is_no_sql() {
         ("CREATE TABLE t (a INT, b NUMBERS) USING json", "script.sql:1:26: [PARSE_SYNTAX_ERROR] expected a type name"),
         ("CREATE TABLE t (\n  a INT -- one\n  b INT) USING json", "script.sql:3:3: [PARSE_SYNTAX_ERROR] "),
         ("CREATE TABLE t (a INT) LOCATION 'in'", "script.sql:1:14: [PARSE_SYNTAX_ERROR] the table t has no format"),
-        ("CREATE TABLE t USING rate OPTIONS (a 1, A 2)", "script.sql:1:41: [INVALID_OPTION] the option 'A' stands there twice"),
-        ("CREATE TABLE t USING json AS SELECT 1", "script.sql:1:27: [UNSUPPORTED_STREAMING_OPERATION] CREATE TABLE ... AS SELECT"),
+        (
+            "CREATE TABLE t USING rate OPTIONS (a 1, A 2)",
+            "script.sql:1:41: [INVALID_OPTION] the option 'A' stands there twice",
+        ),
+        (
+            "CREATE TABLE t USING json AS SELECT 1",
+            "script.sql:1:27: [UNSUPPORTED_STREAMING_OPERATION] CREATE TABLE ... AS SELECT",
+        ),
         ("DELETE FROM t", "script.sql:1:1: [PARSE_SYNTAX_ERROR] DELETE does not begin a statement here; "),
         ("SET novalue", "script.sql:1:1: [PARSE_SYNTAX_ERROR] expected SET key = value"),
     ];
@@ -97,7 +103,10 @@ fn what_the_engine_does_not_have_is_named() {
     for (query, place, hint) in refused {
         let (status, text) = outcome(&format!("{tables}{query}"));
         assert_eq!(status, Some(2), "{query}: {text}");
-        assert!(text.starts_with(&format!("script.sql:{place}: [UNSUPPORTED_STREAMING_OPERATION] ")), "{query}: {text}");
+        assert!(
+            text.starts_with(&format!("script.sql:{place}: [UNSUPPORTED_STREAMING_OPERATION] ")),
+            "{query}: {text}"
+        );
         assert!(text.contains(hint), "{query}: {text}");
     }
 }
@@ -114,7 +123,13 @@ fn output_modes_that_the_query_forbids_are_found_at_the_start() {
 #[test]
 fn arguments_that_are_wrong() {
     let directory = tempfile::tempdir().unwrap();
-    for arguments in [&["run"][..], &["run", "nowhere.sql"], &["walk", "x.sql"], &["run", "-e", "SET a = 1", "--set", "novalue"], &["run", "-e", "SET a = 1", "--trigger", "never"]] {
+    for arguments in [
+        &["run"][..],
+        &["run", "nowhere.sql"],
+        &["walk", "x.sql"],
+        &["run", "-e", "SET a = 1", "--set", "novalue"],
+        &["run", "-e", "SET a = 1", "--trigger", "never"],
+    ] {
         let output = run(directory.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
         assert_eq!(stdout(&output), "", "{arguments:?}");

@@ -75,6 +75,42 @@ fn the_rate_source_and_the_memory_sink() {
 }
 
 #[test]
+fn a_stream_joined_with_a_table() {
+    check("stream_joins");
+}
+
+#[test]
+fn a_select_over_tables_prints_its_rows() {
+    let directory = with_script(
+        "CREATE TEMPORARY VIEW cities AS SELECT * FROM VALUES (1, 'Oslo', 2.5), (2, 'Bergen', NULL), (3, NULL, 10) AS t(id, city, fare);
+         SELECT c.city, r.id * 10 AS ten, c.fare
+         FROM range(1, 5) AS r INNER JOIN cities AS c ON r.id = c.id
+         WHERE c.fare IS NOT NULL
+         ORDER BY r.id DESC
+         LIMIT 5;
+         SELECT DISTINCT id DIV 3 AS third, upper('x') || 'y' AS xy FROM range(9) WHERE id > 3 ORDER BY 1;
+         SELECT 1 + 1 AS two;",
+    );
+    let output = run(directory.path(), &["run", "script.sql"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let expected = "+----+---+----+\n|city|ten|fare|\n+----+---+----+\n|NULL| 30|10.0|\n|Oslo| 10| 2.5|\n+----+---+----+\n\n\
+                    +-----+---+\n|third| xy|\n+-----+---+\n|    1| Xy|\n|    2| Xy|\n+-----+---+\n\n\
+                    +---+\n|two|\n+---+\n|  2|\n+---+\n\n";
+    assert_eq!(stdout(&output).replace("\n\n+", "\n+"), expected.replace("\n\n+", "\n+"));
+}
+
+#[test]
+fn examples_are_understood() {
+    for example in ["quickstart.sql", "ride_analytics.sql"] {
+        let file = format!("{}/examples/{example}", env!("CARGO_MANIFEST_DIR"));
+        let output = run(std::path::Path::new(env!("CARGO_MANIFEST_DIR")), &["explain", &file]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let queries = std::fs::read_to_string(&file).unwrap().matches("INSERT INTO").count();
+        assert_eq!(stdout(&output).matches("== Logical Plan ==").count(), queries, "{example}");
+    }
+}
+
+#[test]
 fn a_select_over_streams_prints_a_table() {
     let directory = with_script("");
     std::fs::create_dir(directory.path().join("in")).unwrap();
@@ -83,7 +119,10 @@ fn a_select_over_streams_prints_a_table() {
     let output = run(directory.path(), &["run", "-e", text, "--trigger", "availableNow"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let rule = "-".repeat(43);
-    assert_eq!(stdout(&output), format!("{rule}\nBatch: 0\n{rule}\n+---+---+\n|odd|  n|\n+---+---+\n|  1|  2|\n+---+---+\n\n"));
+    assert_eq!(
+        stdout(&output),
+        format!("{rule}\nBatch: 0\n{rule}\n+---+---+\n|odd|  n|\n+---+---+\n|  1|  2|\n+---+---+\n\n")
+    );
 }
 
 #[test]
@@ -99,7 +138,10 @@ fn explain_prints_plans_and_runs_nothing() {
     assert!(text.starts_with("-- INSERT INTO out\n== Logical Plan ==\n"), "{text}");
     assert!(text.contains("Filter a > Int32(1)"), "{text}");
     assert!(!directory.path().join("ck").exists());
-    let output = run(directory.path(), &["run", "-e", "CREATE TABLE t (a INT) USING json LOCATION 'in'; EXPLAIN EXTENDED SELECT a FROM t"]);
+    let output = run(
+        directory.path(),
+        &["run", "-e", "CREATE TABLE t (a INT) USING json LOCATION 'in'; EXPLAIN EXTENDED SELECT a FROM t"],
+    );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).starts_with("== Logical Plan ==\n"));
 }
