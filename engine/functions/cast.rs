@@ -358,7 +358,7 @@ fn instants(values: Vec<Option<i64>>) -> ArrayRef {
 }
 
 /// A type's name in Spark's messages.
-fn sql_name(data_type: &DataType) -> String {
+pub(crate) fn sql_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "BOOLEAN".into(),
         DataType::Int8 => "TINYINT".into(),
