@@ -346,7 +346,9 @@ fn overflow(op: Math, what: impl std::fmt::Display) -> Error {
 pub fn evaluate(op: Math, operands: &Operands, returns: &DataType, safe: bool, environment: &Environment) -> Result<ArrayRef> {
     let ansi = environment.ansi && !safe;
     // A failure, or what takes its place.
-    let failed = |error: Error| if ansi { Err(error) } else { Ok(None) };
+    fn failed<T>(ansi: bool, error: Error) -> Result<Option<T>> {
+        if ansi { Err(error) } else { Ok(None) }
+    }
     let [left, right] = &operands.arrays;
     macro_rules! integers {
         ($type:ty, $native:ty) => {
@@ -355,7 +357,7 @@ pub fn evaluate(op: Math, operands: &Operands, returns: &DataType, safe: bool, e
                     Math::Add => l.checked_add(r),
                     Math::Subtract => l.checked_sub(r),
                     Math::Multiply => l.checked_mul(r),
-                    _ if r == 0 => return failed(by_zero(op)),
+                    _ if r == 0 => return failed(ansi, by_zero(op)),
                     Math::IntegralDivide => l.checked_div(r),
                     Math::Remainder => Some(l.wrapping_rem(r)),
                     _ => {
@@ -384,7 +386,7 @@ pub fn evaluate(op: Math, operands: &Operands, returns: &DataType, safe: bool, e
                     Math::Add => l + r,
                     Math::Subtract => l - r,
                     Math::Multiply => l * r,
-                    _ if r == 0.0 => return failed(by_zero(op)),
+                    _ if r == 0.0 => return failed(ansi, by_zero(op)),
                     Math::Divide => l / r,
                     Math::Remainder => l % r,
                     _ => {
@@ -415,9 +417,9 @@ pub fn evaluate(op: Math, operands: &Operands, returns: &DataType, safe: bool, e
         (DataType::Float32, DataType::Float32) => floats!(Float32Type),
         (DataType::Float64, DataType::Float64) => floats!(Float64Type),
         (DataType::Decimal128(_, s1), DataType::Decimal128(_, s2)) => {
-            decimals(op, operands, (*s1, *s2), returns, &failed)
+            decimals(op, operands, (*s1, *s2), returns, &|error| failed(ansi, error))
         }
-        _ => times(op, operands, returns, environment, &failed),
+        _ => times(op, operands, returns, environment, &|error| failed(ansi, error)),
     }
 }
 

@@ -274,7 +274,7 @@ impl<A: ArrayAccessor> Values<A> {
 
 impl Call<'_> {
     /// The session's zone.
-    pub fn zone(&self) -> Zone {
+    pub(crate) fn zone(&self) -> Zone {
         self.environment.time_zone.into()
     }
 

@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(super) const FUNCTIONS: &[Builtin] = &[
+pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("array", (0, ANY), |a| {
         let element = common_type(a.types).ok_or_else(|| a.mismatch(1, "of a type like the first"))?;
         Ok(Typed { arguments: vec![element.clone(); a.types.len()], returns: list_of(element) })

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// `TIMESTAMP_NTZ`: a local time without a zone.
 pub(crate) const NTZ: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-pub(super) const FUNCTIONS: &[Builtin] = &[
+pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("to_date", (1, 2), |a| parsed(a, DataType::Date32), |c| parse(c, Parse::Date, true)),
     typed("try_to_date", (1, 2), |a| parsed(a, DataType::Date32), |c| parse(c, Parse::Date, false)),
     typed("to_timestamp", (1, 2), |a| parsed(a, timestamp()), |c| parse(c, Parse::Instant, true)),

@@ -12,7 +12,7 @@ use arrow::datatypes::{
 };
 use std::sync::Arc;
 
-pub(super) const FUNCTIONS: &[Builtin] = &[
+pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("hash", (1, ANY), |a| types(a, DataType::Int32), |c| {
         let hashes = rows::<Murmur>(c)?.into_iter().map(|hash| hash as i32);
         Ok(Arc::new(Int32Array::from_iter_values(hashes)))

@@ -17,7 +17,7 @@ use arrow::datatypes::{
 };
 use std::sync::Arc;
 
-pub(super) const FUNCTIONS: &[Builtin] = &[
+pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("abs", (1, 1), same_number, |c| unary(c, Unary::Abs)),
     typed("negative", (1, 1), same_number, |c| unary(c, Unary::Negate)),
     typed("positive", (1, 1), same_number, |c| c.expanded(0)),

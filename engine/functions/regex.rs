@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field};
 use regex::{Captures, Regex, RegexBuilder};
 use std::sync::Arc;
 
-pub(super) const FUNCTIONS: &[Builtin] = &[
+pub(super) static FUNCTIONS: &[Builtin] = &[
     partial("like", "ss|s", 'o', |c| like(c, false)),
     partial("ilike", "ss|s", 'o', |c| like(c, true)),
     partial("rlike", "ss", 'o', |c| {

@@ -13,7 +13,7 @@ use datafusion_spark::function as spark;
 use std::fmt::Write;
 use std::sync::Arc;
 
-pub(super) const FUNCTIONS: &[Builtin] = &[
+pub(super) static FUNCTIONS: &[Builtin] = &[
     total("lower", "s", 's', |c| each(c, |s| s.to_lowercase())),
     total("upper", "s", 's', |c| each(c, |s| s.to_uppercase())),
     total("initcap", "s", 's', |c| each(c, initcap)),

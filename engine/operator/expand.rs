@@ -3,6 +3,7 @@
 //! Comes in: a batch. Goes out: a batch whose rows are repeated, once for each row made of them, with the columns that the step adds.
 //! Fails: expressions, and more rows than a batch can hold.
 
+use super::clock::BatchClock;
 use super::partial::{compile, evaluate};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::lower::{Expand, ExpandKind};
@@ -24,10 +25,10 @@ enum KindExec {
 
 impl ExpandExec {
     /// Compiles the step over `input`.
-    pub fn new(expand: &Expand, input: &SchemaRef) -> Result<Self> {
+    pub fn new(expand: &Expand, input: &SchemaRef, clock: &BatchClock) -> Result<Self> {
         let kind = match &expand.kind {
             ExpandKind::Generate { generator, outer } => {
-                KindExec::Generate { generator: compile(generator, input)?, outer: *outer }
+                KindExec::Generate { generator: compile(generator, input, clock)?, outer: *outer }
             }
         };
         let added = expand.columns.iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type.clone(), true)));

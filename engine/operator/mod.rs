@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod branch;
+pub mod clock;
 pub mod codes;
 mod executable;
 pub mod expand;
