@@ -75,6 +75,40 @@ error_codes! {
     DivideByZero => "DIVIDE_BY_ZERO",
     /// A sum or product outside its type (ANSI mode).
     ArithmeticOverflow => "ARITHMETIC_OVERFLOW",
+    /// A remainder by zero (ANSI mode).
+    RemainderByZero => "REMAINDER_BY_ZERO",
+    /// A cast of a number that its target type is too small for (ANSI mode).
+    CastOverflow => "CAST_OVERFLOW",
+    /// A decimal with more digits than its type has (ANSI mode).
+    NumericValueOutOfRange => "NUMERIC_VALUE_OUT_OF_RANGE",
+    /// A function name that no function answers to.
+    UnresolvedRoutine => "UNRESOLVED_ROUTINE",
+    /// A call with more or fewer arguments than the function takes.
+    WrongNumArgs => "WRONG_NUM_ARGS",
+    /// An argument whose value the function has no answer for.
+    InvalidParameterValue => "INVALID_PARAMETER_VALUE",
+    /// An array index outside of the array (ANSI mode).
+    InvalidArrayIndex => "INVALID_ARRAY_INDEX",
+    /// An index outside of the array in `element_at` (ANSI mode).
+    InvalidArrayIndexInElementAt => "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
+    /// An index of 0 where elements are counted from 1.
+    InvalidIndexOfZero => "INVALID_INDEX_OF_ZERO",
+    /// A map with a key twice.
+    DuplicatedMapKey => "DUPLICATED_MAP_KEY",
+    /// A map with NULL as a key.
+    NullMapKey => "NULL_MAP_KEY",
+    /// A text that does not follow its date pattern (ANSI mode).
+    CannotParseTimestamp => "CANNOT_PARSE_TIMESTAMP",
+    /// Fields of a date or time that is none (ANSI mode).
+    DatetimeFieldOutOfBounds => "DATETIME_FIELD_OUT_OF_BOUNDS",
+    /// A time outside of the range of its type.
+    DatetimeOverflow => "DATETIME_OVERFLOW",
+    /// A text that names no day of the week (ANSI mode).
+    IllegalDayOfWeek => "ILLEGAL_DAY_OF_WEEK",
+    /// A field of a time that is none.
+    InvalidExtractField => "INVALID_EXTRACT_FIELD",
+    /// `raise_error` or `assert_true` in a query.
+    UserRaisedException => "USER_RAISED_EXCEPTION",
     /// Input offsets that the source no longer holds.
     KafkaDataLoss => "KAFKA_DATA_LOSS",
     /// A failure reported by the Kafka client or the brokers.

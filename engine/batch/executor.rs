@@ -6,6 +6,7 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::branch::{BranchExec, ChunkOutput, ChunkResult};
+use crate::operator::clock::BatchClock;
 use crate::operator::partial::Partials;
 use crate::operator::{Metrics, OperatorClock, StatefulOperator};
 use crate::plan::lower::{Feed, QueryPlan, Target};
@@ -28,6 +29,8 @@ pub struct Executor {
     targets: Vec<Target>,
     /// Operators, each after those that it reads.
     stages: Vec<StageExec>,
+    /// What the expressions take for the current time.
+    clock: BatchClock,
 }
 
 /// A stateful operator and the branches over its rows.
@@ -107,7 +110,8 @@ pub struct EncodedState {
 impl Executor {
     /// Compiles a plan for `workers` threads.
     pub fn new(plan: &QueryPlan, mode: OutputMode, device: &Device, workers: usize) -> Result<Self> {
-        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone())).collect();
+        let clock = BatchClock::default();
+        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone(), &clock)).collect();
         let mut stages: Vec<StageExec> = Vec::new();
         for (index, stage) in plan.stages.iter().enumerate() {
             let feeds =
@@ -119,9 +123,11 @@ impl Executor {
             let links = plan.branches.iter().filter(|b| matches!(b.feed, Feed::Stage(stage) if stage == index));
             stages.push(StageExec {
                 id: stage.id.clone(),
-                operator: stage.operator.create(mode)?,
+                operator: stage.operator.create(mode, &clock)?,
                 inputs: inputs.collect(),
-                links: links.map(|b| Ok((b.target, BranchExec::new(b, device.clone())?))).collect::<Result<_>>()?,
+                links: links
+                    .map(|b| Ok((b.target, BranchExec::new(b, device.clone(), &clock)?)))
+                    .collect::<Result<_>>()?,
                 waiting: vec![],
                 spent: Duration::ZERO,
             });
@@ -130,6 +136,7 @@ impl Executor {
             workers: (0..workers.max(1)).map(|_| branches()).collect::<Result<_>>()?,
             targets: plan.sources().map(|(branch, _)| branch.target).collect(),
             stages,
+            clock,
         })
     }
 
@@ -168,6 +175,7 @@ impl Executor {
     ) -> Result<Option<BatchOutput>> {
         let sources = readers.len();
         let mut output = BatchOutput { input_rows: vec![0; sources], ..BatchOutput::default() };
+        self.clock.set(clock.timestamp_ms);
         begin(&mut self.stages, clock);
         let readers = readers.into_iter().map(|r| Mutex::new((0, r))).collect();
         let feed = Feeding { readers, stop: stop.clone(), failed: AtomicBool::new(false) };

@@ -2,6 +2,7 @@
 //!
 //! Comes in: a [`Chunk`]. Goes out: a [`ChunkResult`]. Fails: decoding and expressions; the first failure ends the batch.
 
+use super::clock::BatchClock;
 use super::expand::ExpandExec;
 use super::partial::{PartialExec, Partials, compile, evaluate};
 use super::scan::ScanExec;
@@ -61,7 +62,7 @@ pub enum ChunkOutput {
 
 impl BranchExec {
     /// Compiles a branch for one worker.
-    pub fn new(branch: &Branch, device: Device) -> Result<Self> {
+    pub fn new(branch: &Branch, device: Device, clock: &BatchClock) -> Result<Self> {
         let format = match &branch.feed {
             Feed::Source(provider) => provider.format(),
             Feed::Stage(_) => None,
@@ -71,10 +72,12 @@ impl BranchExec {
         let mut steps = Vec::new();
         for step in &branch.steps {
             steps.push(match step {
-                Step::Filter(predicate) => StepExec::Filter(compile(predicate, &columns)?),
-                Step::Observe { node, time } => StepExec::Observe { node: *node, time: compile(time, &columns)? },
+                Step::Filter(predicate) => StepExec::Filter(compile(predicate, &columns, clock)?),
+                Step::Observe { node, time } => {
+                    StepExec::Observe { node: *node, time: compile(time, &columns, clock)? }
+                }
                 Step::Expand(expand) => {
-                    let expand = ExpandExec::new(expand, &columns)?;
+                    let expand = ExpandExec::new(expand, &columns, clock)?;
                     columns = expand.schema().clone();
                     StepExec::Expand(expand)
                 }
@@ -82,11 +85,11 @@ impl BranchExec {
         }
         let body = match &branch.body {
             Body::Rows(rows, schema) => BodyExec::Rows {
-                expressions: rows.iter().map(|named| compile(&named.expr, &columns)).collect::<Result<_>>()?,
+                expressions: rows.iter().map(|named| compile(&named.expr, &columns, clock)).collect::<Result<_>>()?,
                 schema: schema.clone(),
             },
             Body::Partial(plan) => {
-                BodyExec::Partial { exec: Box::new(PartialExec::new(plan, &columns)?), observes: plan.observes }
+                BodyExec::Partial { exec: Box::new(PartialExec::new(plan, &columns, clock)?), observes: plan.observes }
             }
         };
         Ok(Self { scan, projection: branch.scan.projection.clone(), steps, body, device })

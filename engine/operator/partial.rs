@@ -3,6 +3,7 @@
 //! Comes in: decoded columns. Goes out: [`Partials`], one entry a group, ready to be merged into state. Fails: expressions (ANSI), and
 //! kernels that cannot run anywhere.
 
+use super::clock::BatchClock;
 use super::codes::Codes;
 use super::executable::executable;
 use crate::error::{Error, ErrorCode, Result};
@@ -63,10 +64,10 @@ pub enum PartialColumn {
     Distinct(Vec<Vec<Box<[u8]>>>),
 }
 
-/// Compiles an expression over `schema`.
-pub fn compile(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+/// Compiles an expression over `schema`, for the batches whose time `clock` has.
+pub fn compile(expr: &Expr, schema: &SchemaRef, clock: &BatchClock) -> Result<Arc<dyn PhysicalExpr>> {
     let schema = df_schema(schema)?;
-    let expr = executable(expr, &schema)?;
+    let expr = executable(expr, &schema, clock)?;
     Ok(create_physical_expr(&expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
 }
 
@@ -112,7 +113,7 @@ enum Evaluated {
 
 impl PartialExec {
     /// Compiles a plan over `columns`.
-    pub fn new(plan: &PartialPlan, columns: &SchemaRef) -> Result<Self> {
+    pub fn new(plan: &PartialPlan, columns: &SchemaRef, clock: &BatchClock) -> Result<Self> {
         let mut bindings = Vec::new();
         for binding in &plan.columns {
             let (Binding::Integer(e)
@@ -121,13 +122,13 @@ impl PartialExec {
             | Binding::Code(e)
             | Binding::Rank(e)
             | Binding::Truth(e)) = binding;
-            bindings.push(compile(e, columns)?);
+            bindings.push(compile(e, columns, clock)?);
         }
         let mut tables = Vec::new();
         for table in &plan.tables {
             // The predicate was planned over text; it runs over the dictionary's values, which are text.
             let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new(&table.name, DataType::Utf8, true)]));
-            let predicate = compile(&table.predicate, &schema)?;
+            let predicate = compile(&table.predicate, &schema, clock)?;
             tables.push(TruthTable { column: table.column, predicate, schema, values: None, truth: vec![] });
         }
         let hll_table = |(column, precision): &(usize, u8)| HllTable {

@@ -3,6 +3,7 @@
 //! life of a query, and recovery, whose faults need the feature `failpoints`.
 
 mod aggregates;
+mod call_text;
 mod case;
 #[path = "../support/device.rs"]
 mod device;
