@@ -133,7 +133,9 @@ fn failed(doing: &str, url: &str, cause: Cause) -> Error {
             "check fs.s3a.access.key and fs.s3a.secret.key (or the environment's AWS_*): a checkpoint is listed, read, written and \
              deleted from"
         }
-        Cause::NotFound { .. } => "make the bucket, or set checkpointLocation to one that exists",
+        _ if cause.to_string().contains("NoSuchBucket") => {
+            "make the bucket, or set checkpointLocation to one that exists"
+        }
         _ => "check fs.s3a.endpoint and the store, then start the query again: it goes on where it stopped",
     };
     Error::caused_by(ErrorCode::CheckpointIo, format!("cannot {doing} {url}: {cause}; {way_out}"), cause)

@@ -1,5 +1,6 @@
 //! Files and checkpoints on S3, judged from outside: what any reader of the bucket finds.
 
+mod queries;
 #[path = "../support/s3.rs"]
 mod s3;
 

@@ -47,7 +47,7 @@ struct Planned {
 struct State {
     planned: Mutex<Vec<Planned>>,
     ignore_conditions: AtomicBool,
-    changes: tokio::sync::Mutex<()>,
+    changes: Arc<tokio::sync::Mutex<()>>,
     hits: AtomicUsize,
     requests: Mutex<Vec<String>>,
 }
@@ -206,14 +206,20 @@ async fn answer(
         _ => {}
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let turn = if reads { None } else { Some(state.changes.lock().await) };
+    let turn = if reads { None } else { Some(state.changes.clone().lock_owned().await) };
     if state.ignore_conditions.load(Ordering::SeqCst) && request.headers().contains_key("if-none-match") {
         // The header is signed and cannot be taken away, but a key that is free satisfies it. Keys here need no decoding.
         let _ = std::fs::remove_file(root.join(request.uri().path().trim_start_matches('/')));
     }
-    let response =
-        Service::call(service, request).await.map_err(|cause| std::io::Error::other(format!("{cause:?}")))?;
-    drop(turn);
+    // A store finishes what it has begun, also when its client is gone.
+    let call = Service::call(service, request);
+    let working = tokio::spawn(async move {
+        let response = call.await;
+        drop(turn);
+        response
+    });
+    let response = working.await.map_err(std::io::Error::other)?;
+    let response = response.map_err(|cause| std::io::Error::other(format!("{cause:?}")))?;
     match fault {
         Some(Fault::DropAfter) => Err(std::io::Error::other("closed by the test")),
         Some(Fault::ErrorAfter) => Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")),

@@ -31,11 +31,16 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::Error as Cause;
 use object_store::multipart::{MultipartStore, PartId};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of a part; some stores want all but the last of one size, of at least 5 MiB.
 const PART: usize = 8 << 20;
 /// Files on their way at once.
 const AT_ONCE: usize = 8;
+/// How often an object is looked for whose upload is used up: the store may still be putting it together.
+const LOOKS: u32 = 6;
+/// The pause before the second look; it doubles.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Longest key that S3 takes.
 const LONGEST: usize = 1024;
 
@@ -52,6 +57,11 @@ pub(super) struct Prefix {
 pub(super) async fn check(root: &ObjectLocation) -> Result<()> {
     match root.store.list(Some(&root.path)).next().await {
         None | Some(Ok(_)) => Ok(()),
+        Some(Err(cause)) if cause.to_string().contains("NoSuchBucket") => Err(Error::caused_by(
+            ErrorCode::PathNotFound,
+            format!("the bucket of {} does not exist; make it, or write to another", root.url),
+            cause,
+        )),
         Some(Err(cause)) => Err(root.failure("list", cause)),
     }
 }
@@ -156,9 +166,14 @@ impl Prefix {
         }
         let tags = upload.parts.iter().map(|tag| PartId { content_id: tag.clone() }).collect();
         let Err(cause) = self.uploads.complete_multipart(&object.path, &upload.id, tags).await else { return Ok(()) };
-        // Done by an earlier try, or by another run that had the same record.
-        if self.is_there(&object, part).await? {
-            return Ok(());
+        // Done by an earlier try, or by another run that had the same record, perhaps at this moment.
+        for look in 0..LOOKS {
+            if look > 0 {
+                tokio::time::sleep(PAUSE * 2_u32.pow(look - 1)).await;
+            }
+            if self.is_there(&object, part).await? {
+                return Ok(());
+            }
         }
         Err(match cause {
             Cause::NotFound { .. } => corrupt(
