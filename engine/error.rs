@@ -57,6 +57,10 @@ error_codes! {
     DataSourceNotFound => "DATA_SOURCE_NOT_FOUND",
     /// A format whose code was left out of this build.
     KafkaNotEnabled => "KAFKA_DATA_SOURCE_NOT_ENABLED",
+    /// A path on S3 in a build without the feature `s3`.
+    S3NotEnabled => "S3_NOT_ENABLED",
+    /// An object store that refuses the credentials it was given.
+    StorageAccessDenied => "STORAGE_ACCESS_DENIED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
     /// An input path that does not exist.
