@@ -294,18 +294,28 @@ impl ObjectLocation {
 /// The error for what a store said when something was to be done with `url`.
 pub(crate) fn failure(url: &str, doing: &str, cause: object_store::Error) -> Error {
     use object_store::Error as Cause;
+    // What a listing fails with has a status in its text only.
+    let says = |words: &str| matches!(&cause, Cause::Generic { .. }) && cause.to_string().contains(words);
+    let (denied, no_bucket) = (says("403 Forbidden"), says("<Code>NoSuchBucket</Code>"));
     match &cause {
+        _ if no_bucket => Error::caused_by(
+            ErrorCode::PathNotFound,
+            format!("the bucket of {url} does not exist; make it, or name another"),
+            cause,
+        ),
         Cause::NotFound { .. } => {
             Error::caused_by(ErrorCode::PathNotFound, format!("Path does not exist: {url}"), cause)
         }
-        Cause::PermissionDenied { .. } | Cause::Unauthenticated { .. } => Error::caused_by(
-            ErrorCode::StorageAccessDenied,
-            format!(
-                "cannot {doing} {url}: {cause}; check fs.s3a.access.key and fs.s3a.secret.key (or the environment's AWS_*), and what \
+        kind if denied || matches!(kind, Cause::PermissionDenied { .. } | Cause::Unauthenticated { .. }) => {
+            Error::caused_by(
+                ErrorCode::StorageAccessDenied,
+                format!(
+                    "cannot {doing} {url}: {cause}; check fs.s3a.access.key and fs.s3a.secret.key (or the environment's AWS_*), and what \
                  the bucket allows them"
-            ),
-            cause,
-        ),
+                ),
+                cause,
+            )
+        }
         _ => Error::caused_by(ErrorCode::Io, format!("cannot {doing} {url}: {cause}"), cause),
     }
 }

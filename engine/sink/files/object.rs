@@ -57,11 +57,6 @@ pub(super) struct Prefix {
 pub(super) async fn check(root: &ObjectLocation) -> Result<()> {
     match root.store.list(Some(&root.path)).next().await {
         None | Some(Ok(_)) => Ok(()),
-        Some(Err(cause)) if cause.to_string().contains("NoSuchBucket") => Err(Error::caused_by(
-            ErrorCode::PathNotFound,
-            format!("the bucket of {} does not exist; make it, or write to another", root.url),
-            cause,
-        )),
         Some(Err(cause)) => Err(root.failure("list", cause)),
     }
 }
