@@ -63,6 +63,11 @@ const CPU_CHUNK_BYTES: usize = 4 << 20;
 /// Bytes of a chunk for a GPU: some hundred thousand records, above the break-even of a kernel launch.
 const GPU_CHUNK_BYTES: usize = 64 << 20;
 
+/// Whether a key says how buckets are reached: `fs.s3a.endpoint`, `spark.hadoop.fs.s3a.access.key`.
+fn is_storage_key(key: &str) -> bool {
+    key.strip_prefix("spark.hadoop.").unwrap_or(key).starts_with("fs.s3a.")
+}
+
 /// A session's settings, shared by its frames and queries. A running query keeps the values it started with.
 #[derive(Debug, Default)]
 pub struct Config {
@@ -72,7 +77,7 @@ pub struct Config {
 impl Config {
     /// Sets a key. Unknown keys are kept; the first time, a warning says that they do nothing.
     pub fn set(&self, key: &str, value: impl Display) {
-        let known = KNOWN.contains(&key) || ACCEPTED.contains(&key);
+        let known = KNOWN.contains(&key) || ACCEPTED.contains(&key) || is_storage_key(key);
         let first = self.values.lock().insert(key.to_string(), value.to_string()).is_none();
         if key == "spark.streaming.kafka.maxRatePerPartition" && first {
             warn!("{key} belongs to DStreams and does nothing here; use the source option maxOffsetsPerTrigger");

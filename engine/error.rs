@@ -43,6 +43,14 @@ error_codes! {
     ParseSyntaxError => "PARSE_SYNTAX_ERROR",
     /// A window or watermark on a column that is not a timestamp.
     EventTimeNotTimestamp => "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+    /// A column whose type a file format cannot hold.
+    UnsupportedDataType => "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+    /// A column whose type cannot name directories.
+    InvalidPartitionColumn => "INVALID_PARTITION_COLUMN_DATA_TYPE",
+    /// A sink that would have no column left beside those that name directories.
+    AllPartitionColumns => "ALL_PARTITION_COLUMNS_NOT_ALLOWED",
+    /// A column that is named twice.
+    ColumnAlreadyExists => "COLUMN_ALREADY_EXISTS",
     /// A second watermark over the same rows.
     RedefiningWatermark => "REDEFINING_WATERMARK",
     /// An output mode that is not append, update or complete.
@@ -59,6 +67,10 @@ error_codes! {
     DataSourceNotFound => "DATA_SOURCE_NOT_FOUND",
     /// A format whose code was left out of this build.
     KafkaNotEnabled => "KAFKA_DATA_SOURCE_NOT_ENABLED",
+    /// A path on S3 in a build without the feature `s3`.
+    S3NotEnabled => "S3_NOT_ENABLED",
+    /// An object store that refuses the credentials it was given.
+    StorageAccessDenied => "STORAGE_ACCESS_DENIED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
     /// An input path that does not exist.

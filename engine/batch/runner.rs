@@ -18,6 +18,7 @@ use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::QueryPlan;
 use crate::sink::{OutputMode, Prepared, Sink};
 use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
+use crate::storage::Location;
 use crate::watermark::Tracker;
 use report::{Timings, TriggerTime};
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ pub struct Definition {
     /// Whether the sink can go on from a checkpoint: it holds what earlier runs wrote, or does not need it.
     pub restartable: bool,
     /// Checkpoint location.
-    pub checkpoint: String,
+    pub checkpoint: Location,
     /// The session's settings that a run depends on.
     pub settings: Settings,
     /// Where kernels run.
