@@ -79,7 +79,11 @@ impl Runner {
         let requests = plan
             .branches
             .iter()
-            .map(|b| ReadRequest { projection: b.scan.projection.clone(), chunk_bytes: settings.chunk_bytes })
+            .map(|b| ReadRequest {
+                projection: b.scan.projection.clone(),
+                chunk_bytes: settings.chunk_bytes,
+                stop: shared.stop.clone(),
+            })
             .collect();
         let mut runner = Self {
             tracker: Tracker::new(plan.watermark_delays_ms.clone(), policy),
