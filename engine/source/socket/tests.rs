@@ -151,7 +151,7 @@ async fn a_query_reads_lines_by_format_name() {
     while table.concat().unwrap().num_rows() < 2 {
         query.process_all_available().await.unwrap();
     }
-    query.stop().await.unwrap();
+    query.stop().await;
     let rows = table.concat().unwrap();
     assert_eq!(rows.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("one"), Some("two")]);
     let error = crate::source::builtin::table_provider("socket", None, &Options::new(), session.conf()).unwrap_err();
