@@ -344,7 +344,8 @@ pub(crate) fn topics_that(
         )
     })?;
     let mut found = Vec::new();
-    for topic in metadata.topics().iter().filter(|topic| !INTERNAL_TOPICS.contains(&topic.name()) && fits(topic.name())) {
+    for topic in metadata.topics().iter().filter(|topic| !INTERNAL_TOPICS.contains(&topic.name()) && fits(topic.name()))
+    {
         match topic.error().map(RDKafkaErrorCode::from) {
             None => found.push((topic.name().to_owned(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))),
             // Deleted a moment ago.
@@ -381,6 +382,27 @@ pub(crate) fn serve_events(consumer: &LogConsumer) -> Option<KafkaError> {
         }
     }
     fatal
+}
+
+/// Runs a client call that may wait for brokers on a thread of its own, which nobody waits for once the caller has given up:
+/// neither a stopped query nor the end of the process.
+pub(crate) async fn detached<T, F>(work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T> + Send + 'static,
+{
+    let (answer, wait) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("kafka-call".into())
+        .spawn(move || {
+            // Nobody listens any more when the query was stopped.
+            let _ = answer.send(work());
+        })
+        .map_err(|error| Error::caused_by(ErrorCode::Io, format!("cannot start a thread: {error}"), error))?;
+    match wait.await {
+        Ok(result) => result,
+        Err(_) => Err(Error::internal("a Kafka client call did not finish")),
+    }
 }
 
 /// Runs a blocking client call off the async threads.

@@ -35,7 +35,8 @@ const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 const JAVA_CLASS: &str = "it names a Java class, which this client cannot run";
-const JAVA_TLS: &str = "it configures Java's TLS; OpenSSL negotiates the newest protocol that both sides speak, so leave it out";
+const JAVA_TLS: &str =
+    "it configures Java's TLS; OpenSSL negotiates the newest protocol that both sides speak, so leave it out";
 
 /// Properties that neither side lets through, with the reason and the way out.
 const DENIED: &[(&str, &str)] = &[
@@ -44,7 +45,10 @@ const DENIED: &[(&str, &str)] = &[
     ("key.deserializer", "keys are read as bytes; cast the key column instead"),
     ("key.serializer", "keys are written as bytes; cast the key column instead"),
     ("metric.reporters", JAVA_CLASS),
-    ("partitioner.class", "records go to partitions as by Java's default, murmur2; choose another with kafka.partitioner"),
+    (
+        "partitioner.class",
+        "records go to partitions as by Java's default, murmur2; choose another with kafka.partitioner",
+    ),
     ("plugin.library.paths", "it loads native code into this process"),
     ("sasl.client.callback.handler.class", JAVA_CLASS),
     ("sasl.login.callback.handler.class", JAVA_CLASS),
@@ -172,10 +176,7 @@ fn login(properties: &mut Properties, refuse: &impl Fn(&str, &str) -> Error) -> 
     if let Some(text) = properties.remove("sasl.jaas.config") {
         let at = "sasl.jaas.config";
         let Some((module, options)) = parse_jaas(&text) else {
-            return Err(refuse(
-                at,
-                "it is not of the form `module required username=\"...\" password=\"...\";`",
-            ));
+            return Err(refuse(at, "it is not of the form `module required username=\"...\" password=\"...\";`"));
         };
         let fits: &[&str] = match module.rsplit('.').next().unwrap_or_default() {
             "PlainLoginModule" => &MECHANISMS[..1],
@@ -183,7 +184,9 @@ fn login(properties: &mut Properties, refuse: &impl Fn(&str, &str) -> Error) -> 
             _ => {
                 return Err(refuse(
                     at,
-                    &format!("the login module {module} is not supported; this client speaks {spoken}, and TLS client certificates"),
+                    &format!(
+                        "the login module {module} is not supported; this client speaks {spoken}, and TLS client certificates"
+                    ),
                 ));
             }
         };
@@ -191,10 +194,7 @@ fn login(properties: &mut Properties, refuse: &impl Fn(&str, &str) -> Error) -> 
             None if fits.len() == 1 => drop(properties.insert("sasl.mechanism".into(), fits.join(""))),
             Some(mechanism) if fits.contains(&mechanism.trim().to_ascii_uppercase().as_str()) => {}
             _ => {
-                return Err(refuse(
-                    at,
-                    &format!("{module} needs kafka.sasl.mechanism to be {}", fits.join(" or ")),
-                ));
+                return Err(refuse(at, &format!("{module} needs kafka.sasl.mechanism to be {}", fits.join(" or "))));
             }
         }
         for (option, property) in [("username", "sasl.username"), ("password", "sasl.password")] {
@@ -213,7 +213,9 @@ fn login(properties: &mut Properties, refuse: &impl Fn(&str, &str) -> Error) -> 
         None if uses_sasl => Err(refuse("sasl.mechanism", &format!("it is required with SASL: one of {spoken}"))),
         Some(mechanism) if !MECHANISMS.contains(&mechanism.as_str()) => Err(refuse(
             "sasl.mechanism",
-            &format!("{mechanism} is not supported by this build, which speaks {spoken}; TLS client certificates work as well"),
+            &format!(
+                "{mechanism} is not supported by this build, which speaks {spoken}; TLS client certificates work as well"
+            ),
         )),
         Some(mechanism) => {
             properties.insert("sasl.mechanism".into(), mechanism);
@@ -285,10 +287,7 @@ mod tests {
     fn java_names_become_the_clients() {
         let cases: &[(&[(&str, &str)], &[(&str, &str)])] = &[
             (&[("ssl.truststore.location", "/ca.pem")], &[("ssl.ca.location", "/ca.pem")]),
-            (
-                &[("ssl.truststore.location", "/ca"), ("ssl.truststore.type", "pem")],
-                &[("ssl.ca.location", "/ca")],
-            ),
+            (&[("ssl.truststore.location", "/ca"), ("ssl.truststore.type", "pem")], &[("ssl.ca.location", "/ca")]),
             (
                 &[("ssl.keystore.location", "/me.pem"), ("ssl.key.password", "x")],
                 &[("ssl.certificate.location", "/me.pem"), ("ssl.key.location", "/me.pem"), ("ssl.key.password", "x")],
@@ -298,13 +297,14 @@ mod tests {
                 &[("ssl.keystore.location", "/me.p12"), ("ssl.keystore.password", "x")],
             ),
             (
-                &[("ssl.keystore.key", "K"), ("ssl.keystore.certificate.chain", "C"), ("ssl.truststore.certificates", "T")],
+                &[
+                    ("ssl.keystore.key", "K"),
+                    ("ssl.keystore.certificate.chain", "C"),
+                    ("ssl.truststore.certificates", "T"),
+                ],
                 &[("ssl.ca.pem", "T"), ("ssl.certificate.pem", "C"), ("ssl.key.pem", "K")],
             ),
-            (
-                &[("ssl.endpoint.identification.algorithm", "")],
-                &[("ssl.endpoint.identification.algorithm", "none")],
-            ),
+            (&[("ssl.endpoint.identification.algorithm", "")], &[("ssl.endpoint.identification.algorithm", "none")]),
             (
                 &[("fetch.max.wait.ms", "5"), ("max.poll.records", "9"), ("buffer.memory", "2049")],
                 &[("fetch.wait.max.ms", "5"), ("queue.buffering.max.kbytes", "3")],
@@ -312,7 +312,10 @@ mod tests {
             (
                 &[
                     ("security.protocol", "SASL_SSL"),
-                    ("sasl.jaas.config", "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"ada\" password=\"a\\\"b ;c\";"),
+                    (
+                        "sasl.jaas.config",
+                        "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"ada\" password=\"a\\\"b ;c\";",
+                    ),
                 ],
                 &[
                     ("sasl.mechanism", "PLAIN"),
@@ -377,7 +380,10 @@ mod tests {
         for (given, part) in cases {
             let error = translated(given).unwrap_err();
             assert_eq!(error.code(), crate::error::ErrorCode::InvalidOption);
-            assert!(error.message().starts_with("Kafka source: option kafka.") && error.message().contains(part), "{error}");
+            assert!(
+                error.message().starts_with("Kafka source: option kafka.") && error.message().contains(part),
+                "{error}"
+            );
             assert!(!error.message().contains("canary"), "{error}");
         }
         assert!(denied("sasl.login.class").is_some() && denied("ssl.cipher.suites").is_none());

@@ -90,7 +90,10 @@ impl RateMicroBatchSource {
             (Some(offset), Some(timestamp_ms)) => Ok(At { offset, timestamp_ms }),
             _ => Err(Error::new(
                 ErrorCode::ArithmeticOverflow,
-                format!("the values or times of {} pass 64 bits; lower rowsPerBatch or startTimestamp", self.description()),
+                format!(
+                    "the values or times of {} pass 64 bits; lower rowsPerBatch or startTimestamp",
+                    self.description()
+                ),
             )),
         }
     }

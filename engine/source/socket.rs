@@ -75,7 +75,10 @@ impl SocketSource {
     /// [`ErrorCode::InvalidOption`] for options that are missing or wrong.
     pub fn new(options: &mut OptionReader<'_>) -> Result<Self> {
         let missing = |key: &str| {
-            Error::new(ErrorCode::InvalidOption, format!("option '{key}' of the socket source is required; the lines come from there"))
+            Error::new(
+                ErrorCode::InvalidOption,
+                format!("option '{key}' of the socket source is required; the lines come from there"),
+            )
         };
         let host = options.text("host").filter(|host| !host.trim().is_empty()).ok_or_else(|| missing("host"))?.trim();
         let port = options
@@ -204,7 +207,9 @@ fn connect(host: &str, port: u16) -> Result<TcpStream> {
     let fail = |cause: std::io::Error| {
         Error::caused_by(
             ErrorCode::Io,
-            format!("cannot connect to {host}:{port}: {cause}; start the server first, or correct the options host and port"),
+            format!(
+                "cannot connect to {host}:{port}: {cause}; start the server first, or correct the options host and port"
+            ),
             cause,
         )
     };
@@ -221,9 +226,8 @@ fn connect(host: &str, port: u16) -> Result<TcpStream> {
 impl Connection {
     /// Begins to read a socket into the buffer.
     fn read(stream: TcpStream, name: String) -> Result<Self> {
-        let fail = |cause: std::io::Error| {
-            Error::caused_by(ErrorCode::Io, format!("cannot read {name}: {cause}"), cause)
-        };
+        let fail =
+            |cause: std::io::Error| Error::caused_by(ErrorCode::Io, format!("cannot read {name}: {cause}"), cause);
         let shared = Arc::new(Shared::default());
         let (input, filled) = (stream.try_clone().map_err(fail)?, shared.clone());
         let thread = std::thread::Builder::new().name("socket-source".into());
@@ -345,7 +349,8 @@ impl Chunks for SocketChunks {
             columns.push(Arc::new(times.with_timezone(UTC)));
         }
         let rows = RecordBatchOptions::new().with_row_count(Some(taken.len()));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &rows)?.project(&self.projection)?;
+        let batch =
+            RecordBatch::try_new_with_options(self.schema.clone(), columns, &rows)?.project(&self.projection)?;
         Ok(Some(Chunk::Columns { batch, origin: Origin::Process }))
     }
 }

@@ -268,7 +268,9 @@ async fn lost_offsets_stop_the_query_or_are_counted() {
     let error = source.propose(&at(9), Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::KafkaDataLoss);
     assert!(
-        error.message().contains("offsets 6 to 9 cannot be read, 3 offsets are lost; the log now ends at offset 6, and no"),
+        error
+            .message()
+            .contains("offsets 6 to 9 cannot be read, 3 offsets are lost; the log now ends at offset 6, and no"),
         "{error}"
     );
 

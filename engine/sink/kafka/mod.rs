@@ -63,7 +63,11 @@ impl KafkaSink {
         }
         let progress_topic = options.take("progressTopic").unwrap_or_else(|| DEFAULT_TOPIC.into());
         if !options.take_bool("includeHeaders", true)? {
-            return Err(options.bad("includeHeaders", "false", "true, or left out: leave the column headers out instead"));
+            return Err(options.bad(
+                "includeHeaders",
+                "false",
+                "true, or left out: leave the column headers out instead",
+            ));
         }
         options.finish(KNOWN)?;
         Ok(Self {

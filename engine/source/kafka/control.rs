@@ -332,13 +332,14 @@ impl Control {
                 format!("the log now starts at offset {first}"),
                 "retention removed them, or the topic was deleted and created again",
             ),
-            Loss::Truncated { last } => (
-                format!("the log now ends at offset {last}"),
-                "an unclean leader election truncated the log",
-            ),
+            Loss::Truncated { last } => {
+                (format!("the log now ends at offset {last}"), "an unclean leader election truncated the log")
+            }
             Loss::Recreated { last } => (
                 match last {
-                    Some(last) => format!("the log now ends at offset {last}, and no partition of the topic reaches what was read"),
+                    Some(last) => format!(
+                        "the log now ends at offset {last}, and no partition of the topic reaches what was read"
+                    ),
                     None => "the topic exists without this partition".to_owned(),
                 },
                 "the topic was deleted and created again; what the new topic holds below these offsets was not read",

@@ -19,7 +19,7 @@ mod reader;
 
 use super::{Admission, Chunks, Offset, Proposal, ReadRequest, Source, SourceLog};
 use crate::error::{Error, ErrorCode, Result};
-use crate::kafka::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, blocking};
+use crate::kafka::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, blocking, detached};
 use crate::source::Chunk;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -129,7 +129,7 @@ impl KafkaSource {
                 control.check(&start, frozen)?;
                 Ok(Some(frozen.clone()))
             }
-            None => until_stopped(self.stop.as_ref(), blocking(move || control.latest(&start))).await,
+            None => until_stopped(self.stop.as_ref(), detached(move || control.latest(&start))).await,
         }
     }
 
@@ -139,7 +139,7 @@ impl KafkaSource {
         let mut start = start.clone();
         if !new.is_empty() {
             let control = self.control()?;
-            start.extend(blocking(move || control.query(&new, EARLIEST)).await?);
+            start.extend(detached(move || control.query(&new, EARLIEST)).await?);
         }
         Ok(start)
     }
@@ -148,7 +148,9 @@ impl KafkaSource {
     async fn bounded_end(&mut self, start: &Offsets) -> Result<Offsets> {
         let (control, end) = (self.control()?, self.options.end.clone());
         let mut end = blocking(move || control.resolve(&end, "ending")).await?;
-        if let Some(at) = start.keys().find(|at| !end.contains_key(at)).or(end.keys().find(|at| !start.contains_key(at))) {
+        if let Some(at) =
+            start.keys().find(|at| !end.contains_key(at)).or(end.keys().find(|at| !start.contains_key(at)))
+        {
             return Err(Error::new(
                 ErrorCode::Kafka,
                 format!("partition {at} came or went while the ends of the batch were looked up; read again"),
@@ -255,8 +257,7 @@ impl Source for KafkaSource {
     async fn freeze(&mut self) -> Result<()> {
         if self.reading == Reading::Stream {
             let control = self.control()?;
-            self.frozen =
-                Some(blocking(move || control.query(&control.partitions(REQUEST_TIMEOUT)?, LATEST)).await?);
+            self.frozen = Some(blocking(move || control.query(&control.partitions(REQUEST_TIMEOUT)?, LATEST)).await?);
         }
         Ok(())
     }
@@ -274,7 +275,7 @@ impl Source for KafkaSource {
         };
         self.stop = Some(request.stop.clone());
         self.consumed.clone_from(&end);
-        let opening = blocking(move || {
+        let opening = detached(move || {
             let ranges = plan.control.available(&start, &end)?;
             reader::start(plan, ranges)
         });
@@ -305,10 +306,7 @@ impl Source for KafkaSource {
 
 /// Waits for `work`, or for the flag that ends the query: then None, and what the work is about is given up. A client call that
 /// waits for brokers ends by itself later, on its own thread.
-async fn until_stopped<T>(
-    stop: Option<&Arc<AtomicBool>>,
-    work: impl Future<Output = Result<T>>,
-) -> Result<Option<T>> {
+async fn until_stopped<T>(stop: Option<&Arc<AtomicBool>>, work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
     let stopped = async {
         let Some(stop) = stop else { return std::future::pending().await };
         while !stop.load(Ordering::Relaxed) {

@@ -126,15 +126,18 @@ impl SourceOptions {
         let start = bound(&mut options, "starting", default)?;
         let end = bound(&mut options, "ending", Bound::Latest)?;
         if reading == Reading::Batch {
-            let holds = |bound: &Bound, special| matches!(bound, Bound::Offsets(all) if all.values().any(|o| *o == special));
+            let holds =
+                |bound: &Bound, special| matches!(bound, Bound::Offsets(all) if all.values().any(|o| *o == special));
             if start == Bound::Latest || holds(&start, LATEST) {
                 return Err(invalid(
-                    "Kafka source: option startingOffsets cannot be latest (-1) in a batch read; nothing would be read".into(),
+                    "Kafka source: option startingOffsets cannot be latest (-1) in a batch read; nothing would be read"
+                        .into(),
                 ));
             }
             if end == Bound::Earliest || holds(&end, EARLIEST) {
                 return Err(invalid(
-                    "Kafka source: option endingOffsets cannot be earliest (-2) in a batch read; nothing would be read".into(),
+                    "Kafka source: option endingOffsets cannot be earliest (-2) in a batch read; nothing would be read"
+                        .into(),
                 ));
             }
         }
@@ -184,8 +187,7 @@ impl SourceOptions {
 
 /// Exactly one of `subscribe`, `subscribePattern` and `assign`.
 fn topics(options: &mut Options) -> Result<Topics> {
-    let given =
-        (options.take("subscribe"), options.take("subscribePattern"), options.take("assign"));
+    let given = (options.take("subscribe"), options.take("subscribePattern"), options.take("assign"));
     match given {
         (Some(list), None, None) => Ok(Topics::Subscribe(topic_list(options, &list)?)),
         (None, Some(pattern), None) => Ok(Topics::Pattern(TopicPattern::new(&pattern)?)),

@@ -172,7 +172,11 @@ fn to_rust(java: &str) -> Result<String, String> {
             }
             '(' if class == 0 => {
                 let rest: String = chars.clone().take(3).collect();
-                if rest.starts_with("?=") || rest.starts_with("?!") || rest.starts_with("?<=") || rest.starts_with("?<!") {
+                if rest.starts_with("?=")
+                    || rest.starts_with("?!")
+                    || rest.starts_with("?<=")
+                    || rest.starts_with("?<!")
+                {
                     return Err("looks ahead or behind elsewhere than at the start".into());
                 }
                 if rest.starts_with("?>") {

@@ -28,7 +28,8 @@ async fn rows(source: &mut RateMicroBatchSource, start: &Offset, end: &Offset, c
 
 #[tokio::test]
 async fn every_batch_has_its_rows_and_its_time_as_in_spark() {
-    let mut source = source(&[("rowsPerBatch", "3"), ("startTimestamp", "1000"), ("advanceMillisPerBatch", "50")]).unwrap();
+    let mut source =
+        source(&[("rowsPerBatch", "3"), ("startTimestamp", "1000"), ("advanceMillisPerBatch", "50")]).unwrap();
     let mut at = source.initial().await.unwrap();
     assert_eq!(at, json!({"offset": 0, "timestamp": 1000}));
     for (end, expected) in [
@@ -46,7 +47,8 @@ async fn every_batch_has_its_rows_and_its_time_as_in_spark() {
 
 #[tokio::test]
 async fn available_now_is_one_batch() {
-    let mut source = source(&[("rowsPerBatch", "5"), ("numPartitions", "2"), ("advanceMillisPerMicroBatch", "7")]).unwrap();
+    let mut source =
+        source(&[("rowsPerBatch", "5"), ("numPartitions", "2"), ("advanceMillisPerMicroBatch", "7")]).unwrap();
     assert_eq!(
         source.description(),
         "RatePerMicroBatchStream[rowsPerBatch=5, numPartitions=2, startTimestamp=0, advanceMsPerBatch=7]"
@@ -87,8 +89,7 @@ async fn a_query_reads_it_by_format_name() {
     let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
     let table = MemoryTable::new(Some("rows")).unwrap();
     let frame = session.read_stream().format("rate-micro-batch").option("rowsPerBatch", 5).load().await.unwrap();
-    let query =
-        frame.write_stream().table(&table).trigger(Trigger::AvailableNow).start().await.unwrap();
+    let query = frame.write_stream().table(&table).trigger(Trigger::AvailableNow).start().await.unwrap();
     query.await_termination().await.unwrap();
     let rows = table.concat().unwrap();
     assert_eq!(rows.column(1).as_primitive::<Int64Type>().values().to_vec(), [0, 1, 2, 3, 4]);

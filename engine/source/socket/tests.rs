@@ -104,7 +104,10 @@ async fn a_restart_goes_on_with_new_lines_and_cannot_repeat_old_ones() {
         let request = ReadRequest { projection: vec![0], chunk_bytes: 1, stop: Arc::default() };
         let error = source.read(&start.into(), &12.into(), &request).await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
-        assert!(error.message().contains(&format!("lines {} to 12 of TextSocketV2[host: 127.0.0.1,", start + 1)), "{error}");
+        assert!(
+            error.message().contains(&format!("lines {} to 12 of TextSocketV2[host: 127.0.0.1,", start + 1)),
+            "{error}"
+        );
         assert!(error.message().contains("cannot be read again"), "{error}");
     }
 }

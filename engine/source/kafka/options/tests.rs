@@ -31,7 +31,10 @@ fn options_are_refused_by_name() {
         (("startingOffsets", "newest"), "option startingOffsets must be earliest, latest, or JSON"),
         (("startingTimestamp", "-1"), "option startingTimestamp must be a number of milliseconds since 1970, not '-1'"),
         (("startingOffsetsByTimestamp", "5"), "timestamps of partitions are not of the form"),
-        (("startingOffsetsByTimestampStrategy", "x"), "option startingOffsetsByTimestampStrategy must be error or latest"),
+        (
+            ("startingOffsetsByTimestampStrategy", "x"),
+            "option startingOffsetsByTimestampStrategy must be error or latest",
+        ),
         (("maxOffsetsPerTrigger", "0"), "option maxOffsetsPerTrigger must be a whole number of at least 1, not '0'"),
         (("minOffsetsPerTrigger", "x"), "option minOffsetsPerTrigger must be a whole number of at least 1, not 'x'"),
         (("maxTriggerDelay", "soon"), "option maxTriggerDelay must be a duration such as 15m"),
@@ -55,7 +58,9 @@ fn options_are_refused_by_name() {
     }
     assert!(refusal(Reading::Stream, &[]).contains("one of the options subscribe (topic,...), subscribePattern and"));
     let limits = [topic, ("minOffsetsPerTrigger", "5"), ("maxOffsetsPerTrigger", "4")];
-    assert!(refusal(Reading::Stream, &limits).contains("minOffsetsPerTrigger (5) is higher than maxOffsetsPerTrigger (4)"));
+    assert!(
+        refusal(Reading::Stream, &limits).contains("minOffsetsPerTrigger (5) is higher than maxOffsetsPerTrigger (4)")
+    );
 }
 
 #[test]
@@ -97,14 +102,7 @@ fn limits_have_sparks_defaults_and_units() {
     for (text, millis) in [("2s", 2_000), ("250", 250), ("10 minutes", 600_000)] {
         assert_eq!(limits(&[topic, ("maxTriggerDelay", text)]).max_delay_ms, millis);
     }
-    let all = limits(&[
-        topic,
-        ("minOffsetsPerTrigger", "4"),
-        ("maxOffsetsPerTrigger", "4"),
-        ("maxRatePerPartition", "9"),
-    ]);
-    assert_eq!(
-        all,
-        Limits { max_offsets: Some(4), min_offsets: Some(4), max_delay_ms: 900_000, max_rate: Some(9) }
-    );
+    let all =
+        limits(&[topic, ("minOffsetsPerTrigger", "4"), ("maxOffsetsPerTrigger", "4"), ("maxRatePerPartition", "9")]);
+    assert_eq!(all, Limits { max_offsets: Some(4), min_offsets: Some(4), max_delay_ms: 900_000, max_rate: Some(9) });
 }
