@@ -273,19 +273,21 @@ fn parse_jaas(text: &str) -> Option<(String, Properties)> {
 mod tests {
     use super::*;
 
-    fn translated(pairs: &[(&str, &str)]) -> Result<Vec<(String, String)>> {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn translated(pairs: Pairs<'_>) -> Result<Vec<(String, String)>> {
         let mut properties = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         translate("Kafka source", &mut properties)?;
         Ok(properties.into_iter().collect())
     }
 
-    fn ours(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn ours(pairs: Pairs<'_>) -> Vec<(String, String)> {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 
     #[test]
     fn java_names_become_the_clients() {
-        let cases: &[(&[(&str, &str)], &[(&str, &str)])] = &[
+        let cases: &[(Pairs<'_>, Pairs<'_>)] = &[
             (&[("ssl.truststore.location", "/ca.pem")], &[("ssl.ca.location", "/ca.pem")]),
             (&[("ssl.truststore.location", "/ca"), ("ssl.truststore.type", "pem")], &[("ssl.ca.location", "/ca")]),
             (
@@ -339,7 +341,7 @@ mod tests {
 
     #[test]
     fn what_only_java_can_do_is_refused_by_name_and_without_secrets() {
-        let cases: &[(&[(&str, &str)], &str)] = &[
+        let cases: &[(Pairs<'_>, &str)] = &[
             (
                 &[("ssl.truststore.location", "/trust.jks"), ("ssl.truststore.password", "canary")],
                 "option kafka.ssl.truststore.location: /trust.jks counts as a JKS store, which only Java reads; export",
