@@ -36,7 +36,7 @@ impl DataStreamReader {
         Self { session, format: "parquet".to_string(), schema: None, options: Options::new() }
     }
 
-    /// The source: `json`, `csv`, `parquet`, `text`, `kafka` or `rate`.
+    /// The source: `json`, `csv`, `parquet`, `text`, `kafka`, `rate`, `rate-micro-batch` or `socket`.
     pub fn format(mut self, format: &str) -> Self {
         self.format = format.to_string();
         self

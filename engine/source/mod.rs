@@ -12,6 +12,8 @@ pub mod local;
 pub mod memory;
 pub mod provider;
 pub mod rate;
+pub mod rate_micro_batch;
+pub mod socket;
 #[cfg(test)]
 pub(crate) mod test_log;
 
@@ -21,6 +23,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A position in a source, in Spark's JSON form: `{"logOffset":3}`, `{"topic":{"0":23}}`, `7`.
 pub type Offset = serde_json::Value;
@@ -100,6 +103,9 @@ pub struct ReadRequest {
     pub projection: Vec<usize>,
     /// Wanted size of a chunk in bytes.
     pub chunk_bytes: usize,
+    /// Set when the query is to stop. A source that waits for data looks at it at least every half second, and then gives no
+    /// more chunks; the batch is given up, and read again after the next start.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// The chunks of a range, in order. Several workers pull from one `Chunks` behind a lock, so `next` should hand out work

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Milliseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -80,10 +81,7 @@ impl RateSource {
             rate: Rate { rows_per_second: rows.unwrap_or(1), ramp_up_seconds: ramp_up / 1_000_000 },
             partitions,
             clock,
-            schema: Arc::new(Schema::new(vec![
-                Field::new("timestamp", timestamp(), true),
-                Field::new("value", DataType::Int64, true),
-            ])),
+            schema: schema(),
             created_ms: None,
             newest: 0,
             frozen: false,
@@ -177,13 +175,7 @@ impl Source for RateSource {
             begin_ms: self.created_ms()?.saturating_add(start.saturating_mul(1000)),
             length_ms: end.saturating_sub(start).saturating_mul(1000),
         };
-        Ok(Box::new(RateChunks {
-            stretch,
-            next: 0,
-            chunk_rows: (request.chunk_bytes / ROW_BYTES).max(1) as i64,
-            schema: self.schema.clone(),
-            projection: request.projection.clone(),
-        }))
+        Ok(Box::new(RowBlocks::new(first..after, move |value| stretch.micros(value), self.schema.clone(), request)))
     }
 }
 
@@ -206,41 +198,61 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// The time of row `row`, to the nearest millisecond as in Spark.
-    fn micros(&self, row: i64) -> i64 {
+    /// The time of a value, to the nearest millisecond as in Spark.
+    fn micros(&self, value: i64) -> i64 {
+        let row = value - self.first;
         let offset_ms = (row as f64 * (self.length_ms as f64 / self.rows as f64)).round() as i64;
         self.begin_ms.saturating_add(offset_ms).saturating_mul(1000)
     }
+}
 
-    fn batch(&self, rows: Range<i64>, schema: &SchemaRef, projection: &[usize]) -> Result<RecordBatch> {
-        let times: TimestampMicrosecondArray = rows.clone().map(|row| Some(self.micros(row))).collect();
-        let values: Int64Array = rows.clone().map(|row| Some(self.first + row)).collect();
-        let all = RecordBatch::try_new_with_options(
-            schema.clone(),
-            vec![Arc::new(times.with_timezone(UTC)), Arc::new(values)],
-            &RecordBatchOptions::new().with_row_count(Some((rows.end - rows.start) as usize)),
-        )?;
-        Ok(all.project(projection)?)
+/// Columns of the rate sources.
+pub(super) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("timestamp", timestamp(), true), Field::new("value", DataType::Int64, true)]))
+}
+
+/// Rows with consecutive values, whose times follow from them, in blocks of the wanted size.
+pub(super) struct RowBlocks<F> {
+    left: Range<i64>,
+    micros: F,
+    block_rows: i64,
+    schema: SchemaRef,
+    projection: Vec<usize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<F: Fn(i64) -> i64 + Clone + Send + 'static> RowBlocks<F> {
+    /// The rows of `values`; `micros` gives the time of a value.
+    pub(super) fn new(values: Range<i64>, micros: F, schema: SchemaRef, request: &ReadRequest) -> Self {
+        Self {
+            left: values,
+            micros,
+            block_rows: (request.chunk_bytes / ROW_BYTES).max(1) as i64,
+            schema,
+            projection: request.projection.clone(),
+            stop: request.stop.clone(),
+        }
     }
 }
 
-struct RateChunks {
-    stretch: Stretch,
-    next: i64,
-    chunk_rows: i64,
-    schema: SchemaRef,
-    projection: Vec<usize>,
-}
-
-impl Chunks for RateChunks {
+impl<F: Fn(i64) -> i64 + Clone + Send + 'static> Chunks for RowBlocks<F> {
     fn next(&mut self) -> Result<Option<Chunk>> {
-        if self.next >= self.stretch.rows {
+        if self.left.is_empty() || self.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let rows = self.next..self.next.saturating_add(self.chunk_rows).min(self.stretch.rows);
-        self.next = rows.end;
-        let (stretch, schema, projection) = (self.stretch, self.schema.clone(), self.projection.clone());
-        Ok(Some(Chunk::Deferred(Box::new(move || Ok((stretch.batch(rows, &schema, &projection)?, Origin::Process))))))
+        let block = self.left.start..self.left.start.saturating_add(self.block_rows).min(self.left.end);
+        self.left.start = block.end;
+        let (micros, schema, projection) = (self.micros.clone(), self.schema.clone(), self.projection.clone());
+        Ok(Some(Chunk::Deferred(Box::new(move || {
+            let times: TimestampMicrosecondArray = block.clone().map(|value| Some(micros(value))).collect();
+            let values: Int64Array = block.clone().map(Some).collect();
+            let all = RecordBatch::try_new_with_options(
+                schema,
+                vec![Arc::new(times.with_timezone(UTC)), Arc::new(values)],
+                &RecordBatchOptions::new().with_row_count(Some((block.end - block.start) as usize)),
+            )?;
+            Ok((all.project(&projection)?, Origin::Process))
+        }))))
     }
 }
 

@@ -78,7 +78,11 @@ impl Runner {
         sink.open(&writer).await?;
         let requests = plan
             .sources()
-            .map(|(b, _)| ReadRequest { projection: b.scan.projection.clone(), chunk_bytes: settings.chunk_bytes })
+            .map(|(b, _)| ReadRequest {
+                projection: b.scan.projection.clone(),
+                chunk_bytes: settings.chunk_bytes,
+                stop: shared.stop.clone(),
+            })
             .collect();
         let mut runner = Self {
             tracker: Tracker::new(plan.watermark_delays_ms.clone(), policy),

@@ -29,13 +29,14 @@ use uuid::Uuid;
 /// record has reached the brokers and before the commit, and `kafka.committed` after it.
 pub type Hook = Arc<dyn Fn(&str) + Send + Sync>;
 
-const KNOWN: &str = "topic, progressTopic";
+const KNOWN: &str = "topic, progressTopic, includeHeaders";
 
 /// Writes to Kafka, each batch in one transaction.
 ///
 /// Options: `kafka.bootstrap.servers`; `topic`, unless the rows have a column of that name; `progressTopic`, the
 /// compacted topic of the markers, `tidemill-progress` by default, made on demand; `kafka.transactional.id`, the prefix of
-/// the transactional id `<prefix>.<query id>`, `tidemill` by default; any other `kafka.` option goes to librdkafka.
+/// the transactional id `<prefix>.<query id>`, `tidemill` by default; any other `kafka.` option goes to librdkafka, Java's names
+/// included. A column `headers` is always written, so that `includeHeaders` need not be given.
 pub struct KafkaSink {
     settings: ClientSettings,
     topic: Option<Arc<str>>,
@@ -61,7 +62,14 @@ impl KafkaSink {
             return Err(options.bad("topic", "", "the name of a topic"));
         }
         let progress_topic = options.take("progressTopic").unwrap_or_else(|| DEFAULT_TOPIC.into());
-        options.finish(KNOWN, &["includeHeaders"])?;
+        if !options.take_bool("includeHeaders", true)? {
+            return Err(options.bad(
+                "includeHeaders",
+                "false",
+                "true, or left out: leave the column headers out instead",
+            ));
+        }
+        options.finish(KNOWN)?;
         Ok(Self {
             id_prefix: settings.take("transactional.id").unwrap_or_else(|| "tidemill".into()),
             settings,

@@ -30,7 +30,7 @@ async fn rows(
     end: Offset,
     chunk_bytes: usize,
 ) -> (Vec<(i64, i64)>, Vec<usize>) {
-    let request = ReadRequest { projection: vec![0, 1], chunk_bytes };
+    let request = ReadRequest { projection: vec![0, 1], chunk_bytes, stop: Arc::default() };
     let mut chunks = source.read(&start, &end, &request).await.unwrap();
     let (mut rows, mut sizes) = (Vec::new(), Vec::new());
     while let Some(Chunk::Deferred(load)) = chunks.next().unwrap() {
@@ -98,7 +98,7 @@ async fn refusals() {
     let text = i64::MAX.to_string();
     let mut trial =
         trial(&[("rowsPerSecond", text.as_str()), ("rampUpTime", "3s")], &MemoryLog::default(), START).await;
-    let request = ReadRequest { projection: vec![1], chunk_bytes: 1 };
+    let request = ReadRequest { projection: vec![1], chunk_bytes: 1, stop: Arc::default() };
     let error = trial.source.read(&4.into(), &90.into(), &request).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::ArithmeticOverflow);
     let error = trial.source.read(&Offset::from("x"), &90.into(), &request).await.err().unwrap();
