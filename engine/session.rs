@@ -59,6 +59,11 @@ impl Session {
         &self.inner.streams
     }
 
+    /// Stops every query of the session, and returns when they have stopped.
+    pub async fn stop(&self) {
+        futures::future::join_all(self.streams().active().iter().map(|query| query.stop())).await;
+    }
+
     /// The device that kernels run on, opened at first use.
     pub(crate) fn device(&self) -> Result<Device> {
         let mut device = self.inner.device.lock();
@@ -102,7 +107,7 @@ impl SessionBuilder {
     pub async fn build(self) -> Result<Session> {
         let config = Config::default();
         for (key, value) in &self.settings {
-            config.set(key, value);
+            config.initialize(key, value)?;
         }
         config.environment()?;
         config.settings(false)?;

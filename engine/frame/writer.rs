@@ -9,7 +9,7 @@ use super::query::{StreamingQuery, StreamingQueryManager};
 use crate::batch::Trigger;
 use crate::batch::executor::panicked;
 use crate::batch::runner::{Definition, Runner};
-use crate::batch::shared::Shared;
+use crate::batch::shared::{Monitoring, Shared};
 use crate::config::CHECKPOINT_LOCATION;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::{IntoOption, Options};
@@ -182,6 +182,7 @@ impl DataStreamWriter {
         let (query, runner, temporary) = self.open(run_id).await?;
         session.streams().started(&query);
         let ending = Ending { query: query.clone(), manager: session.streams().clone(), outcome: None };
+        session.streams().announce(&query).await;
         tokio::spawn(async move {
             let mut ending = ending;
             let outcome = AssertUnwindSafe(runner.run()).catch_unwind().await;
@@ -255,7 +256,16 @@ impl DataStreamWriter {
         }
         let explanation = explain(&plan, &lowered, &format!("{} ({})", device.name(), device.reason()));
         let settings = session.conf().settings(device.is_gpu())?;
-        let shared = Arc::new(Shared::new(session.conf().recent_progress()?));
+        let shared = Arc::new(Shared::new(Monitoring {
+            keep: session.conf().recent_progress()?,
+            listeners: session.streams().listeners().clone(),
+            stop_timeout: session.conf().stop_timeout()?,
+            device: device.clone(),
+        }));
+        let place = place_of(&checkpoint);
+        if session.conf().stop_active_run()? {
+            session.streams().stop_run_on(&place).await;
+        }
         let definition = Definition {
             name: self.name.clone(),
             run_id,
@@ -271,10 +281,27 @@ impl DataStreamWriter {
             fail: session.fail_points(),
         };
         let runner = Runner::open(definition, shared.clone()).await?;
-        let query =
-            StreamingQuery { id: runner.query_id(), run_id, name: self.name, explanation: explanation.into(), shared };
+        let query = StreamingQuery {
+            id: runner.query_id(),
+            run_id,
+            name: self.name,
+            explanation: explanation.into(),
+            plan: plan.to_string().into(),
+            checkpoint: place.into(),
+            shared,
+        };
         Ok((query, runner, temporary))
     }
+}
+
+/// A checkpoint's location in one spelling, so that two starts on it are known to be on the same.
+fn place_of(location: &str) -> String {
+    let local = location.strip_prefix("file://").or_else(|| location.strip_prefix("file:")).unwrap_or(location);
+    let absolute = match location.contains("://") && local == location {
+        true => location.to_string(),
+        false => std::path::absolute(local).map_or(local.to_string(), |path| path.to_string_lossy().into_owned()),
+    };
+    absolute.trim_end_matches('/').to_string()
 }
 
 /// Ends a query for everybody who waits for it, also where its task is dropped with the runtime.

@@ -42,6 +42,12 @@ impl Timings {
     pub(super) fn get(&self, step: &str) -> u64 {
         self.0.get(step).and_then(Value::as_u64).unwrap_or(0)
     }
+
+    /// The steps in the order of their names, as Spark lists them.
+    fn sorted(mut self) -> Map<String, Value> {
+        self.0.sort_keys();
+        self.0
+    }
 }
 
 impl Runner {
@@ -101,6 +107,9 @@ impl Runner {
                 custom_metrics: custom,
             }
         });
+        let state_operators: Vec<_> = state_operators.into_iter().collect();
+        let late = |operator: &StateOperatorProgress| operator.custom_metrics.get("lateInputRows")?.as_u64();
+        let late_input_rows = state_operators.iter().filter_map(late).sum();
         let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
         let progress = StreamingQueryProgress {
             id: self.checkpoint.query_id(),
@@ -112,9 +121,11 @@ impl Runner {
             num_input_rows: rows,
             input_rows_per_second: input_rate(rows),
             processed_rows_per_second: process_rate(rows),
-            duration_ms: times.0,
+            duration_ms: times.sorted(),
             event_time,
-            state_operators: state_operators.into_iter().collect(),
+            late_input_rows,
+            gpu_fallbacks: self.shared.gpu_fallbacks(),
+            state_operators,
             sources,
             sink: SinkProgress { description: self.sink.description(), num_output_rows: output_rows as i64 },
             observed_metrics: Map::new(),
@@ -139,17 +150,19 @@ impl Runner {
         if self.tracker.is_defined() {
             event_time.insert("watermark".into(), iso_instant(self.tracker.current_ms()).into());
         }
-        self.shared.push(StreamingQueryProgress {
+        self.shared.push_idle(StreamingQueryProgress {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,
             name: self.name.clone(),
             timestamp: iso_instant(self.trigger_time.wall_ms),
             batch_id: self.last.as_ref().map_or(0, |last| last.batch + 1),
             batch_duration: times.get("triggerExecution") as i64,
+            late_input_rows: 0,
+            gpu_fallbacks: self.shared.gpu_fallbacks(),
             num_input_rows: 0,
             input_rows_per_second: 0.0,
             processed_rows_per_second: 0.0,
-            duration_ms: times.0,
+            duration_ms: times.sorted(),
             event_time,
             state_operators: vec![],
             sources: sources.collect(),
