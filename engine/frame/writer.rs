@@ -17,6 +17,7 @@ use crate::plan::explain::explain;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::lower;
 use crate::plan::output_mode;
+use crate::sink::foreach::{ForeachSink, ForeachWriter};
 use crate::sink::foreach_batch::{BatchFunction, ForeachBatchSink};
 use crate::sink::memory::MemoryTable;
 use crate::sink::{OutputMode, Sink, builtin};
@@ -43,6 +44,7 @@ enum Target {
     Format(String),
     Table(MemoryTable),
     Function(BatchFunction),
+    Rows(ForeachSink),
     Custom(Box<dyn Sink>),
 }
 
@@ -150,6 +152,27 @@ impl DataStreamWriter {
         self
     }
 
+    /// Gives every row to `writer`: a [`ForeachWriter`], or a closure that takes a [`Row`](crate::sink::foreach::Row). At
+    /// least once.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::sink::foreach::Row;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let session = Session::builder().config("tidemill.device", "cpu").build().await?;
+    /// let numbers = session.read_stream().format("rate").load().await?;
+    /// let query = numbers.write_stream().trigger(Trigger::AvailableNow).foreach(|row: &Row<'_>| {
+    ///     println!("{:?}", row.get::<i64>("value")?);
+    ///     Ok(())
+    /// });
+    /// query.start().await?.await_termination().await?;
+    /// # Ok::<(), tidemill::Error>(()) }).unwrap();
+    /// ```
+    pub fn foreach(mut self, writer: impl ForeachWriter + 'static) -> Self {
+        self.target = Target::Rows(ForeachSink::new(writer));
+        self
+    }
+
     /// Writes to a sink of your own.
     pub fn sink(mut self, sink: Box<dyn Sink>) -> Self {
         self.target = Target::Custom(sink);
@@ -206,12 +229,19 @@ impl DataStreamWriter {
         let location = self.options.remove("checkpointLocation");
         // Whether the sink holds what earlier runs wrote. The complete mode writes the whole table anew.
         let mut continues = true;
+        let mut named_table = None;
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
+            Target::Format(format) if format.eq_ignore_ascii_case("memory") => {
+                self.options.reader("the memory sink").finish()?;
+                let table = MemoryTable::new(self.name.as_deref())?;
+                continues = false;
+                named_table = Some(table.clone());
+                (Box::new(table.sink()), false)
+            }
             Target::Format(format) => {
                 let (config, fail) = (session.conf(), session.fail_points());
                 let created =
                     builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
-                continues = !format.eq_ignore_ascii_case("memory");
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => {
@@ -219,6 +249,7 @@ impl DataStreamWriter {
                 continues = !table.schema().fields().is_empty();
                 (Box::new(table.sink()), false)
             }
+            Target::Rows(sink) => (Box::new(sink), false),
             Target::Function(function) => (Box::new(ForeachBatchSink::new(function)), false),
             Target::Custom(sink) => (sink, true),
         };
@@ -281,6 +312,9 @@ impl DataStreamWriter {
             fail: session.fail_points(),
         };
         let runner = Runner::open(definition, shared.clone()).await?;
+        if let Some(table) = named_table {
+            session.keep_memory_table(table);
+        }
         let query = StreamingQuery {
             id: runner.query_id(),
             run_id,

@@ -5,5 +5,6 @@ pub mod aggregate;
 pub mod branch;
 pub mod codes;
 mod executable;
+pub mod measure;
 pub mod partial;
 pub mod scan;

@@ -6,6 +6,7 @@
 pub mod builtin;
 pub mod console;
 pub mod files;
+pub mod foreach;
 pub mod foreach_batch;
 #[cfg(feature = "kafka")]
 pub mod kafka;
