@@ -280,10 +280,10 @@ impl DataStreamWriter {
                 (temporary.path(), Some(temporary))
             }
         };
-        if output_mode::unbounded_state(&plan) {
-            warn!(
-                "the aggregation keeps a group for every key for ever; a watermark and a window would bound its state"
-            );
+        for stage in &lowered.stages {
+            if let Some(why) = stage.operator.unbounded() {
+                warn!("{}: {why}", stage.id);
+            }
         }
         let explanation = explain(&plan, &lowered, &format!("{} ({})", device.name(), device.reason()));
         let settings = session.conf().settings(device.is_gpu())?;
