@@ -192,6 +192,8 @@ impl Config {
             no_data_batches: self.flag(NO_DATA_BATCHES)?,
             batches_to_retain: self.count(BATCHES_TO_RETAIN, 100)?,
             deltas_for_snapshot: self.count(DELTAS_FOR_SNAPSHOT, 10)?,
+            polling_delay: self.polling_delay()?,
+            idle_report: self.idle_interval()?,
             workers: self.count(WORKERS, cores)?,
             chunk_bytes: if gpu { GPU_CHUNK_BYTES } else { CPU_CHUNK_BYTES },
         })

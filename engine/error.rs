@@ -73,6 +73,8 @@ error_codes! {
     RealTimeSource => "STREAMING_REAL_TIME_MODE.INPUT_STREAM_NOT_SUPPORTED",
     /// An operator or a sink that the real-time trigger cannot run.
     RealTimeOperator => "STREAMING_REAL_TIME_MODE.OPERATOR_OR_SINK_NOT_IN_ALLOWLIST",
+    /// An interval that is too short for the real-time trigger.
+    RealTimeInterval => "INVALID_STREAMING_REAL_TIME_MODE_TRIGGER_INTERVAL",
     /// An output mode that the real-time trigger cannot run in.
     RealTimeOutputMode => "STREAMING_REAL_TIME_MODE.OUTPUT_MODE_NOT_SUPPORTED",
     /// An input path that does not exist.

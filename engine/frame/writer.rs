@@ -7,6 +7,7 @@ use super::batch_frame::BatchFrame;
 use super::data_frame::DataFrame;
 use super::query::{StreamingQuery, StreamingQueryManager};
 use crate::batch::Trigger;
+use crate::batch::continuous;
 use crate::batch::executor::panicked;
 use crate::batch::runner::{Definition, Runner};
 use crate::batch::shared::{Monitoring, Shared};
@@ -224,6 +225,9 @@ impl DataStreamWriter {
         let (mode, trigger) = (self.mode?, self.trigger?);
         let plan = self.frame.plan().clone();
         output_mode::check(&plan, mode)?;
+        if let Some((flow, interval_ms)) = trigger.flow() {
+            continuous::check(&plan, mode, flow, interval_ms, session.conf().real_time_least()?)?;
+        }
         let lowered = lower(&plan)?;
         let device = session.device()?;
         let location = self.options.remove("checkpointLocation");

@@ -6,6 +6,7 @@
 //! what it writes can answer `false` to one it has. Fails: what the writer fails with, which `close` is told first; a panic in it
 //! ends the query and nothing else.
 
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::to_json::{ToJsonOptions, to_json};
 use crate::sink::{Prepared, Settled, Sink, Staged, Writer};
@@ -181,6 +182,10 @@ impl ForeachSink {
 impl Sink for ForeachSink {
     fn description(&self) -> String {
         "ForeachWriterTable".to_string()
+    }
+
+    fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
+        Ok(())
     }
 
     async fn open(&mut self, _writer: &Writer) -> Result<()> {

@@ -4,6 +4,9 @@
 //! which the source's log keeps, so that a replay and a restart give the same rows. Offsets are those seconds. The first
 //! batch is empty, as in Spark: there is offset 0 at once. Fails: a rate whose values pass 64 bits.
 
+mod continuous;
+
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::OptionReader;
 use crate::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, SourceLog};
@@ -56,6 +59,9 @@ pub struct RateSource {
     /// The newest second given out; a clock that steps back does not take it back.
     newest: i64,
     frozen: bool,
+    /// Read as rows arise, and up to which millisecond.
+    flowing: bool,
+    newest_ms: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,6 +93,8 @@ impl RateSource {
             created_ms: None,
             newest: 0,
             frozen: false,
+            flowing: false,
+            newest_ms: 0,
         })
     }
 
@@ -126,6 +134,11 @@ impl Source for RateSource {
         )
     }
 
+    fn begin_continuous(&mut self, flow: Flow) -> Result<()> {
+        self.flowing = flow == Flow::Continuous;
+        if self.flowing { Ok(()) } else { Err(flow.refuse_source(&self.description())) }
+    }
+
     async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()> {
         let created_ms = match log.entries().await?.first() {
             Some((_, bytes)) => {
@@ -154,6 +167,9 @@ impl Source for RateSource {
     }
 
     async fn propose(&mut self, start: &Offset, _admission: Admission) -> Result<Proposal> {
+        if self.flowing {
+            return self.propose_flowing(start);
+        }
         let latest = self.now()?;
         let end = match parse_offset(start)? {
             None => Offset::from(0),
@@ -169,6 +185,10 @@ impl Source for RateSource {
     }
 
     async fn read(&mut self, start: &Offset, end: &Offset, request: &ReadRequest) -> Result<Box<dyn Chunks>> {
+        let chunk_rows = (request.chunk_bytes / ROW_BYTES).max(1);
+        if self.flowing {
+            return Ok(Box::new(self.read_flowing(start, end, chunk_rows, &request.projection)?));
+        }
         let (start, end) = (parse_offset(start)?.unwrap_or(0), parse_offset(end)?.unwrap_or(0));
         let (first, after) = (self.value_at(start)?, self.value_at(end)?);
         let stretch = Stretch {
@@ -180,7 +200,7 @@ impl Source for RateSource {
         Ok(Box::new(RateChunks {
             stretch,
             next: 0,
-            chunk_rows: (request.chunk_bytes / ROW_BYTES).max(1) as i64,
+            chunk_rows: chunk_rows as i64,
             schema: self.schema.clone(),
             projection: request.projection.clone(),
         }))
@@ -190,6 +210,13 @@ impl Source for RateSource {
 fn parse_offset(offset: &Offset) -> Result<Option<i64>> {
     if offset.is_null() {
         return Ok(None);
+    }
+    if offset.get("elapsedMs").is_some() {
+        return Err(Error::new(
+            ErrorCode::CheckpointIncompatible,
+            "the checkpoint reads the rate source continuously, by milliseconds; go on with Trigger::continuous, or start a \
+             new checkpoint",
+        ));
     }
     offset.as_i64().filter(|seconds| *seconds >= 0).map(Some).ok_or_else(|| {
         Error::new(ErrorCode::CheckpointCorrupt, format!("{offset} is not an offset of the rate source"))

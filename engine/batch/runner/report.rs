@@ -35,6 +35,11 @@ impl Timings {
         self.set(step, since.elapsed().as_millis() as u64);
     }
 
+    /// Adds to a step that is made of several.
+    pub(super) fn more(&mut self, step: &str, since: Instant) {
+        self.set(step, self.get(step) + since.elapsed().as_millis() as u64);
+    }
+
     pub(super) fn set(&mut self, step: &str, millis: u64) {
         self.0.insert(step.to_string(), json!(millis));
     }
@@ -51,11 +56,26 @@ impl Timings {
 }
 
 impl Runner {
-    pub(super) fn report(
+    /// Notes how far the query has come when `entry` is planned, for the text of a failure.
+    pub(super) fn note_reached(&self, entry: &OffsetsEntry) {
+        let committed = self.committed.iter().map(|offset| self.last.as_ref().map(|_| offset));
+        let available = entry.ranges.iter().map(|range| Some(&range.end));
+        let offsets = self.sources.iter().zip(committed).zip(available);
+        self.shared.set_reached(offsets.map(|((source, done), planned)| (source.description(), done, planned)));
+    }
+
+    pub(super) fn report(&mut self, entry: &OffsetsEntry, latest: Vec<Offset>, output: &BatchOutput, times: Timings) {
+        let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
+        self.report_rows(entry, latest, output, output_rows as u64, times);
+    }
+
+    /// Reports a batch that wrote `output_rows` rows.
+    pub(super) fn report_rows(
         &mut self,
         entry: &OffsetsEntry,
         latest: Vec<Offset>,
         output: &BatchOutput,
+        output_rows: u64,
         mut times: Timings,
     ) {
         let TriggerTime { started, wall_ms, since_previous } = self.trigger_time;
@@ -109,7 +129,6 @@ impl Runner {
         });
         // Spark lists the operator nearest to the sink first.
         let state_operators: Vec<StateOperatorProgress> = state_operators.rev().collect();
-        let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
         let progress = StreamingQueryProgress {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,

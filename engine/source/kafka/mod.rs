@@ -14,6 +14,7 @@ mod options;
 mod reader;
 
 use super::{Admission, Chunks, Offset, Proposal, ReadRequest, Source, SourceLog};
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::kafka::{CONNECT_TIMEOUT, blocking, invalid};
 use arrow::datatypes::SchemaRef;
@@ -115,6 +116,10 @@ impl Source for KafkaSource {
         })
         .await?;
         self.control = Some(Arc::new(control));
+        Ok(())
+    }
+
+    fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
         Ok(())
     }
 
