@@ -272,8 +272,8 @@ impl Runner {
         times.set("decode", output.decode_ns / 1_000_000);
         times.set("partialAggregate", output.compute_ns / 1_000_000);
         times.set("merge", output.merge_ns / 1_000_000);
-        for (node, time) in &output.observed {
-            self.tracker.observe(*node, *time);
+        for (node, seen) in output.observed.iter().filter(|(_, seen)| seen.count > 0) {
+            self.tracker.observe(*node, seen.max);
         }
         let next_watermark_ms = self.tracker.advance();
         let writing = Instant::now();

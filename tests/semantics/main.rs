@@ -4,12 +4,14 @@
 
 mod aggregates;
 mod case;
+mod continuous;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
 mod invariance;
 mod lifecycle;
 mod mistakes;
+mod monitoring;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod triggers;

@@ -100,8 +100,11 @@ impl Runner {
         let rows: u64 = output.input_rows.iter().sum();
         let mut event_time = Map::new();
         if self.tracker.is_defined() {
-            if let Some(greatest) = output.observed.iter().map(|(_, time)| *time).max() {
-                event_time.insert("max".into(), iso_instant(greatest.div_euclid(1000)).into());
+            // As in Spark, those of one watermark node: the first that saw any.
+            if let Some(seen) = output.observed.values().find(|seen| seen.count > 0) {
+                let avg = seen.avg_ms().unwrap_or_default();
+                let times = [("avg", avg), ("max", seen.max.div_euclid(1000)), ("min", seen.min.div_euclid(1000))];
+                event_time.extend(times.map(|(name, millis)| (name.to_string(), iso_instant(millis).into())));
             }
             event_time.insert("watermark".into(), iso_instant(entry.watermark_ms).into());
         }
