@@ -7,7 +7,7 @@
 pub mod aggregate;
 pub mod branch;
 pub mod codes;
-mod executable;
+pub mod executable;
 pub mod expand;
 pub mod measure;
 pub mod partial;

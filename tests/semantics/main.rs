@@ -14,6 +14,7 @@ mod mistakes;
 mod monitoring;
 #[cfg(feature = "failpoints")]
 mod recovery;
+mod tables;
 mod triggers;
 
 use case::Case;
