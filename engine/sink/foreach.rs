@@ -1,7 +1,8 @@
 //! User code as a sink, row by row: Spark's `ForeachWriter`.
 //!
 //! Comes in: the output rows of a batch. Goes out: for each batch `open(partition_id, epoch_id)`, `process` for every row if it said
-//! true, then `close`. A batch is one partition, number 0, and one writer serves every batch. At least once: after a crash
+//! true, then `close`. A batch is one partition, number 0, and one writer serves every batch. A continuous query calls them for
+//! every small read, so several times for one epoch, which `open` must then not take for a repetition. At least once: after a crash
 //! between `close` and the commit, the batch comes again under the same epoch; a writer that keeps partition and epoch with
 //! what it writes can answer `false` to one it has. Fails: what the writer fails with, which `close` is told first; a panic in it
 //! ends the query and nothing else.
