@@ -73,6 +73,24 @@ error_codes! {
     StorageAccessDenied => "STORAGE_ACCESS_DENIED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
+    /// A configuration key that is not known, was not set and has no default.
+    ConfNotFound => "SQL_CONF_NOT_FOUND",
+    /// A configuration value of another type than its key's.
+    ConfValueType => "INVALID_CONF_VALUE.TYPE_MISMATCH",
+    /// A configuration value outside the bounds of its key.
+    ConfValueRequirement => "INVALID_CONF_VALUE.REQUIREMENT",
+    /// A configuration value that is no time zone.
+    ConfValueTimeZone => "INVALID_CONF_VALUE.TIME_ZONE",
+    /// A configuration key that can be given to the session's builder only.
+    ConfStatic => "CANNOT_MODIFY_STATIC_CONFIG",
+    /// A source that the real-time trigger cannot read.
+    RealTimeSource => "STREAMING_REAL_TIME_MODE.INPUT_STREAM_NOT_SUPPORTED",
+    /// An operator or a sink that the real-time trigger cannot run.
+    RealTimeOperator => "STREAMING_REAL_TIME_MODE.OPERATOR_OR_SINK_NOT_IN_ALLOWLIST",
+    /// An interval that is too short for the real-time trigger.
+    RealTimeInterval => "INVALID_STREAMING_REAL_TIME_MODE_TRIGGER_INTERVAL",
+    /// An output mode that the real-time trigger cannot run in.
+    RealTimeOutputMode => "STREAMING_REAL_TIME_MODE.OUTPUT_MODE_NOT_SUPPORTED",
     /// An input path that does not exist.
     PathNotFound => "PATH_NOT_FOUND",
     /// A schema that a source needs and was not given.

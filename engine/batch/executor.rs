@@ -12,9 +12,11 @@ use crate::operator::{Metrics, OperatorClock, StatefulOperator};
 use crate::plan::lower::{Feed, QueryPlan, Target};
 use crate::sink::OutputMode;
 use crate::source::Chunks;
+use crate::watermark::EventTimeStats;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,8 +70,8 @@ pub struct BatchOutput {
     pub input_rows: Vec<u64>,
     /// Malformed records.
     pub malformed: u64,
-    /// Greatest event time seen, by watermark node, in microseconds.
-    pub observed: Vec<(usize, i64)>,
+    /// Event times seen, by watermark node.
+    pub observed: BTreeMap<usize, EventTimeStats>,
     /// Sum over the workers, in nanoseconds.
     pub decode_ns: u64,
     /// Sum over the workers, in nanoseconds.
@@ -307,7 +309,10 @@ fn deliver(
     output: &mut BatchOutput,
 ) -> Result<()> {
     output.malformed += chunk.malformed;
-    output.observed.extend(chunk.observed);
+    for (node, seen) in chunk.observed {
+        let known = output.observed.entry(node).or_default();
+        *known = known.merge(seen);
+    }
     output.decode_ns += chunk.decode_ns;
     output.compute_ns += chunk.compute_ns;
     match (target, chunk.output) {

@@ -9,8 +9,9 @@ use super::scan::ScanExec;
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::lower::{Body, Branch, Feed, Step};
 use crate::source::{Chunk, Origin};
+use crate::watermark::EventTimeStats;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{filter_record_batch, max};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
@@ -42,8 +43,8 @@ pub struct ChunkResult {
     pub input_rows: u64,
     /// Malformed records among them.
     pub malformed: u64,
-    /// Greatest event time seen, by watermark node, in microseconds.
-    pub observed: Vec<(usize, i64)>,
+    /// Event times seen, by watermark node.
+    pub observed: Vec<(usize, EventTimeStats)>,
     /// Rows or partial aggregates.
     pub output: ChunkOutput,
     /// Time spent decoding, in nanoseconds.
@@ -118,7 +119,7 @@ impl BranchExec {
                     let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
                         Error::new(ErrorCode::EventTimeNotTimestamp, format!("a watermark on {}", times.data_type()))
                     })?;
-                    observed.extend(max(times).map(|t| (*node, t)));
+                    observed.push((*node, EventTimeStats::of(times)));
                 }
             }
         }

@@ -11,6 +11,7 @@ pub mod codes;
 pub mod executable;
 pub mod expand;
 mod join;
+pub mod measure;
 pub mod partial;
 pub mod scan;
 

@@ -11,6 +11,7 @@ use crate::plan::aggregate::{Binding, PartialPlan};
 use crate::plan::resolve::df_schema;
 use crate::plan::spark_function::normalize;
 use crate::state::table::NO_WINDOW;
+use crate::watermark::EventTimeStats;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt32Array, new_null_array,
 };
@@ -26,7 +27,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use std::sync::Arc;
 use tidemill_kernels::device::{Device, Ran, Scratch};
-use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Partial, hll};
+use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Partial, Watched, hll};
 
 /// Partial aggregates of a chunk.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct Partials {
     pub rows: Vec<u64>,
     /// Aggregates in call order.
     pub aggregates: Vec<PartialColumn>,
-    /// Greatest event time for the branch's watermark node, in microseconds.
-    pub observed: Option<i64>,
+    /// Event times for the branch's watermark node, if there were any.
+    pub observed: Option<EventTimeStats>,
     /// The device that ran, and why.
     pub ran: Ran,
 }
@@ -196,7 +197,9 @@ impl PartialExec {
             .zip(&self.plan.program.aggregates)
             .map(|(partial, aggregate)| finish(partial, &aggregate.function, &evaluated, first_rows.len()))
             .collect::<Result<_>>()?;
-        let (rows, observed) = (groups.rows, groups.max);
+        let Watched { count, sum, min } = groups.watched;
+        let observed = groups.max.map(|max| EventTimeStats { count, sum, min, max });
+        let rows = groups.rows;
         Ok(Partials { keys, pane_start, rows, aggregates, observed, ran })
     }
 }

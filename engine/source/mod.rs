@@ -17,6 +17,7 @@ pub mod socket;
 #[cfg(test)]
 pub(crate) mod test_log;
 
+use crate::batch::continuous::Flow;
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -63,6 +64,15 @@ pub trait Source: Send + Sync {
     /// Whatever makes the source unusable: a missing path or topic, refused credentials.
     async fn check(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// Prepares for being read as rows arrive, in ranges that are logged only after they were read (`trigger(continuous)`).
+    /// Called once, before `open`.
+    ///
+    /// # Errors
+    /// The default: a source whose ranges must be logged before they are read cannot do without.
+    fn begin_continuous(&mut self, flow: Flow) -> Result<()> {
+        Err(flow.refuse_source(&self.description()))
     }
 
     /// Takes the source's own log in the checkpoint, and reads what earlier runs left in it.

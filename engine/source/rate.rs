@@ -4,11 +4,14 @@
 //! which the source's log keeps, so that a replay and a restart give the same rows. Offsets are those seconds. The first
 //! batch is empty, as in Spark: there is offset 0 at once. Fails: a rate whose values pass 64 bits.
 
+mod continuous;
+
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::OptionReader;
 use crate::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, SourceLog};
 use crate::types::{UTC, timestamp};
-use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,6 +60,9 @@ pub struct RateSource {
     /// The newest second given out; a clock that steps back does not take it back.
     newest: i64,
     frozen: bool,
+    /// Read as rows arise, and up to which millisecond.
+    flowing: bool,
+    newest_ms: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,6 +91,8 @@ impl RateSource {
             created_ms: None,
             newest: 0,
             frozen: false,
+            flowing: false,
+            newest_ms: 0,
         })
     }
 
@@ -124,6 +132,11 @@ impl Source for RateSource {
         )
     }
 
+    fn begin_continuous(&mut self, flow: Flow) -> Result<()> {
+        self.flowing = flow == Flow::Continuous;
+        if self.flowing { Ok(()) } else { Err(flow.refuse_source(&self.description())) }
+    }
+
     async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()> {
         let created_ms = match log.entries().await?.first() {
             Some((_, bytes)) => {
@@ -152,6 +165,9 @@ impl Source for RateSource {
     }
 
     async fn propose(&mut self, start: &Offset, _admission: Admission) -> Result<Proposal> {
+        if self.flowing {
+            return self.propose_flowing(start);
+        }
         let latest = self.now()?;
         let end = match parse_offset(start)? {
             None => Offset::from(0),
@@ -167,6 +183,10 @@ impl Source for RateSource {
     }
 
     async fn read(&mut self, start: &Offset, end: &Offset, request: &ReadRequest) -> Result<Box<dyn Chunks>> {
+        if self.flowing {
+            let chunk_rows = (request.chunk_bytes / ROW_BYTES).max(1);
+            return Ok(Box::new(self.read_flowing(start, end, chunk_rows, &request.projection)?));
+        }
         let (start, end) = (parse_offset(start)?.unwrap_or(0), parse_offset(end)?.unwrap_or(0));
         let (first, after) = (self.value_at(start)?, self.value_at(end)?);
         let stretch = Stretch {
@@ -182,6 +202,13 @@ impl Source for RateSource {
 fn parse_offset(offset: &Offset) -> Result<Option<i64>> {
     if offset.is_null() {
         return Ok(None);
+    }
+    if offset.get("elapsedMs").is_some() {
+        return Err(Error::new(
+            ErrorCode::CheckpointIncompatible,
+            "the checkpoint reads the rate source continuously, by milliseconds; go on with Trigger::continuous, or start a \
+             new checkpoint",
+        ));
     }
     offset.as_i64().filter(|seconds| *seconds >= 0).map(Some).ok_or_else(|| {
         Error::new(ErrorCode::CheckpointCorrupt, format!("{offset} is not an offset of the rate source"))
@@ -243,17 +270,22 @@ impl<F: Fn(i64) -> i64 + Clone + Send + 'static> Chunks for RowBlocks<F> {
         let block = self.left.start..self.left.start.saturating_add(self.block_rows).min(self.left.end);
         self.left.start = block.end;
         let (micros, schema, projection) = (self.micros.clone(), self.schema.clone(), self.projection.clone());
-        Ok(Some(Chunk::Deferred(Box::new(move || {
-            let times: TimestampMicrosecondArray = block.clone().map(|value| Some(micros(value))).collect();
-            let values: Int64Array = block.clone().map(Some).collect();
-            let all = RecordBatch::try_new_with_options(
-                schema,
-                vec![Arc::new(times.with_timezone(UTC)), Arc::new(values)],
-                &RecordBatchOptions::new().with_row_count(Some((block.end - block.start) as usize)),
-            )?;
-            Ok((all.project(&projection)?, Origin::Process))
-        }))))
+        let rows = move || Ok((rows(block, micros, &schema, &projection)?, Origin::Process));
+        Ok(Some(Chunk::Deferred(Box::new(rows))))
     }
+}
+
+/// The rows of some values, of which `micros` gives the times.
+fn rows(
+    values: Range<i64>,
+    micros: impl Fn(i64) -> i64,
+    schema: &SchemaRef,
+    projection: &[usize],
+) -> Result<RecordBatch> {
+    let times: TimestampMicrosecondArray = values.clone().map(|value| Some(micros(value))).collect();
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(times.with_timezone(UTC)), Arc::new(values.map(Some).collect::<Int64Array>())];
+    Ok(RecordBatch::try_new(schema.clone(), columns)?.project(projection)?)
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ mod tests {
     fn built(settings: &[(&str, &str)]) -> AmazonS3Builder {
         let config = Config::default();
         for (key, value) in settings {
-            config.set(key, value);
+            config.set(key, value).unwrap();
         }
         builder("rides", &config).unwrap()
     }
@@ -150,14 +150,14 @@ mod tests {
     fn settings_that_s3_cannot_use_are_named() {
         for (key, value) in [("fs.s3a.path.style.access", "yes"), ("fs.s3a.attempts.maximum", "many")] {
             let config = Config::default();
-            config.set(key, value);
+            config.set(key, value).unwrap();
             let error = builder("rides", &config).err().unwrap();
             assert_eq!(error.code(), ErrorCode::InvalidOption);
             assert!(error.message().starts_with(&format!("{key} = {value:?}")), "{error}");
         }
         let config = Config::default();
-        config.set("fs.s3a.access.key", "half");
-        config.set("fs.s3a.secret.key", " ");
+        config.set("fs.s3a.access.key", "half").unwrap();
+        config.set("fs.s3a.secret.key", " ").unwrap();
         if std::env::var_os("AWS_SECRET_ACCESS_KEY").is_none() {
             let error = open("s3a://rides/x", "rides", &config).err().unwrap();
             assert_eq!(error.code(), ErrorCode::InvalidOption);

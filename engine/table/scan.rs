@@ -68,7 +68,11 @@ impl BranchTable {
             let start = source.initial().await?;
             source.freeze().await?;
             let end = source.propose(&start, Admission::Unlimited).await?.end;
-            let request = ReadRequest { projection: branch.scan.projection.clone(), chunk_bytes: settings.chunk_bytes };
+            let request = ReadRequest {
+                projection: branch.scan.projection.clone(),
+                chunk_bytes: settings.chunk_bytes,
+                stop: Arc::default(),
+            };
             readers.push(source.read(&start, &end, &request).await?);
         }
         let branches =

@@ -5,6 +5,7 @@
 mod aggregates;
 mod call_text;
 mod case;
+mod continuous;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
@@ -12,6 +13,7 @@ mod invariance;
 mod joins;
 mod lifecycle;
 mod mistakes;
+mod monitoring;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod tables;

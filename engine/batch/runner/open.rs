@@ -38,6 +38,10 @@ impl Runner {
             sources.push(source);
         }
         sink.check(mode, &plan.schema).await?;
+        if let Some((flow, _)) = trigger.flow() {
+            sources.iter_mut().try_for_each(|source| source.begin_continuous(flow))?;
+            sink.begin_continuous(flow)?;
+        }
         let checkpoint = Checkpoint::open(&checkpoint, run_id, fail.clone()).await?;
         let hash = fingerprint.hash();
         match checkpoint.latest_plan().await? {

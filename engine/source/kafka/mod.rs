@@ -18,6 +18,7 @@ mod pattern;
 mod reader;
 
 use super::{Admission, Chunks, Offset, Proposal, ReadRequest, Source, SourceLog};
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::kafka::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, blocking, detached};
 use crate::source::Chunk;
@@ -190,6 +191,10 @@ impl Source for KafkaSource {
         })
         .await?;
         self.control = Some(Arc::new(control));
+        Ok(())
+    }
+
+    fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
         Ok(())
     }
 
