@@ -15,6 +15,7 @@ pub mod config;
 pub mod error;
 pub mod options;
 pub mod session;
+pub mod storage;
 pub mod types;
 
 #[cfg(feature = "kafka")]

@@ -6,7 +6,9 @@ use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataFrameReader, DataStreamReader, StreamingQueryManager};
 use crate::sql::Catalog;
+use crate::sink::memory::MemoryTable;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use tidemill_kernels::device::Device;
@@ -30,6 +32,8 @@ struct Inner {
     device: Mutex<Option<Device>>,
     streams: StreamingQueryManager,
     catalog: Catalog,
+    /// By name in lower case.
+    memory_tables: Mutex<BTreeMap<String, MemoryTable>>,
     fail: FailPoints,
 }
 
@@ -69,6 +73,21 @@ impl Session {
     /// Tables and views by name.
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.inner.catalog
+    }
+
+    /// The table that a query of this name writes or wrote with `format("memory")`, by its name in any case.
+    pub fn memory_table(&self, name: &str) -> Option<MemoryTable> {
+        self.inner.memory_tables.lock().get(&name.to_lowercase()).cloned()
+    }
+
+    /// Keeps the table of a memory sink under its query's name, in place of that of an earlier query.
+    pub(crate) fn keep_memory_table(&self, table: MemoryTable) {
+        self.inner.memory_tables.lock().insert(table.name().to_lowercase(), table);
+    }
+
+    /// Stops every query of the session, and returns when they have stopped.
+    pub async fn stop(&self) {
+        futures::future::join_all(self.streams().active().iter().map(|query| query.stop())).await;
     }
 
     /// The device that kernels run on, opened at first use.
@@ -114,7 +133,7 @@ impl SessionBuilder {
     pub async fn build(self) -> Result<Session> {
         let config = Config::default();
         for (key, value) in &self.settings {
-            config.set(key, value);
+            config.initialize(key, value)?;
         }
         config.environment()?;
         config.settings(false)?;
@@ -124,6 +143,7 @@ impl SessionBuilder {
             device: Mutex::new(None),
             streams: StreamingQueryManager::default(),
             catalog: Catalog::default(),
+            memory_tables: Mutex::default(),
             fail: self.fail,
         };
         let session = Session { inner: Arc::new(inner) };

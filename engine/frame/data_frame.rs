@@ -14,6 +14,7 @@ use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
 };
 use crate::plan::scope::{Origin, Scope, next_relation};
+use crate::plan::spark_function::SparkFunction;
 use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
@@ -151,7 +152,21 @@ impl DataFrame {
         self.project(expressions)
     }
 
-    fn project(&self, expressions: Vec<Expr>) -> Result<Self> {
+    fn project(&self, mut expressions: Vec<Expr>) -> Result<Self> {
+        let makes_rows = |e: &Expr| SparkFunction::generator(e).is_some();
+        if let Some(at) = expressions.iter().position(makes_rows) {
+            let (generated, columns) = self.generated(expressions.remove(at))?;
+            if let Some(second) = expressions.iter().find(|e| makes_rows(e)) {
+                return Err(Error::new(
+                    ErrorCode::UnsupportedOperation,
+                    format!(
+                        "only one generator is allowed per select, and {second} is a second; select one after the other"
+                    ),
+                ));
+            }
+            expressions.splice(at..at, columns);
+            return generated.project(expressions);
+        }
         let environment = self.session.conf().environment()?;
         let scope = self.plan.scope();
         let (mut named, mut fields) = (Vec::new(), Vec::new());
@@ -588,6 +603,25 @@ impl DataFrame {
         }
         let (input, name) = (self.plan.clone(), name.to_string());
         Ok(self.with(LogicalPlan::Observe { input, name, metrics: named }))
+    }
+
+    /// This frame with the rows that a generator makes, and references to the columns that these have.
+    fn generated(&self, generator: Expr) -> Result<(Self, Vec<Expr>)> {
+        let outer = SparkFunction::generator(&generator).unwrap_or_default();
+        let names: Vec<String> = match &generator {
+            Expr::Alias(alias) => vec![alias.name.clone()],
+            _ => vec![],
+        };
+        let resolved = resolve(generator, &self.plan.scope(), &self.session.conf().environment()?)?;
+        let generated = self.generate(resolved, outer, &names)?;
+        let columns = generated.plan.scope().all().split_off(self.schema().fields().len());
+        if names.len() == 1 && columns.len() != 1 {
+            return Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("{:?} is one name for {} generated columns; leave the alias out", names[0], columns.len()),
+            ));
+        }
+        Ok((generated, columns))
     }
 
     /// Each row with every row that `generator`, which gives a list of structs, makes of it; without any, and if `outer`, with

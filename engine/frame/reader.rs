@@ -36,7 +36,7 @@ impl DataStreamReader {
         Self { session, format: "parquet".to_string(), schema: None, options: Options::new() }
     }
 
-    /// The source: `json`, `csv`, `parquet`, `text`, `kafka` or `rate`.
+    /// The source: `json`, `csv`, `parquet`, `text`, `kafka`, `rate`, `rate-micro-batch` or `socket`.
     pub fn format(mut self, format: &str) -> Self {
         self.format = format.to_string();
         self
@@ -127,7 +127,7 @@ impl DataFrameReader {
     /// Unknown formats and options, a missing schema, files that are not there.
     pub async fn load(self) -> Result<DataFrame> {
         let schema = self.schema.transpose()?;
-        let provider = builtin::provider(&self.format, schema, &self.options, self.session.conf())?;
+        let provider = builtin::table_provider(&self.format, schema, &self.options, self.session.conf())?;
         DataFrame::from_table(&self.session, provider)
     }
 }

@@ -3,6 +3,7 @@
 //! Comes in: a batch. Goes out: a batch whose rows are repeated, once for each row made of them, with the columns that the step adds.
 //! Fails: expressions, and more rows than a batch can hold.
 
+use super::clock::BatchClock;
 use super::partial::{compile, evaluate};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::join::{StaticJoin, StaticJoinKind};
@@ -37,18 +38,18 @@ struct Table {
 
 impl ExpandExec {
     /// Compiles the step over `input`.
-    pub fn new(expand: &Expand, input: &SchemaRef) -> Result<Self> {
+    pub fn new(expand: &Expand, input: &SchemaRef, clock: &BatchClock) -> Result<Self> {
         let added = expand.columns.iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type.clone(), true)));
         let fields: Vec<Arc<Field>> = input.fields().iter().cloned().chain(added).collect();
         let schema = Arc::new(Schema::new(fields));
         let kind = match &expand.kind {
             ExpandKind::Generate { generator, outer } => {
-                KindExec::Generate { generator: compile(generator, input)?, outer: *outer }
+                KindExec::Generate { generator: compile(generator, input, clock)?, outer: *outer }
             }
             ExpandKind::Join { keys, rest, table } => KindExec::Join {
-                keys: keys.iter().map(|key| compile(key, input)).collect::<Result<_>>()?,
-                rest: rest.as_ref().map(|rest| compile(rest, &schema)).transpose()?,
-                table: Arc::new(Table::new(table)?),
+                keys: keys.iter().map(|key| compile(key, input, clock)).collect::<Result<_>>()?,
+                rest: rest.as_ref().map(|rest| compile(rest, &schema, clock)).transpose()?,
+                table: Arc::new(Table::new(table, clock)?),
             },
         };
         Ok(Self { kind, schema })
@@ -166,10 +167,10 @@ impl ExpandExec {
 }
 
 impl Table {
-    fn new(table: &StaticJoin) -> Result<Self> {
+    fn new(table: &StaticJoin, clock: &BatchClock) -> Result<Self> {
         let rows = table.rows.get().ok_or_else(|| Error::internal("a table that was not loaded"))?.clone();
         let schema = rows.schema();
-        let keys = table.table_keys.iter().map(|key| compile(key, &schema)).collect::<Result<Vec<_>>>()?;
+        let keys = table.table_keys.iter().map(|key| compile(key, &schema, clock)).collect::<Result<Vec<_>>>()?;
         let fields = keys.iter().map(|key| Ok(SortField::new(key.data_type(&schema)?))).collect::<Result<_>>()?;
         let mut table = Self {
             kind: table.kind,

@@ -8,6 +8,7 @@
 
 mod side;
 
+use super::clock::BatchClock;
 use super::partial::{compile, evaluate};
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::{Error, ErrorCode, Result};
@@ -56,8 +57,8 @@ impl OperatorPlan for StreamJoinPlan {
         })
     }
 
-    fn create(&self, _mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
-        Ok(Box::new(JoinOperator::new(self)?))
+    fn create(&self, _mode: OutputMode, clock: &BatchClock) -> Result<Box<dyn StatefulOperator>> {
+        Ok(Box::new(JoinOperator::new(self, clock)?))
     }
 }
 
@@ -90,7 +91,7 @@ struct Input {
 }
 
 impl JoinOperator {
-    fn new(plan: &StreamJoinPlan) -> Result<Self> {
+    fn new(plan: &StreamJoinPlan, clock: &BatchClock) -> Result<Self> {
         let condition = &plan.condition;
         let input = |side: usize| -> Result<Input> {
             let schema = named(&plan.sides[side]);
@@ -104,10 +105,11 @@ impl JoinOperator {
                 JoinType::FullOuter => true,
                 _ => false,
             };
-            let bound = bound.as_ref().map(|b| Ok::<_, Error>((compile(&b.time, &schema)?, b.offset, b.inclusive)));
+            let bound =
+                bound.as_ref().map(|b| Ok::<_, Error>((compile(&b.time, &schema, clock)?, b.offset, b.inclusive)));
             Ok(Input {
-                keys: keys.iter().map(|key| compile(key, &schema)).collect::<Result<_>>()?,
-                event_time: event_time_of(&plan.sides[side]).map(|time| compile(&time, &schema)).transpose()?,
+                keys: keys.iter().map(|key| compile(key, &schema, clock)).collect::<Result<_>>()?,
+                event_time: event_time_of(&plan.sides[side]).map(|time| compile(&time, &schema, clock)).transpose()?,
                 bound: bound.transpose()?,
                 outer,
                 semi: plan.join_type == JoinType::LeftSemi && side == 0,
@@ -131,7 +133,7 @@ impl JoinOperator {
         Ok(Self {
             sides: [Side::new(&inputs[0].schema)?, Side::new(&inputs[1].schema)?],
             inputs,
-            rest: rest.map(|rest| compile(&rest, &plan.pairs)).transpose()?,
+            rest: rest.map(|rest| compile(&rest, &plan.pairs, clock)).transpose()?,
             keys: RowConverter::new(fields)?,
             clock: OperatorClock { late_ms: 0, watermark_ms: 0, timestamp_ms: 0 },
             metrics: Metrics::default(),

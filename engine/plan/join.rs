@@ -11,6 +11,7 @@ use super::logical::{JoinType, LogicalPlan, TIME_WINDOW_KEY, join_scope, waterma
 use super::scope::{distinct_names, reference};
 use super::spark_function::{Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::arithmetic::Math;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -179,27 +180,27 @@ fn upper_bound(expr: &Expr) -> Option<(Expr, Expr, i64)> {
 
 /// A column, and the constant interval that is added to it, in microseconds.
 fn shifted(expr: &Expr) -> Option<(Expr, i64)> {
-    let (base, op, interval) = match expr {
+    let (minus, left, right) = match expr {
         Expr::Column(_) => return Some((expr.clone(), 0)),
         Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Timestamp(_, _)) => return shifted(&cast.expr),
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (op, micros(right), micros(left)) {
-            (Operator::Plus | Operator::Minus, Some(interval), _) => (left.as_ref(), *op, interval),
-            (Operator::Plus, None, Some(interval)) => (right.as_ref(), *op, interval),
-            _ => return None,
-        },
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if matches!(op, Operator::Plus | Operator::Minus) => {
+            (*op == Operator::Minus, left.as_ref(), right.as_ref())
+        }
         Expr::ScalarFunction(call) => match (SparkFunction::of(call).map(|f| &f.kind), call.args.as_slice()) {
-            (Some(Kind::Arithmetic { op }), [left, right]) => match (op, micros(right), micros(left)) {
-                (Operator::Plus | Operator::Minus, Some(interval), _) => (left, *op, interval),
-                (Operator::Plus, None, Some(interval)) => (right, *op, interval),
-                _ => return None,
-            },
+            (Some(Kind::Arithmetic { op: op @ (Math::Add | Math::Subtract), .. }), [left, right]) => {
+                (*op == Math::Subtract, left, right)
+            }
             _ => return None,
         },
         _ => return None,
     };
+    let (base, interval) = match (micros(right), micros(left)) {
+        (Some(interval), _) => (left, if minus { interval.checked_neg()? } else { interval }),
+        (None, Some(interval)) if !minus => (right, interval),
+        _ => return None,
+    };
     let (base, offset) = shifted(base)?;
-    let offset = if op == Operator::Minus { offset.checked_sub(interval)? } else { offset.checked_add(interval)? };
-    Some((base, offset))
+    Some((base, offset.checked_add(interval)?))
 }
 
 /// A constant interval without months, in microseconds.

@@ -5,6 +5,7 @@
 //! checkpoint ([`fingerprint`]) and for people ([`explain`]).
 
 pub mod aggregate;
+pub mod coerce;
 pub mod explain;
 pub mod fingerprint;
 pub mod join;

@@ -64,6 +64,9 @@ impl Dialect for SparkDialect {
     );
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        if parser.peek_keyword(Keyword::STRUCT) && parser.peek_nth_token_ref(1).token == Token::LParen {
+            return Some(structure(parser));
+        }
         let length = &parser.peek_nth_token_ref(1).token;
         let text = matches!(length, Token::Number(..) | Token::SingleQuotedString(_) | Token::DoubleQuotedString(_));
         // Elsewhere the word is a name.
@@ -90,6 +93,24 @@ impl Dialect for SparkDialect {
             _ => None,
         }
     }
+}
+
+/// `struct(*)`, `struct(a, b + 1 AS c)`.
+fn structure(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.expect_keyword(Keyword::STRUCT)?;
+    parser.expect_token(&Token::LParen)?;
+    let mut values = Vec::new();
+    while !parser.consume_token(&Token::RParen) {
+        if !values.is_empty() {
+            parser.expect_token(&Token::Comma)?;
+        }
+        let value = parser.parse_wildcard_expr()?;
+        values.push(match parser.parse_keyword(Keyword::AS) {
+            true => Expr::Named { expr: Box::new(value), name: parser.parse_identifier()? },
+            false => value,
+        });
+    }
+    Ok(Expr::Struct { values, fields: vec![] })
 }
 
 /// `INTERVAL '1 day 2 hours'`, `INTERVAL 1 HOUR 30 MINUTES`, `INTERVAL '5' MINUTE`, `INTERVAL -5 minutes`: the text of the interval as

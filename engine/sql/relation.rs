@@ -127,8 +127,8 @@ pub(super) async fn read(
 }
 
 /// A trigger of epochs every `interval`.
-pub(super) fn continuous(_interval: &str) -> Result<Trigger> {
-    missing("the continuous trigger", "use an interval such as '1 second'")
+pub(super) fn continuous(interval: &str) -> Result<Trigger> {
+    Trigger::continuous(interval)
 }
 
 pub(super) fn partition_by(writer: DataStreamWriter, columns: &[String]) -> Result<DataStreamWriter> {
@@ -143,7 +143,8 @@ pub(super) async fn show(frame: &DataFrame) -> Result<String> {
     let rows = frame.collect().await?;
     let count = rows.iter().map(RecordBatch::num_rows).sum();
     let time_zone = frame.session().conf().environment()?.time_zone;
-    functions::show::show(&rows, frame.schema(), count, 0, time_zone)
+    let text = functions::show::show(&rows, frame.schema(), count, 0, time_zone)?;
+    Ok(format!("{}\n", text.trim_end_matches('\n')))
 }
 
 /// Writes a bounded frame to a table.

@@ -241,10 +241,7 @@ pub(super) async fn define(session: &Session, statement: &Statement) -> Parsed<(
             session.catalog().put(&name.value, Entry::View(frame.plan().clone()), *replace).at(name.span)
         }
         Statement::Set { key, value } => {
-            session.conf().set(key, value);
-            // A value that its key cannot have is refused where it is set.
-            session.conf().environment()?;
-            session.conf().settings(false)?;
+            session.conf().set(key, value)?;
             Ok(())
         }
         Statement::Insert { .. } | Statement::Select { .. } | Statement::Explain { .. } => Ok(()),

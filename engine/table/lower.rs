@@ -6,6 +6,7 @@
 
 use super::scan::BranchTable;
 use crate::error::{Error, Result};
+use crate::operator::clock::BatchClock;
 use crate::operator::executable::executable;
 use crate::plan::logical::{JoinType, join_scope};
 use crate::plan::resolve::df_schema;
@@ -25,26 +26,30 @@ use std::sync::Arc;
 type DataFusionPlan = datafusion::logical_expr::LogicalPlan;
 
 /// Lowers a plan without streams.
-pub async fn lower(session: &Session, plan: &LogicalPlan) -> Result<DataFusionPlan> {
-    lowered(session, plan).await?.build().map_err(Error::from)
+pub async fn lower(session: &Session, plan: &LogicalPlan, clock: &BatchClock) -> Result<DataFusionPlan> {
+    lowered(session, plan, clock).await?.build().map_err(Error::from)
 }
 
-fn lowered<'a>(session: &'a Session, plan: &'a LogicalPlan) -> BoxFuture<'a, Result<LogicalPlanBuilder>> {
+fn lowered<'a>(
+    session: &'a Session,
+    plan: &'a LogicalPlan,
+    clock: &'a BatchClock,
+) -> BoxFuture<'a, Result<LogicalPlanBuilder>> {
     async move {
         if is_stateless(plan) {
-            return scan(session, Arc::new(plan.clone()));
+            return scan(session, Arc::new(plan.clone()), clock);
         }
         match plan {
             LogicalPlan::Alias { input, .. }
             | LogicalPlan::Watermark { input, .. }
-            | LogicalPlan::Observe { input, .. } => lowered(session, input).await,
+            | LogicalPlan::Observe { input, .. } => lowered(session, input, clock).await,
             LogicalPlan::Project { input, expressions, schema, .. } => {
-                let columns = named(expressions, input.schema(), &distinct_names(schema))?;
-                Ok(lowered(session, input).await?.project(columns)?)
+                let columns = named(expressions, input.schema(), &distinct_names(schema), clock)?;
+                Ok(lowered(session, input, clock).await?.project(columns)?)
             }
             LogicalPlan::Filter { input, predicate } => {
-                let predicate = executable(predicate, &df_schema(input.schema())?)?;
-                Ok(lowered(session, input).await?.filter(predicate)?)
+                let predicate = executable(predicate, &df_schema(input.schema())?, clock)?;
+                Ok(lowered(session, input, clock).await?.filter(predicate)?)
             }
             LogicalPlan::Generate { input, generator, outer, schema, id } => {
                 // The same step as in a stream, over rows that are at hand.
@@ -63,14 +68,14 @@ fn lowered<'a>(session: &'a Session, plan: &'a LogicalPlan) -> BoxFuture<'a, Res
                     schema: schema.clone(),
                     id: *id,
                 };
-                scan(session, Arc::new(generate))
+                scan(session, Arc::new(generate), clock)
             }
             LogicalPlan::Union { inputs, schema } => {
                 let mut all: Option<LogicalPlanBuilder> = None;
                 for input in inputs {
                     let columns = distinct_names(input.schema()).into_iter().zip(distinct_names(schema));
                     let columns: Vec<Expr> = columns.map(|(from, to)| reference(&from).alias(to)).collect();
-                    let own = lowered(session, input).await?.project(columns)?;
+                    let own = lowered(session, input, clock).await?.project(columns)?;
                     all = Some(match all {
                         None => own,
                         Some(before) => before.union(own.build()?)?,
@@ -81,36 +86,37 @@ fn lowered<'a>(session: &'a Session, plan: &'a LogicalPlan) -> BoxFuture<'a, Res
             LogicalPlan::Aggregate { input, keys, aggregates, schema, .. } => {
                 let names = distinct_names(schema);
                 let (key_names, call_names) = names.split_at(keys.len().min(names.len()));
-                let keys = named(keys, input.schema(), key_names)?;
-                let calls = named(aggregates, input.schema(), call_names)?;
-                Ok(lowered(session, input).await?.aggregate(keys, calls)?)
+                let keys = named(keys, input.schema(), key_names, clock)?;
+                let calls = named(aggregates, input.schema(), call_names, clock)?;
+                Ok(lowered(session, input, clock).await?.aggregate(keys, calls)?)
             }
             LogicalPlan::Deduplicate { input, columns, .. } => {
                 let all: Vec<Expr> = distinct_names(input.schema()).iter().map(|name| reference(name)).collect();
                 let on: Vec<Expr> = columns.iter().map(|name| reference(name)).collect();
-                Ok(lowered(session, input).await?.distinct_on(on, all, None)?)
+                Ok(lowered(session, input, clock).await?.distinct_on(on, all, None)?)
             }
             LogicalPlan::Join { left, right, join_type, condition, id, .. } => {
                 let scope = join_scope(left, right, *id);
-                let condition = condition.as_ref().map(|c| executable(c, &df_schema(scope.schema())?)).transpose()?;
+                let condition =
+                    condition.as_ref().map(|c| executable(c, &df_schema(scope.schema())?, clock)).transpose()?;
                 let width = left.schema().fields().len();
                 let right_names: Vec<String> = scope.names().iter().skip(width).cloned().collect();
                 let renamed = distinct_names(right.schema()).into_iter().zip(&right_names);
                 let renamed: Vec<Expr> = renamed.map(|(from, to)| reference(&from).alias(to)).collect();
-                let right = lowered(session, right).await?.project(renamed)?.build()?;
-                join(lowered(session, left).await?, right, *join_type, condition, &scope, width)
+                let right = lowered(session, right, clock).await?.project(renamed)?.build()?;
+                join(lowered(session, left, clock).await?, right, *join_type, condition, &scope, width)
             }
             LogicalPlan::Sort { input, keys } => {
                 let schema = df_schema(input.schema())?;
-                let keys = keys.iter().map(|key| Ok(SortExpr { expr: executable(&key.expr, &schema)?, ..*key }));
-                Ok(lowered(session, input).await?.sort(keys.collect::<Result<Vec<_>>>()?)?)
+                let keys = keys.iter().map(|key| Ok(SortExpr { expr: executable(&key.expr, &schema, clock)?, ..*key }));
+                Ok(lowered(session, input, clock).await?.sort(keys.collect::<Result<Vec<_>>>()?)?)
             }
             LogicalPlan::Limit { input, skip, fetch } => {
                 let fetch = fetch.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
                 let skip = usize::try_from(*skip).unwrap_or(usize::MAX);
-                Ok(lowered(session, input).await?.limit(skip, fetch)?)
+                Ok(lowered(session, input, clock).await?.limit(skip, fetch)?)
             }
-            LogicalPlan::Source { .. } => scan(session, Arc::new(plan.clone())),
+            LogicalPlan::Source { .. } => scan(session, Arc::new(plan.clone()), clock),
         }
     }
     .boxed()
@@ -132,9 +138,9 @@ fn is_stateless(plan: &LogicalPlan) -> bool {
     })
 }
 
-fn scan(session: &Session, plan: Arc<LogicalPlan>) -> Result<LogicalPlanBuilder> {
+fn scan(session: &Session, plan: Arc<LogicalPlan>, clock: &BatchClock) -> Result<LogicalPlanBuilder> {
     let names = distinct_names(plan.schema());
-    let table = BranchTable::new(session, plan)?;
+    let table = BranchTable::new(session, plan, clock)?;
     let columns: Vec<Expr> = names
         .iter()
         .map(|name| Expr::Column(datafusion::common::Column::new(Some("scan"), name)).alias(name))
@@ -142,9 +148,9 @@ fn scan(session: &Session, plan: Arc<LogicalPlan>) -> Result<LogicalPlanBuilder>
     Ok(LogicalPlanBuilder::scan("scan", provider_as_source(Arc::new(table)), None)?.project(columns)?)
 }
 
-fn named(expressions: &[Named], input: &Schema, names: &[String]) -> Result<Vec<Expr>> {
+fn named(expressions: &[Named], input: &Schema, names: &[String], clock: &BatchClock) -> Result<Vec<Expr>> {
     let schema = df_schema(input)?;
-    expressions.iter().zip(names).map(|(e, name)| Ok(executable(&e.expr, &schema)?.alias(name))).collect()
+    expressions.iter().zip(names).map(|(e, name)| Ok(executable(&e.expr, &schema, clock)?.alias(name))).collect()
 }
 
 /// A join: comparisons of one side with the other are keys, which NULL never equals; the rest is looked at pair by pair.

@@ -10,6 +10,7 @@ mod lower;
 mod scan;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::operator::clock::BatchClock;
 use crate::plan::LogicalPlan;
 use crate::plan::scope::distinct_names;
 use crate::session::Session;
@@ -21,6 +22,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionConfig;
 use futures::TryStreamExt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The rows of a table, in order where the plan has one.
 ///
@@ -29,7 +31,7 @@ use std::sync::Arc;
 pub async fn collect(session: &Session, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
     refuse_streams(plan)?;
     let context = context();
-    let lowered = lower::lower(session, plan).await?;
+    let lowered = lower::lower(session, plan, &now()).await?;
     let physical = context.state().create_physical_plan(&lowered).await?;
     let stream = datafusion::physical_plan::execute_stream(physical, context.task_ctx())?;
     let batches: Vec<RecordBatch> = stream.try_collect().await?;
@@ -57,10 +59,17 @@ pub async fn collect_one(session: &Session, plan: &LogicalPlan) -> Result<Record
 pub async fn explain(session: &Session, plan: &LogicalPlan) -> Result<String> {
     refuse_streams(plan)?;
     let context = context();
-    let lowered = lower::lower(session, plan).await?;
+    let lowered = lower::lower(session, plan, &now()).await?;
     let physical = context.state().create_physical_plan(&lowered).await?;
     let shown = datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string();
     Ok(format!("== Logical Plan ==\n{plan}\n== Physical Plan ==\n{shown}"))
+}
+
+/// The clock of one computation: `current_timestamp()` is the same in all of it.
+fn now() -> BatchClock {
+    let clock = BatchClock::default();
+    clock.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64));
+    clock
 }
 
 fn refuse_streams(plan: &LogicalPlan) -> Result<()> {

@@ -6,6 +6,7 @@
 use crate::batch::executor::panicked;
 use crate::error::{Error, Result};
 use crate::operator::branch::{BranchExec, ChunkOutput};
+use crate::operator::clock::BatchClock;
 use crate::plan::LogicalPlan;
 use crate::plan::Named;
 use crate::plan::lower::{QueryPlan, lower};
@@ -36,13 +37,14 @@ pub struct BranchTable {
     session: Session,
     plan: Arc<LogicalPlan>,
     schema: SchemaRef,
+    clock: BatchClock,
 }
 
 impl BranchTable {
     /// The table of `plan`, whose columns go by their distinct names.
-    pub fn new(session: &Session, plan: Arc<LogicalPlan>) -> Result<Self> {
+    pub fn new(session: &Session, plan: Arc<LogicalPlan>, clock: &BatchClock) -> Result<Self> {
         let schema = renamed(plan.schema());
-        Ok(Self { session: session.clone(), plan, schema })
+        Ok(Self { session: session.clone(), plan, schema, clock: clock.clone() })
     }
 
     /// The plan of the wanted columns: sources read what they need for these.
@@ -66,10 +68,15 @@ impl BranchTable {
             let start = source.initial().await?;
             source.freeze().await?;
             let end = source.propose(&start, Admission::Unlimited).await?.end;
-            let request = ReadRequest { projection: branch.scan.projection.clone(), chunk_bytes: settings.chunk_bytes };
+            let request = ReadRequest {
+                projection: branch.scan.projection.clone(),
+                chunk_bytes: settings.chunk_bytes,
+                stop: Arc::default(),
+            };
             readers.push(source.read(&start, &end, &request).await?);
         }
-        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone())).collect();
+        let branches =
+            || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone(), &self.clock)).collect();
         let workers = (0..settings.workers.max(1)).map(|_| branches()).collect::<Result<_>>()?;
         let schema = renamed(&plan.schema);
         Ok(Arc::new(Scan { schema, work: Mutex::new(Some(Work { readers, workers, plan })) }))

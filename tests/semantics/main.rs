@@ -3,7 +3,9 @@
 //! life of a query, and recovery, whose faults need the feature `failpoints`.
 
 mod aggregates;
+mod call_text;
 mod case;
+mod continuous;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
@@ -11,6 +13,7 @@ mod invariance;
 mod joins;
 mod lifecycle;
 mod mistakes;
+mod monitoring;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod tables;
