@@ -23,6 +23,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, SortExpr};
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// A month of a watermark's delay, in milliseconds: 31 days.
@@ -33,6 +34,12 @@ const MONTH_MS: i64 = 31 * 24 * 3600 * 1000;
 pub struct DataFrame {
     session: Session,
     plan: Arc<LogicalPlan>,
+}
+
+impl fmt::Debug for DataFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.plan)
+    }
 }
 
 impl DataFrame {
@@ -357,8 +364,13 @@ impl DataFrame {
     /// # use tidemill::prelude::*;
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let session = Session::builder().build().await?;
-    /// # let clicks = MemoryStream::new("user_id STRING, page STRING")?.frame(&session)?;
-    /// # let purchases = MemoryStream::new("user_id STRING, price DOUBLE")?.frame(&session)?;
+    /// # use arrow::datatypes::Schema;
+    /// # let stream = |columns: &str| {
+    /// #     let schema = Schema::new(columns.into_schema()?.to_arrow());
+    /// #     MemoryStream::new(schema.into()).frame(&session)
+    /// # };
+    /// let clicks = stream("user_id STRING, page STRING")?;
+    /// let purchases = stream("user_id STRING, price DOUBLE")?;
     /// let bought = clicks.join(&purchases, "user_id", JoinType::Inner)?;
     /// let names: Vec<_> = bought.schema().fields().iter().map(|f| f.name().as_str()).collect();
     /// assert_eq!(names, ["user_id", "page", "price"]);

@@ -3,7 +3,6 @@
 //! Comes in: a frame, a sink, an output mode, a trigger, options. Goes out: a running [`StreamingQuery`]. Fails: everything that can be known
 //! before the first batch, before anything is written.
 
-use super::batch_frame::BatchFrame;
 use super::data_frame::DataFrame;
 use super::query::{StreamingQuery, StreamingQueryManager};
 use crate::batch::Trigger;
@@ -20,6 +19,7 @@ use crate::plan::output_mode;
 use crate::sink::foreach_batch::{BatchFunction, ForeachBatchSink};
 use crate::sink::memory::MemoryTable;
 use crate::sink::{OutputMode, Sink, builtin};
+use crate::table;
 use futures::FutureExt;
 use std::future::Future;
 use std::io::Write;
@@ -138,14 +138,18 @@ impl DataStreamWriter {
         self
     }
 
-    /// Calls `function` with every batch and its number. At least once: see [`ForeachBatchSink`] for how to make it exactly once.
+    /// Calls `function` with the rows of every batch, as a table, and the batch's number. At least once: see [`ForeachBatchSink`] for how to make it exactly once.
     pub fn foreach_batch<F, R>(mut self, function: F) -> Self
     where
-        F: Fn(BatchFrame, u64) -> R + Send + Sync + 'static,
+        F: Fn(DataFrame, u64) -> R + Send + Sync + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
     {
+        let session = self.frame.session().clone();
         self.target = Target::Function(Arc::new(move |batches, schema, id| {
-            function(BatchFrame::new(schema, batches), id).boxed()
+            match DataFrame::from_batches(&session, schema, batches) {
+                Ok(frame) => function(frame, id).boxed(),
+                Err(error) => std::future::ready(Err(error)).boxed(),
+            }
         }));
         self
     }
@@ -196,11 +200,24 @@ impl DataStreamWriter {
     }
 
     async fn open(mut self, run_id: Uuid) -> Result<(StreamingQuery, Runner, Option<TemporaryCheckpoint>)> {
+        if !self.frame.is_streaming() {
+            return Err(Error::new(
+                ErrorCode::WriteStreamNotAllowed,
+                "write_stream can be called on a frame over a stream only; this one is a table: use write()",
+            ));
+        }
         let session = self.frame.session().clone();
         let (mode, trigger) = (self.mode?, self.trigger?);
         let plan = self.frame.plan().clone();
         output_mode::check(&plan, mode)?;
         let lowered = lower(&plan)?;
+        // Tables that the stream is joined with are read once, here.
+        for joined in lowered.tables() {
+            let rows = table::collect_one(&session, &joined.table).await?;
+            if joined.rows.set(rows).is_err() {
+                return Err(Error::internal("a table was loaded twice"));
+            }
+        }
         let device = session.device()?;
         let location = self.options.remove("checkpointLocation");
         // Whether the sink holds what earlier runs wrote. The complete mode writes the whole table anew.

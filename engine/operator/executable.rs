@@ -14,8 +14,8 @@ use datafusion::logical_expr::expr::{Case, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, binary_expr};
 use datafusion::prelude::lit;
 
-/// `expr` as it is to be compiled.
-pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Result<Expr> {
+/// `expr` as it is to be compiled, for the batches whose time `clock` has if there are batches.
+pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: Option<&BatchClock>) -> Result<Expr> {
     let rewritten = expr.clone().transform_up(|e| match e {
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right })
             if is_fallible(&right) =>
@@ -40,8 +40,9 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Resu
                 "a sliding window() outside group_by would make several rows of one; use it in group_by",
             )
             .into()),
-            Some(Kind::CurrentTimestamp { clock: None }) => {
-                let kind = Kind::CurrentTimestamp { clock: Some(clock.clone()) };
+            // A table has no batches: its time is when it is computed.
+            Some(Kind::CurrentTimestamp { clock: None }) if clock.is_some() => {
+                let kind = Kind::CurrentTimestamp { clock: clock.cloned() };
                 Ok(Transformed::yes(SparkFunction::new(kind).call(call.args)))
             }
             _ => Ok(Transformed::no(Expr::ScalarFunction(call))),

@@ -8,8 +8,9 @@ pub mod aggregate;
 pub mod branch;
 pub mod clock;
 pub mod codes;
-mod executable;
+pub mod executable;
 pub mod expand;
+mod join;
 pub mod partial;
 pub mod scan;
 

@@ -67,7 +67,7 @@ pub enum PartialColumn {
 /// Compiles an expression over `schema`, for the batches whose time `clock` has.
 pub fn compile(expr: &Expr, schema: &SchemaRef, clock: &BatchClock) -> Result<Arc<dyn PhysicalExpr>> {
     let schema = df_schema(schema)?;
-    let expr = executable(expr, &schema, clock)?;
+    let expr = executable(expr, &schema, Some(clock))?;
     Ok(create_physical_expr(&expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
 }
 

@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod coerce;
 pub mod explain;
 pub mod fingerprint;
+pub mod join;
 pub mod logical;
 pub mod lower;
 pub mod output_mode;

@@ -9,10 +9,12 @@ mod case;
 mod device;
 mod expressions;
 mod invariance;
+mod joins;
 mod lifecycle;
 mod mistakes;
 #[cfg(feature = "failpoints")]
 mod recovery;
+mod tables;
 mod triggers;
 
 use case::Case;
