@@ -125,7 +125,9 @@ impl Executor {
                 id: stage.id.clone(),
                 operator: stage.operator.create(mode)?,
                 inputs: inputs.collect(),
-                links: links.map(|b| Ok((b.target, BranchExec::new(b, device.clone(), &clock)?))).collect::<Result<_>>()?,
+                links: links
+                    .map(|b| Ok((b.target, BranchExec::new(b, device.clone(), &clock)?)))
+                    .collect::<Result<_>>()?,
                 waiting: vec![],
                 spent: Duration::ZERO,
             });

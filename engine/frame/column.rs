@@ -296,9 +296,7 @@ impl Column {
 
     fn function<A: Operand>(self, name: &str, others: impl IntoIterator<Item = A>) -> Column {
         let others: Result<Vec<Expr>> = others.into_iter().map(|o| o.operand().0).collect();
-        let call = |e: Expr| -> Result<Expr> {
-            Ok(SparkFunction::named(name)?.call([vec![e], others?].concat()))
-        };
+        let call = |e: Expr| -> Result<Expr> { Ok(SparkFunction::named(name)?.call([vec![e], others?].concat())) };
         Column(self.0.and_then(call))
     }
 

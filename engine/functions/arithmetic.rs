@@ -158,7 +158,12 @@ fn is_interval(data_type: &DataType) -> bool {
 fn wrong(op: Math, left: &DataType, right: &DataType) -> Error {
     Error::new(
         ErrorCode::DatatypeMismatch,
-        format!("{} of {} and {}: there is no such operation; cast one side", op.name(false), sql_name(left), sql_name(right)),
+        format!(
+            "{} of {} and {}: there is no such operation; cast one side",
+            op.name(false),
+            sql_name(left),
+            sql_name(right)
+        ),
     )
 }
 
@@ -187,9 +192,8 @@ pub fn types(op: Math, a: &Arguments) -> Result<Typed> {
     }
     // Dates, instants and intervals.
     let days = |t: &DataType| t.is_integer();
-    let two = |l: &DataType, r: &DataType, returns: DataType| {
-        Ok(Typed { arguments: vec![l.clone(), r.clone()], returns })
-    };
+    let two =
+        |l: &DataType, r: &DataType, returns: DataType| Ok(Typed { arguments: vec![l.clone(), r.clone()], returns });
     let whole_days = |index: usize| match a.constants.get(index) {
         Some(Some(ScalarValue::DurationMicrosecond(Some(v)))) => v % crate::decode::zone::DAY == 0,
         _ => false,
@@ -200,21 +204,24 @@ pub fn types(op: Math, a: &Arguments) -> Result<Typed> {
         }
         (Math::Add, n, date) if is_date(date) && days(n) => return two(&DataType::Int32, date, DataType::Date32),
         (Math::Subtract, l, r) if is_date(l) && is_date(r) => return same(l, DAY_TIME),
-        (Math::Subtract, l, r) if (is_time(l) || is_time(r)) && (is_time(l) || is_date(l) || *l == DataType::Utf8)
-            && (is_time(r) || is_date(r) || *r == DataType::Utf8) => return same(&timestamp(), DAY_TIME),
+        (Math::Subtract, l, r)
+            if (is_time(l) || is_time(r))
+                && (is_time(l) || is_date(l) || *l == DataType::Utf8)
+                && (is_time(r) || is_date(r) || *r == DataType::Utf8) =>
+        {
+            return same(&timestamp(), DAY_TIME);
+        }
         (Math::Add | Math::Subtract, l, r) if is_interval(r) && (is_time(l) || is_date(l) || *l == DataType::Utf8) => {
-            return time_and_interval(l, r, whole_days(1)).map(|(t, returns)| Typed {
-                arguments: vec![t, r.clone()],
-                returns,
-            });
+            return time_and_interval(l, r, whole_days(1))
+                .map(|(t, returns)| Typed { arguments: vec![t, r.clone()], returns });
         }
         (Math::Add, l, r) if is_interval(l) && (is_time(r) || is_date(r) || *r == DataType::Utf8) => {
-            return time_and_interval(r, l, whole_days(0)).map(|(t, returns)| Typed {
-                arguments: vec![l.clone(), t],
-                returns,
-            });
+            return time_and_interval(r, l, whole_days(0))
+                .map(|(t, returns)| Typed { arguments: vec![l.clone(), t], returns });
         }
-        (Math::Add | Math::Subtract, l, r) if l == r && (*l == DAY_TIME || *l == YEAR_MONTH) => return same(l, l.clone()),
+        (Math::Add | Math::Subtract, l, r) if l == r && (*l == DAY_TIME || *l == YEAR_MONTH) => {
+            return same(l, l.clone());
+        }
         (Math::Multiply | Math::Divide, l, r) if (*l == DAY_TIME || *l == YEAR_MONTH) && r.is_numeric() => {
             return two(l, &DataType::Float64, l.clone());
         }
@@ -343,7 +350,13 @@ fn overflow(op: Math, what: impl std::fmt::Display) -> Error {
 }
 
 /// Computes an operation. `safe` gives NULL where ANSI has an error.
-pub fn evaluate(op: Math, operands: &Operands, returns: &DataType, safe: bool, environment: &Environment) -> Result<ArrayRef> {
+pub fn evaluate(
+    op: Math,
+    operands: &Operands,
+    returns: &DataType,
+    safe: bool,
+    environment: &Environment,
+) -> Result<ArrayRef> {
     let ansi = environment.ansi && !safe;
     // A failure, or what takes its place.
     fn failed<T>(ansi: bool, error: Error) -> Result<Option<T>> {

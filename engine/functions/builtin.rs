@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::plan::spark_function::Environment;
 use crate::types::timestamp;
 use arrow::array::{
-    Array, ArrayAccessor, ArrayRef, AsArray, BinaryArray, BooleanArray, ListArray, MapArray, PrimitiveArray, StringArray,
-    make_array,
+    Array, ArrayAccessor, ArrayRef, AsArray, BinaryArray, BooleanArray, ListArray, MapArray, PrimitiveArray,
+    StringArray, make_array,
 };
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float64Type, Int32Type, Int64Type,
@@ -91,12 +91,22 @@ impl std::fmt::Debug for Builtin {
 }
 
 /// A function of fixed types that does not fail once its arguments are converted.
-pub const fn total(name: &'static str, takes: &'static str, gives: char, evaluate: fn(&Call) -> Result<ArrayRef>) -> Builtin {
+pub const fn total(
+    name: &'static str,
+    takes: &'static str,
+    gives: char,
+    evaluate: fn(&Call) -> Result<ArrayRef>,
+) -> Builtin {
     Builtin { name, types: Types::Fixed(takes, gives), evaluate, fallible: false }
 }
 
 /// A function of fixed types that refuses some values.
-pub const fn partial(name: &'static str, takes: &'static str, gives: char, evaluate: fn(&Call) -> Result<ArrayRef>) -> Builtin {
+pub const fn partial(
+    name: &'static str,
+    takes: &'static str,
+    gives: char,
+    evaluate: fn(&Call) -> Result<ArrayRef>,
+) -> Builtin {
     Builtin { name, types: Types::Fixed(takes, gives), evaluate, fallible: true }
 }
 
@@ -309,8 +319,9 @@ impl Call<'_> {
 
     fn values<'c, A>(&'c self, index: usize, downcast: impl Fn(&'c ArrayRef) -> Option<A>) -> Result<Values<A>> {
         let array = self.array(index)?;
-        let found = downcast(array)
-            .ok_or_else(|| Error::internal(format!("{}: argument {} is {}", self.name, index + 1, array.data_type())))?;
+        let found = downcast(array).ok_or_else(|| {
+            Error::internal(format!("{}: argument {} is {}", self.name, index + 1, array.data_type()))
+        })?;
         Ok(Values { array: found, constant: self.constant.get(index) == Some(&true) })
     }
 

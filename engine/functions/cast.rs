@@ -130,8 +130,22 @@ pub(crate) fn connects(from: &DataType, to: &DataType) -> bool {
         (from, to) if from == to => true,
         (Null, _) => true,
         // Layouts that Spark does not have are for Arrow to know.
-        (DataType::Utf8View | DataType::LargeUtf8 | DataType::BinaryView | DataType::LargeBinary | DataType::Dictionary(..), _)
-        | (_, DataType::Utf8View | DataType::LargeUtf8 | DataType::BinaryView | DataType::LargeBinary | DataType::Dictionary(..)) => true,
+        (
+            DataType::Utf8View
+            | DataType::LargeUtf8
+            | DataType::BinaryView
+            | DataType::LargeBinary
+            | DataType::Dictionary(..),
+            _,
+        )
+        | (
+            _,
+            DataType::Utf8View
+            | DataType::LargeUtf8
+            | DataType::BinaryView
+            | DataType::LargeBinary
+            | DataType::Dictionary(..),
+        ) => true,
         (_, Utf8) => true,
         (Utf8, to) => !to.is_nested(),
         (from, to) if number(from) && number(to) => true,

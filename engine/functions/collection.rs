@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::plan::coerce::common_type;
 use crate::plan::spark_function::deep_normalize;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray, UInt32Array,
-    new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray,
+    UInt32Array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{concat as concat_arrays, take};
@@ -23,35 +23,63 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
-    typed("array", (0, ANY), |a| {
-        let element = common_type(a.types).ok_or_else(|| a.mismatch(1, "of a type like the first"))?;
-        Ok(Typed { arguments: vec![element.clone(); a.types.len()], returns: list_of(element) })
-    }, array),
-    typed("size", (1, 1), |a| match a.of(0) {
-        DataType::List(_) | DataType::Map(..) | DataType::Null => Typed::new(a.types, DataType::Int32),
-        _ => Err(a.mismatch(0, "an ARRAY or a MAP")),
-    }, size),
+    typed(
+        "array",
+        (0, ANY),
+        |a| {
+            let element = common_type(a.types).ok_or_else(|| a.mismatch(1, "of a type like the first"))?;
+            Ok(Typed { arguments: vec![element.clone(); a.types.len()], returns: list_of(element) })
+        },
+        array,
+    ),
+    typed(
+        "size",
+        (1, 1),
+        |a| match a.of(0) {
+            DataType::List(_) | DataType::Map(..) | DataType::Null => Typed::new(a.types, DataType::Int32),
+            _ => Err(a.mismatch(0, "an ARRAY or a MAP")),
+        },
+        size,
+    ),
     typed("array_size", (1, 1), |a| a.element(0).and_then(|e| as_lists(a, e, DataType::Int32)), size),
     typed("element_at", (2, 2), element_types, |c| element_at(c, true)),
     typed("try_element_at", (2, 2), element_types, |c| element_at(c, false)),
-    typed("get", (2, 2), |a| {
-        let element = a.element(0)?;
-        Ok(Typed { arguments: vec![list_of(element.clone()), DataType::Int32], returns: element })
-    }, |c| element(c, |length, index| Ok(usize::try_from(index).ok().filter(|i| *i < length)))),
+    typed(
+        "get",
+        (2, 2),
+        |a| {
+            let element = a.element(0)?;
+            Ok(Typed { arguments: vec![list_of(element.clone()), DataType::Int32], returns: element })
+        },
+        |c| element(c, |length, index| Ok(usize::try_from(index).ok().filter(|i| *i < length))),
+    ),
     typed("get_item", (2, 2), element_types, get_item),
     typed("array_contains", (2, 2), |a| with_value(a, DataType::Boolean), contains),
-    typed("array_position", (2, 2), |a| with_value(a, DataType::Int64), |c| {
-        let found = positions(c)?;
-        Ok(Arc::new(Int64Array::from_iter(found.into_iter().map(|row| row.map(|(at, _)| at.map_or(0, |at| at as i64 + 1))))))
-    }),
+    typed(
+        "array_position",
+        (2, 2),
+        |a| with_value(a, DataType::Int64),
+        |c| {
+            let found = positions(c)?;
+            Ok(Arc::new(Int64Array::from_iter(
+                found.into_iter().map(|row| row.map(|(at, _)| at.map_or(0, |at| at as i64 + 1))),
+            )))
+        },
+    ),
     typed("array_remove", (2, 2), |a| with_value(a, DataType::Null), remove),
     typed("array_append", (2, 2), |a| with_value(a, DataType::Null), |c| add(c, false)),
     typed("array_prepend", (2, 2), |a| with_value(a, DataType::Null), |c| add(c, true)),
-    typed("array_insert", (3, 3), |a| {
-        let element = common_type(&[a.element(0)?, a.of(2).clone()]).ok_or_else(|| a.mismatch(2, "of the array's type"))?;
-        let list = list_of(element.clone());
-        Ok(Typed { arguments: vec![list.clone(), DataType::Int32, element], returns: list })
-    }, insert),
+    typed(
+        "array_insert",
+        (3, 3),
+        |a| {
+            let element =
+                common_type(&[a.element(0)?, a.of(2).clone()]).ok_or_else(|| a.mismatch(2, "of the array's type"))?;
+            let list = list_of(element.clone());
+            Ok(Typed { arguments: vec![list.clone(), DataType::Int32, element], returns: list })
+        },
+        insert,
+    ),
     typed("array_compact", (1, 1), one_list, |c| filtered(c, |_, _, null| !null)),
     typed("array_distinct", (1, 1), one_list, |c| sets(c, |_, _| true)),
     typed("array_union", (2, 2), two_lists, |c| sets(c, |_, _| true)),
@@ -59,91 +87,159 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("array_except", (2, 2), two_lists, |c| sets(c, |right, row| !right.contains(row))),
     typed("arrays_overlap", (2, 2), |a| two_lists(a).map(|t| Typed { returns: DataType::Boolean, ..t }), overlap),
     total("array_join", "Ss|s", 's', join),
-    typed("array_repeat", (2, 2), |a| {
-        let arguments = vec![a.of(0).clone(), DataType::Int32];
-        Ok(Typed { arguments, returns: list_of(a.of(0).clone()) })
-    }, repeat),
+    typed(
+        "array_repeat",
+        (2, 2),
+        |a| {
+            let arguments = vec![a.of(0).clone(), DataType::Int32];
+            Ok(Typed { arguments, returns: list_of(a.of(0).clone()) })
+        },
+        repeat,
+    ),
     typed("array_sort", (1, 1), one_list, |c| sorted(c, false)),
-    typed("sort_array", (1, 2), |a| {
-        let list = list_of(a.element(0)?);
-        let ascending = (a.types.len() == 2).then_some(DataType::Boolean);
-        Ok(Typed { arguments: [list.clone()].into_iter().chain(ascending).collect(), returns: list })
-    }, |c| sorted(c, true)),
+    typed(
+        "sort_array",
+        (1, 2),
+        |a| {
+            let list = list_of(a.element(0)?);
+            let ascending = (a.types.len() == 2).then_some(DataType::Boolean);
+            Ok(Typed { arguments: [list.clone()].into_iter().chain(ascending).collect(), returns: list })
+        },
+        |c| sorted(c, true),
+    ),
     typed("array_max", (1, 1), one_element, |c| extreme(c, true)),
     typed("array_min", (1, 1), one_element, |c| extreme(c, false)),
-    typed("arrays_zip", (1, ANY), |a| {
-        let mut fields = Vec::new();
-        for index in 0..a.types.len() {
-            fields.push(Field::new(index.to_string(), a.element(index)?, true));
-        }
-        Typed::new(a.types, list_of(DataType::Struct(Fields::from(fields))))
-    }, zip),
-    typed("flatten", (1, 1), |a| match a.element(0)? {
-        DataType::List(inner) => {
-            let inner = list_of(inner.data_type().clone());
-            Ok(Typed { arguments: vec![list_of(inner.clone())], returns: inner })
-        }
-        _ => Err(a.mismatch(0, "an ARRAY of ARRAYs")),
-    }, flatten),
-    typed("slice", (3, 3), |a| {
-        let list = list_of(a.element(0)?);
-        Ok(Typed { arguments: vec![list.clone(), DataType::Int32, DataType::Int32], returns: list })
-    }, slice),
+    typed(
+        "arrays_zip",
+        (1, ANY),
+        |a| {
+            let mut fields = Vec::new();
+            for index in 0..a.types.len() {
+                fields.push(Field::new(index.to_string(), a.element(index)?, true));
+            }
+            Typed::new(a.types, list_of(DataType::Struct(Fields::from(fields))))
+        },
+        zip,
+    ),
+    typed(
+        "flatten",
+        (1, 1),
+        |a| match a.element(0)? {
+            DataType::List(inner) => {
+                let inner = list_of(inner.data_type().clone());
+                Ok(Typed { arguments: vec![list_of(inner.clone())], returns: inner })
+            }
+            _ => Err(a.mismatch(0, "an ARRAY of ARRAYs")),
+        },
+        flatten,
+    ),
+    typed(
+        "slice",
+        (3, 3),
+        |a| {
+            let list = list_of(a.element(0)?);
+            Ok(Typed { arguments: vec![list.clone(), DataType::Int32, DataType::Int32], returns: list })
+        },
+        slice,
+    ),
     typed("sequence", (2, 3), sequence_types, sequence),
-    typed("reverse", (1, 1), |a| match a.of(0) {
-        DataType::List(_) => one_list(a),
-        t if converts(t, &DataType::Utf8) => Ok(Typed { arguments: vec![DataType::Utf8], returns: DataType::Utf8 }),
-        _ => Err(a.mismatch(0, "a STRING or an ARRAY")),
-    }, reverse),
+    typed(
+        "reverse",
+        (1, 1),
+        |a| match a.of(0) {
+            DataType::List(_) => one_list(a),
+            t if converts(t, &DataType::Utf8) => Ok(Typed { arguments: vec![DataType::Utf8], returns: DataType::Utf8 }),
+            _ => Err(a.mismatch(0, "a STRING or an ARRAY")),
+        },
+        reverse,
+    ),
     typed("map", (0, ANY), map_types, map),
-    typed("map_from_arrays", (2, 2), |a| {
-        let (key, value) = (a.element(0)?, a.element(1)?);
-        Ok(Typed { arguments: vec![list_of(key.clone()), list_of(value.clone())], returns: map_of(key, value) })
-    }, map_from_arrays),
-    typed("map_from_entries", (1, 1), |a| match a.element(0)? {
-        DataType::Struct(fields) if fields.len() == 2 => {
-            Typed::new(a.types, map_of(fields[0].data_type().clone(), fields[1].data_type().clone()))
-        }
-        _ => Err(a.mismatch(0, "an ARRAY of STRUCTs of two fields")),
-    }, map_from_entries),
+    typed(
+        "map_from_arrays",
+        (2, 2),
+        |a| {
+            let (key, value) = (a.element(0)?, a.element(1)?);
+            Ok(Typed { arguments: vec![list_of(key.clone()), list_of(value.clone())], returns: map_of(key, value) })
+        },
+        map_from_arrays,
+    ),
+    typed(
+        "map_from_entries",
+        (1, 1),
+        |a| match a.element(0)? {
+            DataType::Struct(fields) if fields.len() == 2 => {
+                Typed::new(a.types, map_of(fields[0].data_type().clone(), fields[1].data_type().clone()))
+            }
+            _ => Err(a.mismatch(0, "an ARRAY of STRUCTs of two fields")),
+        },
+        map_from_entries,
+    ),
     typed("map_keys", (1, 1), |a| Typed::new(a.types, list_of(a.entry(0)?.0)), |c| map_part(c, 0)),
     typed("map_values", (1, 1), |a| Typed::new(a.types, list_of(a.entry(0)?.1)), |c| map_part(c, 1)),
-    typed("map_entries", (1, 1), |a| {
-        let (key, value) = a.entry(0)?;
-        let fields = vec![Field::new("key", key, false), Field::new("value", value, true)];
-        Typed::new(a.types, list_of(DataType::Struct(Fields::from(fields))))
-    }, |c| map_part(c, 2)),
-    typed("map_contains_key", (2, 2), |a| {
-        let (key, value) = a.entry(0)?;
-        let key = common_type(&[key, a.of(1).clone()]).ok_or_else(|| a.mismatch(1, "of the key's type"))?;
-        Ok(Typed { arguments: vec![map_of(key.clone(), value), key], returns: DataType::Boolean })
-    }, |c| {
-        let found = look_up(c)?;
-        let maps = c.map(0)?;
-        Ok(Arc::new(BooleanArray::from_iter((0..c.rows).map(|row| {
-            let known = maps.is_valid(c.at(0, row)) && c.array(1).is_ok_and(|keys| keys.is_valid(c.at(1, row)));
-            known.then(|| found.get(row).is_some_and(Option::is_some))
-        }))))
-    }),
-    typed("map_concat", (1, ANY), |a| {
-        let mut entries = (0..a.types.len()).map(|i| a.entry(i)).collect::<Result<Vec<_>>>()?.into_iter();
-        let first = entries.next().unwrap_or((DataType::Utf8, DataType::Utf8));
-        let (key, value) = entries.try_fold(first, |(key, value), (k, v)| {
-            match (common_type(&[key, k]), common_type(&[value, v])) {
-                (Some(key), Some(value)) => Ok((key, value)),
-                _ => Err(a.mismatch(1, "a MAP of the first one's types")),
-            }
-        })?;
-        let to = map_of(key, value);
-        Ok(Typed { arguments: vec![to.clone(); a.types.len()], returns: to })
-    }, map_concat),
-    typed("str_to_map", (1, 3), |a| {
-        Ok(Typed { arguments: vec![DataType::Utf8; a.types.len()], returns: map_of(DataType::Utf8, DataType::Utf8) })
-    }, str_to_map),
-    typed("typeof", (1, 1), |a| Typed::new(a.types, DataType::Utf8), |c| {
-        let name = type_name(c.array(0)?.data_type());
-        Ok(Arc::new(StringArray::from(vec![name; c.rows])))
-    }),
+    typed(
+        "map_entries",
+        (1, 1),
+        |a| {
+            let (key, value) = a.entry(0)?;
+            let fields = vec![Field::new("key", key, false), Field::new("value", value, true)];
+            Typed::new(a.types, list_of(DataType::Struct(Fields::from(fields))))
+        },
+        |c| map_part(c, 2),
+    ),
+    typed(
+        "map_contains_key",
+        (2, 2),
+        |a| {
+            let (key, value) = a.entry(0)?;
+            let key = common_type(&[key, a.of(1).clone()]).ok_or_else(|| a.mismatch(1, "of the key's type"))?;
+            Ok(Typed { arguments: vec![map_of(key.clone(), value), key], returns: DataType::Boolean })
+        },
+        |c| {
+            let found = look_up(c)?;
+            let maps = c.map(0)?;
+            Ok(Arc::new(BooleanArray::from_iter((0..c.rows).map(|row| {
+                let known = maps.is_valid(c.at(0, row)) && c.array(1).is_ok_and(|keys| keys.is_valid(c.at(1, row)));
+                known.then(|| found.get(row).is_some_and(Option::is_some))
+            }))))
+        },
+    ),
+    typed(
+        "map_concat",
+        (1, ANY),
+        |a| {
+            let mut entries = (0..a.types.len()).map(|i| a.entry(i)).collect::<Result<Vec<_>>>()?.into_iter();
+            let first = entries.next().unwrap_or((DataType::Utf8, DataType::Utf8));
+            let (key, value) = entries.try_fold(first, |(key, value), (k, v)| {
+                match (common_type(&[key, k]), common_type(&[value, v])) {
+                    (Some(key), Some(value)) => Ok((key, value)),
+                    _ => Err(a.mismatch(1, "a MAP of the first one's types")),
+                }
+            })?;
+            let to = map_of(key, value);
+            Ok(Typed { arguments: vec![to.clone(); a.types.len()], returns: to })
+        },
+        map_concat,
+    ),
+    typed(
+        "str_to_map",
+        (1, 3),
+        |a| {
+            Ok(Typed {
+                arguments: vec![DataType::Utf8; a.types.len()],
+                returns: map_of(DataType::Utf8, DataType::Utf8),
+            })
+        },
+        str_to_map,
+    ),
+    typed(
+        "typeof",
+        (1, 1),
+        |a| Typed::new(a.types, DataType::Utf8),
+        |c| {
+            let name = type_name(c.array(0)?.data_type());
+            Ok(Arc::new(StringArray::from(vec![name; c.rows])))
+        },
+    ),
 ];
 
 /// A type's name as `typeof` and DDL write it.
@@ -151,7 +247,8 @@ pub fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Null => "void".into(),
         DataType::Struct(fields) => {
-            let fields: Vec<String> = fields.iter().map(|f| format!("{}:{}", f.name(), type_name(f.data_type()))).collect();
+            let fields: Vec<String> =
+                fields.iter().map(|f| format!("{}:{}", f.name(), type_name(f.data_type()))).collect();
             format!("struct<{}>", fields.join(","))
         }
         DataType::List(field) => format!("array<{}>", type_name(field.data_type())),
@@ -191,8 +288,8 @@ fn one_element(a: &Arguments) -> Result<Typed> {
 }
 
 fn two_lists(a: &Arguments) -> Result<Typed> {
-    let element =
-        common_type(&[a.element(0)?, a.element(1)?]).ok_or_else(|| a.mismatch(1, "an ARRAY of the first one's type"))?;
+    let element = common_type(&[a.element(0)?, a.element(1)?])
+        .ok_or_else(|| a.mismatch(1, "an ARRAY of the first one's type"))?;
     as_lists(a, element.clone(), list_of(element))
 }
 
@@ -302,7 +399,8 @@ pub(super) fn concat(call: &Call) -> Result<ArrayRef> {
         }
         DataType::Binary => {
             let parts = (0..call.arguments.len()).map(|i| call.binary(i)).collect::<Result<Vec<_>>>()?;
-            let rows = (0..call.rows).map(|row| parts.iter().map(|p| p.get(row)).collect::<Option<Vec<_>>>().map(|p| p.concat()));
+            let rows = (0..call.rows)
+                .map(|row| parts.iter().map(|p| p.get(row)).collect::<Option<Vec<_>>>().map(|p| p.concat()));
             Ok(Arc::new(arrow::array::BinaryArray::from_iter(rows)))
         }
         _ => {
@@ -348,7 +446,9 @@ fn element(call: &Call, place: impl Fn(usize, i32) -> Result<Option<usize>>) -> 
 fn outside(code: ErrorCode, index: i32, length: usize) -> Error {
     Error::new(
         code,
-        format!("the index {index} is out of bounds, the array has {length} elements; use try_element_at or get to get NULL"),
+        format!(
+            "the index {index} is out of bounds, the array has {length} elements; use try_element_at or get to get NULL"
+        ),
     )
 }
 
@@ -565,7 +665,8 @@ fn overlap(call: &Call) -> Result<ArrayRef> {
         if first.clone().any(|i| left.values().is_valid(i) && others.contains(lefts.row(i).data())) {
             return Some(true);
         }
-        let has_null = first.clone().any(|i| left.values().is_null(i)) || second.clone().any(|i| right.values().is_null(i));
+        let has_null =
+            first.clone().any(|i| left.values().is_null(i)) || second.clone().any(|i| right.values().is_null(i));
         if has_null && !first.is_empty() && !second.is_empty() { None } else { Some(false) }
     });
     Ok(Arc::new(BooleanArray::from_iter(truth)))
@@ -643,7 +744,9 @@ fn extreme(call: &Call, greatest: bool) -> Result<ArrayRef> {
 
 fn zip(call: &Call) -> Result<ArrayRef> {
     let DataType::List(field) = call.returns else { return Err(Error::internal("arrays_zip() of another type")) };
-    let DataType::Struct(fields) = field.data_type() else { return Err(Error::internal("arrays_zip() without structs")) };
+    let DataType::Struct(fields) = field.data_type() else {
+        return Err(Error::internal("arrays_zip() without structs"));
+    };
     let lists = (0..call.arguments.len()).map(|i| call.list(i)).collect::<Result<Vec<_>>>()?;
     let mut columns: Vec<Picks> = lists.iter().map(|list| Picks::new(list.values().clone())).collect();
     let mut offsets = vec![0i32];
@@ -659,7 +762,8 @@ fn zip(call: &Call) -> Result<ArrayRef> {
         valid.push(ranges.is_some());
     }
     let length = offsets.last().copied().unwrap_or(0) as usize;
-    let columns = columns.iter().zip(fields).map(|(c, f)| conform(c.values()?, f.data_type())).collect::<Result<_>>()?;
+    let columns =
+        columns.iter().zip(fields).map(|(c, f)| conform(c.values()?, f.data_type())).collect::<Result<_>>()?;
     let structs = StructArray::try_new_with_length(fields.clone(), columns, None, length)?;
     let offsets = OffsetBuffer::new(offsets.into());
     Ok(Arc::new(ListArray::try_new(field.clone(), offsets, Arc::new(structs), Some(NullBuffer::from(valid)))?))
@@ -684,7 +788,8 @@ fn slice(call: &Call) -> Result<ArrayRef> {
     let (list, starts, lengths) = (call.list(0)?, call.int(1)?, call.int(2)?);
     let mut picks = Picks::new(list.values().clone());
     for row in 0..call.rows {
-        let (Some(range), Some(start), Some(length)) = (range(list, call.at(0, row)), starts.get(row), lengths.get(row))
+        let (Some(range), Some(start), Some(length)) =
+            (range(list, call.at(0, row)), starts.get(row), lengths.get(row))
         else {
             picks.end(false);
             continue;
@@ -734,7 +839,9 @@ fn sequence(call: &Call) -> Result<ArrayRef> {
     let longs = |index: usize| -> Result<ArrayRef> {
         let array = call.array(index)?;
         match array.data_type() {
-            DataType::Date32 => Ok(arrow::compute::cast(&arrow::compute::cast(array, &DataType::Int32)?, &DataType::Int64)?),
+            DataType::Date32 => {
+                Ok(arrow::compute::cast(&arrow::compute::cast(array, &DataType::Int32)?, &DataType::Int64)?)
+            }
             DataType::Timestamp(..) => conform(array.clone(), &DataType::Int64),
             _ => Ok(arrow::compute::cast(array, &DataType::Int64)?),
         }
@@ -777,7 +884,8 @@ fn sequence(call: &Call) -> Result<ArrayRef> {
             }
             // Each from the start, so that months do not drift.
             let found = if is_date {
-                instant_plus(first.saturating_mul(DAY), months * n, micros / DAY * n, 0, zone).map(|t| t.div_euclid(DAY))
+                instant_plus(first.saturating_mul(DAY), months * n, micros / DAY * n, 0, zone)
+                    .map(|t| t.div_euclid(DAY))
             } else if is_time {
                 instant_plus(first, months * n, 0, micros.saturating_mul(n), zone)
             } else {
@@ -798,7 +906,12 @@ fn sequence(call: &Call) -> Result<ArrayRef> {
         DataType::Date32 => conform(arrow::compute::cast(&longs, &DataType::Int32)?, &DataType::Date32)?,
         other => arrow::compute::cast(&longs, other)?,
     };
-    Ok(Arc::new(ListArray::try_new(field.clone(), OffsetBuffer::new(offsets.into()), values, Some(NullBuffer::from(valid)))?))
+    Ok(Arc::new(ListArray::try_new(
+        field.clone(),
+        OffsetBuffer::new(offsets.into()),
+        values,
+        Some(NullBuffer::from(valid)),
+    )?))
 }
 
 /// Steps as months, and microseconds or numbers.
@@ -865,7 +978,9 @@ fn build_map(keys: Picks, values: ArrayRef, returns: &DataType) -> Result<ArrayR
             let key = datafusion::common::ScalarValue::try_from_array(&key_values, twice)?;
             return Err(Error::new(
                 ErrorCode::DuplicatedMapKey,
-                format!("the key {key} is in the map twice; remove one, as Spark's EXCEPTION policy for duplicate keys asks"),
+                format!(
+                    "the key {key} is in the map twice; remove one, as Spark's EXCEPTION policy for duplicate keys asks"
+                ),
             ));
         }
     }
@@ -996,7 +1111,8 @@ fn str_to_map(call: &Call) -> Result<ArrayRef> {
             continue;
         };
         let split = |pattern: &str| {
-            regex::Regex::new(pattern).map_err(|e| call.invalid(format!("the delimiter {pattern:?} is not understood: {e}")))
+            regex::Regex::new(pattern)
+                .map_err(|e| call.invalid(format!("the delimiter {pattern:?} is not understood: {e}")))
         };
         let (pair, side) = (split(pair)?, split(side)?);
         for entry in pair.split(text) {

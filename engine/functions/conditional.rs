@@ -95,8 +95,12 @@ pub(super) static REWRITES: &[Rewrite] = &[
 ];
 
 /// `raise_error(message)`: ends the query where it is evaluated.
-pub(super) static RAISE_ERROR: Builtin =
-    typed("raise_error", (1, 1), |_| Ok(Typed { arguments: vec![DataType::Utf8], returns: DataType::Null }), raise_error);
+pub(super) static RAISE_ERROR: Builtin = typed(
+    "raise_error",
+    (1, 1),
+    |_| Ok(Typed { arguments: vec![DataType::Utf8], returns: DataType::Null }),
+    raise_error,
+);
 
 fn raise_error(call: &Call) -> Result<ArrayRef> {
     if call.rows == 0 {

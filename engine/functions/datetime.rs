@@ -13,9 +13,7 @@ use crate::types::timestamp;
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int32Array, Int64Array, PrimitiveArray, StringArray,
 };
-use arrow::datatypes::{
-    DataType, Decimal128Type, Int32Type, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Int32Type, TimeUnit, TimestampMicrosecondType};
 use std::sync::Arc;
 
 /// `TIMESTAMP_NTZ`: a local time without a zone.
@@ -32,10 +30,15 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("to_unix_timestamp", (1, 2), |a| parsed(a, DataType::Int64), |c| parse(c, Parse::Seconds, true)),
     typed("date_format", (2, 2), |a| on_time(a, DataType::Utf8), date_format),
     partial("from_unixtime", "l|s", 's', from_unixtime),
-    typed("timestamp_seconds", (1, 1), |a| match a.of(0) {
-        t if t.is_numeric() || t.is_null() => Typed::new(a.types, timestamp()),
-        _ => Err(a.mismatch(0, "a number")),
-    }, |c| c.expanded(0).and_then(|seconds| cast(&seconds, &timestamp(), c.cast_options()))),
+    typed(
+        "timestamp_seconds",
+        (1, 1),
+        |a| match a.of(0) {
+            t if t.is_numeric() || t.is_null() => Typed::new(a.types, timestamp()),
+            _ => Err(a.mismatch(0, "a number")),
+        },
+        |c| c.expanded(0).and_then(|seconds| cast(&seconds, &timestamp(), c.cast_options())),
+    ),
     partial("timestamp_millis", "l", 't', |c| strict!(c, Int64Array, |n: long 0| scaled(c, n, 1000).map(Some))),
     total("timestamp_micros", "l", 't', |c| strict!(c, Int64Array, |n: long 0| Ok(Some(n)))),
     total("unix_seconds", "t", 'l', |c| strict!(c, Int64Array, |t: instant 0| Ok(Some(t.div_euclid(SECOND))))),
@@ -51,20 +54,41 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     total("weekday", "D", 'i', |c| of_date(c, Part::Weekday)),
     total("dayofyear", "D", 'i', |c| of_date(c, Part::DayOfYear)),
     total("weekofyear", "D", 'i', |c| of_date(c, Part::Week)),
-    total("monthname", "D", 's', |c| strict!(c, StringArray, |d: date 0| Ok(Some(name(&MONTHS, date_of(d.into()).1 - 1))))),
+    total(
+        "monthname",
+        "D",
+        's',
+        |c| strict!(c, StringArray, |d: date 0| Ok(Some(name(&MONTHS, date_of(d.into()).1 - 1)))),
+    ),
     total("dayname", "D", 's', |c| strict!(c, StringArray, |d: date 0| Ok(Some(name(&WEEKDAYS, weekday(d.into())))))),
     typed("hour", (1, 1), |a| on_time(a, DataType::Int32), |c| of_time(c, Part::Hour)),
     typed("minute", (1, 1), |a| on_time(a, DataType::Int32), |c| of_time(c, Part::Minute)),
     typed("second", (1, 1), |a| on_time(a, DataType::Int32), |c| of_time(c, Part::Second)),
     typed("date_part", (2, 2), extract_types, extract),
-    total("date_add", "Di", 'D', |c| strict!(c, Int32Array, |d: date 0, n: int 1| in_range(c, add_days(d.into(), n.into())))),
-    total("date_sub", "Di", 'D', |c| {
-        strict!(c, Int32Array, |d: date 0, n: int 1| in_range(c, add_days(d.into(), -i64::from(n))))
-    }),
-    total("datediff", "DD", 'i', |c| strict!(c, Int32Array, |end: date 0, start: date 1| Ok(Some(end.wrapping_sub(start))))),
-    total("add_months", "Di", 'D', |c| {
-        strict!(c, Int32Array, |d: date 0, n: int 1| in_range(c, add_months(d.into(), n.into())))
-    }),
+    total(
+        "date_add",
+        "Di",
+        'D',
+        |c| strict!(c, Int32Array, |d: date 0, n: int 1| in_range(c, add_days(d.into(), n.into()))),
+    ),
+    total(
+        "date_sub",
+        "Di",
+        'D',
+        |c| strict!(c, Int32Array, |d: date 0, n: int 1| in_range(c, add_days(d.into(), -i64::from(n)))),
+    ),
+    total(
+        "datediff",
+        "DD",
+        'i',
+        |c| strict!(c, Int32Array, |end: date 0, start: date 1| Ok(Some(end.wrapping_sub(start)))),
+    ),
+    total(
+        "add_months",
+        "Di",
+        'D',
+        |c| strict!(c, Int32Array, |d: date 0, n: int 1| in_range(c, add_months(d.into(), n.into()))),
+    ),
     total("months_between", "tt|o", 'd', months_between),
     total("last_day", "D", 'D', |c| {
         strict!(c, Int32Array, |d: date 0| {
@@ -89,10 +113,15 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
             Ok(day.and_then(|day| i32::try_from(day).ok()))
         })
     }),
-    typed("date_trunc", (2, 2), |a| {
-        let time = time_type(a, 1)?;
-        Ok(Typed { arguments: vec![DataType::Utf8, time.clone()], returns: time })
-    }, date_trunc),
+    typed(
+        "date_trunc",
+        (2, 2),
+        |a| {
+            let time = time_type(a, 1)?;
+            Ok(Typed { arguments: vec![DataType::Utf8, time.clone()], returns: time })
+        },
+        date_trunc,
+    ),
     partial("make_date", "iii", 'D', |c| {
         strict!(c, Int32Array, |y: int 0, m: int 1, d: int 2| {
             out_of_bounds(c, days(y.into(), m.into(), d.into()).and_then(|d| i32::try_from(d).ok()), || format!("{y}-{m}-{d}"))
@@ -100,46 +129,73 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     }),
     typed("make_timestamp", (6, 7), make_timestamp_types, make_timestamp),
     typed("try_make_timestamp", (6, 7), make_timestamp_types, make_timestamp),
-    partial("from_utc_timestamp", "ts", 't', |c| {
-        strict!(c, Int64Array, |t: instant 0, zone: text 1| Ok(Some(zone_named(c, zone)?.local(t))))
-    }),
-    partial("to_utc_timestamp", "ts", 't', |c| {
-        strict!(c, Int64Array, |t: instant 0, zone: text 1| Ok(zone_named(c, zone)?.instant(t)))
-    }),
-    typed("convert_timezone", (2, 3), |a| {
-        let zones = vec![DataType::Utf8; a.types.len() - 1];
-        Ok(Typed { arguments: zones.into_iter().chain([NTZ]).collect(), returns: NTZ })
-    }, |c| match c.has(2) {
-        true => strict!(c, Int64Array, |from: text 0, to: text 1, t: instant 2| {
-            let instant = zone_named(c, from)?.instant(t);
-            let to = zone_named(c, to)?;
-            Ok(instant.map(|instant| to.local(instant)))
-        }),
-        false => strict!(c, Int64Array, |to: text 0, t: instant 1| {
-            let to = zone_named(c, to)?;
-            Ok(c.zone().instant(t).map(|instant| to.local(instant)))
-        }),
-    }),
-    typed("timestampadd", (3, 3), |a| {
-        let time = time_type(a, 2)?;
-        Ok(Typed { arguments: vec![DataType::Utf8, DataType::Int64, time.clone()], returns: time })
-    }, timestampadd),
-    typed("timestampdiff", (3, 3), |a| {
-        let (from, to) = (time_type(a, 1)?, time_type(a, 2)?);
-        let both = if from == NTZ && to == NTZ { NTZ } else { timestamp() };
-        Ok(Typed { arguments: vec![DataType::Utf8, both.clone(), both], returns: DataType::Int64 })
-    }, timestampdiff),
-    typed("window_time", (1, 1), |a| match a.of(0) {
-        DataType::Struct(fields) if fields.iter().any(|f| f.name() == "end") => Typed::new(a.types, timestamp()),
-        _ => Err(a.mismatch(0, "a window column")),
-    }, |c| {
-        let windows = c.expanded(0)?;
-        let ends = windows.as_struct().column_by_name("end").cloned();
-        let ends = ends.ok_or_else(|| Error::internal("a window without an end"))?;
-        let ends = ends.as_primitive::<TimestampMicrosecondType>();
-        let last = (0..c.rows).map(|row| (windows.is_valid(row) && ends.is_valid(row)).then(|| ends.value(row) - 1));
-        Ok(Arc::new(Int64Array::from_iter(last)))
-    }),
+    partial(
+        "from_utc_timestamp",
+        "ts",
+        't',
+        |c| strict!(c, Int64Array, |t: instant 0, zone: text 1| Ok(Some(zone_named(c, zone)?.local(t)))),
+    ),
+    partial(
+        "to_utc_timestamp",
+        "ts",
+        't',
+        |c| strict!(c, Int64Array, |t: instant 0, zone: text 1| Ok(zone_named(c, zone)?.instant(t))),
+    ),
+    typed(
+        "convert_timezone",
+        (2, 3),
+        |a| {
+            let zones = vec![DataType::Utf8; a.types.len() - 1];
+            Ok(Typed { arguments: zones.into_iter().chain([NTZ]).collect(), returns: NTZ })
+        },
+        |c| match c.has(2) {
+            true => strict!(c, Int64Array, |from: text 0, to: text 1, t: instant 2| {
+                let instant = zone_named(c, from)?.instant(t);
+                let to = zone_named(c, to)?;
+                Ok(instant.map(|instant| to.local(instant)))
+            }),
+            false => strict!(c, Int64Array, |to: text 0, t: instant 1| {
+                let to = zone_named(c, to)?;
+                Ok(c.zone().instant(t).map(|instant| to.local(instant)))
+            }),
+        },
+    ),
+    typed(
+        "timestampadd",
+        (3, 3),
+        |a| {
+            let time = time_type(a, 2)?;
+            Ok(Typed { arguments: vec![DataType::Utf8, DataType::Int64, time.clone()], returns: time })
+        },
+        timestampadd,
+    ),
+    typed(
+        "timestampdiff",
+        (3, 3),
+        |a| {
+            let (from, to) = (time_type(a, 1)?, time_type(a, 2)?);
+            let both = if from == NTZ && to == NTZ { NTZ } else { timestamp() };
+            Ok(Typed { arguments: vec![DataType::Utf8, both.clone(), both], returns: DataType::Int64 })
+        },
+        timestampdiff,
+    ),
+    typed(
+        "window_time",
+        (1, 1),
+        |a| match a.of(0) {
+            DataType::Struct(fields) if fields.iter().any(|f| f.name() == "end") => Typed::new(a.types, timestamp()),
+            _ => Err(a.mismatch(0, "a window column")),
+        },
+        |c| {
+            let windows = c.expanded(0)?;
+            let ends = windows.as_struct().column_by_name("end").cloned();
+            let ends = ends.ok_or_else(|| Error::internal("a window without an end"))?;
+            let ends = ends.as_primitive::<TimestampMicrosecondType>();
+            let last =
+                (0..c.rows).map(|row| (windows.is_valid(row) && ends.is_valid(row)).then(|| ends.value(row) - 1));
+            Ok(Arc::new(Int64Array::from_iter(last)))
+        },
+    ),
 ];
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -197,14 +253,17 @@ fn scaled(call: &Call, n: i64, unit: i64) -> Result<i64> {
 }
 
 fn zone_named(call: &Call, name: &str) -> Result<Zone> {
-    Zone::parse(name).ok_or_else(|| call.invalid(format!("there is no time zone {name:?}; write for example Europe/Berlin")))
+    Zone::parse(name)
+        .ok_or_else(|| call.invalid(format!("there is no time zone {name:?}; write for example Europe/Berlin")))
 }
 
 /// The type of an argument that is a time: itself, or an instant.
 fn time_type(a: &Arguments, index: usize) -> Result<DataType> {
     match a.of(index) {
         t if *t == NTZ => Ok(NTZ),
-        t @ (DataType::Timestamp(..) | DataType::Date32 | DataType::Utf8 | DataType::Null) if converts(t, &timestamp()) => {
+        t @ (DataType::Timestamp(..) | DataType::Date32 | DataType::Utf8 | DataType::Null)
+            if converts(t, &timestamp()) =>
+        {
             Ok(timestamp())
         }
         _ => Err(a.mismatch(index, "a TIMESTAMP")),
@@ -434,7 +493,8 @@ fn extract(call: &Call) -> Result<ArrayRef> {
     let zone = zone_of(call, 1)?;
     if part == Part::Second {
         let times = call.instant(1)?;
-        let micros = (0..call.rows).map(|row| times.get(row).map(|t| i128::from(zone.local(t).rem_euclid(60 * SECOND))));
+        let micros =
+            (0..call.rows).map(|row| times.get(row).map(|t| i128::from(zone.local(t).rem_euclid(60 * SECOND))));
         return Ok(Arc::new(Decimal128Array::from_iter(micros).with_precision_and_scale(8, 6)?));
     }
     let times = call.instant(1)?;
@@ -650,9 +710,9 @@ fn make_timestamp(call: &Call) -> Result<ArrayRef> {
         };
         let micros = i64::try_from(seconds).unwrap_or(-1);
         let valid = (0..24).contains(hour) && (0..60).contains(minute) && (0..=60 * SECOND).contains(&micros);
-        let local = days(*year, *month, *day).filter(|_| valid).and_then(|day| {
-            day.checked_mul(DAY)?.checked_add((hour * 60 + minute) * 60 * SECOND + micros)
-        });
+        let local = days(*year, *month, *day)
+            .filter(|_| valid)
+            .and_then(|day| day.checked_mul(DAY)?.checked_add((hour * 60 + minute) * 60 * SECOND + micros));
         let instant = local.and_then(|local| zone.instant(local));
         out.push(out_of_bounds(call, instant, || format!("{year}-{month}-{day} {hour}:{minute}"))?);
     }

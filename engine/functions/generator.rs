@@ -15,16 +15,27 @@ use std::sync::Arc;
 pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("explode", (1, 1), |a| rows(a, false), |c| explode(c, false)),
     typed("posexplode", (1, 1), |a| rows(a, true), |c| explode(c, true)),
-    typed("inline", (1, 1), |a| match a.element(0)? {
-        DataType::Struct(_) => Typed::new(a.types, a.of(0).clone()),
-        _ => Err(a.mismatch(0, "an ARRAY of STRUCTs")),
-    }, |c| c.expanded(0)),
+    typed(
+        "inline",
+        (1, 1),
+        |a| match a.element(0)? {
+            DataType::Struct(_) => Typed::new(a.types, a.of(0).clone()),
+            _ => Err(a.mismatch(0, "an ARRAY of STRUCTs")),
+        },
+        |c| c.expanded(0),
+    ),
     typed("stack", (2, ANY), stack_types, stack),
-    typed("json_tuple", (2, ANY), |a| {
-        let fields: Vec<Field> = (0..a.types.len() - 1).map(|i| Field::new(format!("c{i}"), DataType::Utf8, true)).collect();
-        let arguments = vec![DataType::Utf8; a.types.len()];
-        Ok(Typed { arguments, returns: list_of(DataType::Struct(Fields::from(fields))) })
-    }, json_tuple),
+    typed(
+        "json_tuple",
+        (2, ANY),
+        |a| {
+            let fields: Vec<Field> =
+                (0..a.types.len() - 1).map(|i| Field::new(format!("c{i}"), DataType::Utf8, true)).collect();
+            let arguments = vec![DataType::Utf8; a.types.len()];
+            Ok(Typed { arguments, returns: list_of(DataType::Struct(Fields::from(fields))) })
+        },
+        json_tuple,
+    ),
 ];
 
 fn rows(a: &super::builtin::Arguments, position: bool) -> Result<Typed> {
@@ -78,7 +89,8 @@ fn explode(call: &Call, position: bool) -> Result<ArrayRef> {
         columns.push(Arc::new(Int32Array::from(positions)) as ArrayRef);
     }
     columns.extend(values);
-    let columns = columns.into_iter().zip(&fields).map(|(c, f)| conform(c, f.data_type())).collect::<Result<Vec<_>>>()?;
+    let columns =
+        columns.into_iter().zip(&fields).map(|(c, f)| conform(c, f.data_type())).collect::<Result<Vec<_>>>()?;
     let structs = StructArray::try_new(fields, columns, None)?;
     Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(structs), nulls)?))
 }
@@ -93,7 +105,8 @@ fn stack_types(a: &super::builtin::Arguments) -> Result<Typed> {
     }
     let values = (0..a.types.len() - 1).map(|i| types[i % width].clone());
     let arguments = [DataType::Int32].into_iter().chain(values).collect();
-    let fields: Vec<Field> = types.iter().enumerate().map(|(i, t)| Field::new(format!("col{i}"), t.clone(), true)).collect();
+    let fields: Vec<Field> =
+        types.iter().enumerate().map(|(i, t)| Field::new(format!("col{i}"), t.clone(), true)).collect();
     Ok(Typed { arguments, returns: list_of(DataType::Struct(Fields::from(fields))) })
 }
 
@@ -109,7 +122,8 @@ fn stack(call: &Call) -> Result<ArrayRef> {
         let filled = sources.len();
         sources.push(null.as_ref());
         let place = |row: usize, line: usize| if line < filled { (line, row) } else { (filled, 0) };
-        let indices: Vec<(usize, usize)> = (0..call.rows).flat_map(|row| (0..n).map(move |line| place(row, line))).collect();
+        let indices: Vec<(usize, usize)> =
+            (0..call.rows).flat_map(|row| (0..n).map(move |line| place(row, line))).collect();
         columns.push(interleave(&sources, &indices)?);
     }
     let structs = StructArray::try_new(fields, columns, None)?;

@@ -13,14 +13,24 @@ use arrow::datatypes::{
 use std::sync::Arc;
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
-    typed("hash", (1, ANY), |a| types(a, DataType::Int32), |c| {
-        let hashes = rows::<Murmur>(c)?.into_iter().map(|hash| hash as i32);
-        Ok(Arc::new(Int32Array::from_iter_values(hashes)))
-    }),
-    typed("xxhash64", (1, ANY), |a| types(a, DataType::Int64), |c| {
-        let hashes = rows::<Xx>(c)?.into_iter().map(|hash| hash as i64);
-        Ok(Arc::new(Int64Array::from_iter_values(hashes)))
-    }),
+    typed(
+        "hash",
+        (1, ANY),
+        |a| types(a, DataType::Int32),
+        |c| {
+            let hashes = rows::<Murmur>(c)?.into_iter().map(|hash| hash as i32);
+            Ok(Arc::new(Int32Array::from_iter_values(hashes)))
+        },
+    ),
+    typed(
+        "xxhash64",
+        (1, ANY),
+        |a| types(a, DataType::Int64),
+        |c| {
+            let hashes = rows::<Xx>(c)?.into_iter().map(|hash| hash as i64);
+            Ok(Arc::new(Int64Array::from_iter_values(hashes)))
+        },
+    ),
 ];
 
 fn types(a: &Arguments, returns: DataType) -> Result<Typed> {
@@ -193,7 +203,11 @@ impl Hashing for Xx {
             }
             rest = after;
             let [a, b, c, d] = lanes;
-            hash = a.rotate_left(1).wrapping_add(b.rotate_left(7)).wrapping_add(c.rotate_left(12)).wrapping_add(d.rotate_left(18));
+            hash = a
+                .rotate_left(1)
+                .wrapping_add(b.rotate_left(7))
+                .wrapping_add(c.rotate_left(12))
+                .wrapping_add(d.rotate_left(18));
             for lane in lanes {
                 hash = (hash ^ Self::lane(0, lane)).wrapping_mul(PRIME_1).wrapping_add(PRIME_4);
             }

@@ -9,8 +9,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::types::{self, UTC};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use std::fmt::Write;
 
@@ -195,8 +196,11 @@ pub(super) fn write_value(array: &ArrayRef, row: usize, style: Style, out: &mut 
         }
         DataType::Duration(TimeUnit::Microsecond) => {
             let micros = array.as_primitive::<DurationMicrosecondType>().value(row);
-            let (sign, seconds, fraction) =
-                (if micros < 0 { "-" } else { "" }, micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+            let (sign, seconds, fraction) = (
+                if micros < 0 { "-" } else { "" },
+                micros.unsigned_abs() / 1_000_000,
+                micros.unsigned_abs() % 1_000_000,
+            );
             let (days, rest) = (seconds / 86_400, seconds % 86_400);
             let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}") };
             let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);

@@ -28,14 +28,21 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         })
     }),
     total("json_object_keys", "s", 'S', keys),
-    typed("schema_of_json", (1, 2), |a| {
-        a.text(0).ok_or_else(|| a.mismatch(0, "a constant STRING of JSON"))?;
-        Typed::new(a.types, DataType::Utf8)
-    }, |c| strict!(c, StringArray, |json: text 0| {
-        let value: Value = serde_json::from_str(json)
-            .map_err(|e| Error::new(ErrorCode::InvalidParameterValue, format!("schema_of_json: {json:?} is no JSON: {e}")))?;
-        Ok(Some(ddl(&value)))
-    })),
+    typed(
+        "schema_of_json",
+        (1, 2),
+        |a| {
+            a.text(0).ok_or_else(|| a.mismatch(0, "a constant STRING of JSON"))?;
+            Typed::new(a.types, DataType::Utf8)
+        },
+        |c| {
+            strict!(c, StringArray, |json: text 0| {
+                let value: Value = serde_json::from_str(json)
+                    .map_err(|e| Error::new(ErrorCode::InvalidParameterValue, format!("schema_of_json: {json:?} is no JSON: {e}")))?;
+                Ok(Some(ddl(&value)))
+            })
+        },
+    ),
 ];
 
 enum Step {
@@ -136,7 +143,8 @@ fn infer(value: &Value) -> Found {
         Value::String(_) => Found::Scalar("STRING"),
         Value::Array(elements) => Found::Array(Box::new(elements.iter().map(infer).fold(Found::Nothing, merge))),
         Value::Object(fields) => {
-            let mut found: Vec<(String, Found)> = fields.iter().map(|(name, value)| (name.clone(), infer(value))).collect();
+            let mut found: Vec<(String, Found)> =
+                fields.iter().map(|(name, value)| (name.clone(), infer(value))).collect();
             // Spark sorts the fields that it finds.
             found.sort_by(|a, b| a.0.cmp(&b.0));
             Found::Struct(found)
@@ -171,7 +179,8 @@ fn ddl(value: &Value) -> String {
             Found::Scalar(name) => (*name).into(),
             Found::Array(element) => format!("ARRAY<{}>", text(element)),
             Found::Struct(fields) => {
-                let fields: Vec<String> = fields.iter().map(|(name, found)| format!("{name}: {}", text(found))).collect();
+                let fields: Vec<String> =
+                    fields.iter().map(|(name, found)| format!("{name}: {}", text(found))).collect();
                 format!("STRUCT<{}>", fields.join(", "))
             }
         }

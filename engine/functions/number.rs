@@ -8,8 +8,8 @@ use super::builtin::{ANY, Arguments, Builtin, Call, Typed, converts, partial, st
 use super::java_text;
 use crate::error::{Error, ErrorCode, Result};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array,
-    PrimitiveArray, StringArray,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int8Array, Int32Array,
+    Int64Array, PrimitiveArray, StringArray,
 };
 use arrow::compute::kernels::{cmp, zip};
 use arrow::datatypes::{
@@ -51,7 +51,12 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     total("asin", "d", 'd', |c| of(c, |x| Some(x.asin()))),
     total("acos", "d", 'd', |c| of(c, |x| Some(x.acos()))),
     total("atan", "d", 'd', |c| of(c, |x| Some(x.atan()))),
-    total("atan2", "dd", 'd', |c| strict!(c, Float64Array, |y: double 0, x: double 1| Ok(Some((y + 0.0).atan2(x + 0.0))))),
+    total(
+        "atan2",
+        "dd",
+        'd',
+        |c| strict!(c, Float64Array, |y: double 0, x: double 1| Ok(Some((y + 0.0).atan2(x + 0.0)))),
+    ),
     total("sinh", "d", 'd', |c| of(c, |x| Some(x.sinh()))),
     total("cosh", "d", 'd', |c| of(c, |x| Some(x.cosh()))),
     total("tanh", "d", 'd', |c| of(c, |x| Some(x.tanh()))),
@@ -69,12 +74,18 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     total("pi", "", 'd', |c| Ok(Arc::new(Float64Array::from(vec![std::f64::consts::PI; c.rows])))),
     total("e", "", 'd', |c| Ok(Arc::new(Float64Array::from(vec![std::f64::consts::E; c.rows])))),
     total("hypot", "dd", 'd', |c| strict!(c, Float64Array, |x: double 0, y: double 1| Ok(Some(x.hypot(y))))),
-    total("factorial", "i", 'l', |c| {
-        strict!(c, Int64Array, |n: int 0| Ok((0..=20).contains(&n).then(|| (1..=i64::from(n)).product())))
-    }),
-    total("width_bucket", "dddl", 'l', |c| {
-        strict!(c, Int64Array, |v: double 0, low: double 1, high: double 2, n: long 3| Ok(width_bucket(v, low, high, n)))
-    }),
+    total(
+        "factorial",
+        "i",
+        'l',
+        |c| strict!(c, Int64Array, |n: int 0| Ok((0..=20).contains(&n).then(|| (1..=i64::from(n)).product()))),
+    ),
+    total(
+        "width_bucket",
+        "dddl",
+        'l',
+        |c| strict!(c, Int64Array, |v: double 0, low: double 1, high: double 2, n: long 3| Ok(width_bucket(v, low, high, n))),
+    ),
     total("isnan", "d", 'o', |c| {
         let values = c.double(0)?;
         let nan = (0..c.rows).map(|row| Some(values.get(row).is_some_and(f64::is_nan)));
@@ -96,17 +107,29 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("bitnot", (1, 1), integers, |c| {
         strict!(c, Int64Array, |n: long 0| Ok(Some(!n))).and_then(|longs| Ok(arrow::compute::cast(&longs, c.returns)?))
     }),
-    typed("bit_count", (1, 1), |a| match a.of(0) {
-        DataType::Boolean | DataType::Null => Ok(Typed { arguments: vec![DataType::Int64], returns: DataType::Int32 }),
-        t if t.is_integer() => Ok(Typed { arguments: vec![DataType::Int64], returns: DataType::Int32 }),
-        _ => Err(a.mismatch(0, "an integer or BOOLEAN")),
-    }, |c| strict!(c, Int32Array, |n: long 0| Ok(Some(n.count_ones() as i32)))),
-    typed("getbit", (2, 2), |a| {
-        if !(a.of(0).is_integer() || a.of(0).is_null()) {
-            return Err(a.mismatch(0, "an integer"));
-        }
-        Ok(Typed { arguments: vec![a.of(0).clone(), DataType::Int32], returns: DataType::Int8 })
-    }, get_bit),
+    typed(
+        "bit_count",
+        (1, 1),
+        |a| match a.of(0) {
+            DataType::Boolean | DataType::Null => {
+                Ok(Typed { arguments: vec![DataType::Int64], returns: DataType::Int32 })
+            }
+            t if t.is_integer() => Ok(Typed { arguments: vec![DataType::Int64], returns: DataType::Int32 }),
+            _ => Err(a.mismatch(0, "an integer or BOOLEAN")),
+        },
+        |c| strict!(c, Int32Array, |n: long 0| Ok(Some(n.count_ones() as i32))),
+    ),
+    typed(
+        "getbit",
+        (2, 2),
+        |a| {
+            if !(a.of(0).is_integer() || a.of(0).is_null()) {
+                return Err(a.mismatch(0, "an integer"));
+            }
+            Ok(Typed { arguments: vec![a.of(0).clone(), DataType::Int32], returns: DataType::Int8 })
+        },
+        get_bit,
+    ),
     typed("shiftleft", (2, 2), shift_types, |c| shift(c, |n, by| n.wrapping_shl(by), |n, by| n.wrapping_shl(by))),
     typed("shiftright", (2, 2), shift_types, |c| shift(c, |n, by| n.wrapping_shr(by), |n, by| n.wrapping_shr(by))),
     typed("shiftrightunsigned", (2, 2), shift_types, |c| {
@@ -327,12 +350,14 @@ fn round(call: &Call, rounding: Rounding) -> Result<ArrayRef> {
         DataType::Decimal128(_, scale) => round_decimals(call, *scale, rounding),
         DataType::Float32 => {
             let values = call.primitive::<Float32Type>(0)?;
-            let each = |v: f32| round_text(&java_text::float(v), places, rounding).and_then(|t| t.parse().ok()).unwrap_or(v);
+            let each =
+                |v: f32| round_text(&java_text::float(v), places, rounding).and_then(|t| t.parse().ok()).unwrap_or(v);
             Ok(Arc::new(Float32Array::from_iter((0..call.rows).map(|row| values.get(row).map(each)))))
         }
         _ => {
             let values = call.double(0)?;
-            let each = |v: f64| round_text(&java_text::double(v), places, rounding).and_then(|t| t.parse().ok()).unwrap_or(v);
+            let each =
+                |v: f64| round_text(&java_text::double(v), places, rounding).and_then(|t| t.parse().ok()).unwrap_or(v);
             Ok(Arc::new(Float64Array::from_iter((0..call.rows).map(|row| values.get(row).map(each)))))
         }
     }
@@ -383,11 +408,13 @@ fn extreme(call: &Call, greatest: bool) -> Result<ArrayRef> {
     let mut best = call.expanded(0)?;
     for index in 1..call.arguments.len() {
         let next = call.expanded(index)?;
-        let (left, right) = (crate::plan::spark_function::normalize(&next), crate::plan::spark_function::normalize(&best));
+        let (left, right) =
+            (crate::plan::spark_function::normalize(&next), crate::plan::spark_function::normalize(&best));
         let beats = if greatest { cmp::gt(&left, &right)? } else { cmp::lt(&left, &right)? };
-        let take = BooleanArray::from_iter((0..call.rows).map(|row| {
-            Some(next.is_valid(row) && (best.is_null(row) || (beats.is_valid(row) && beats.value(row))))
-        }));
+        let take =
+            BooleanArray::from_iter((0..call.rows).map(|row| {
+                Some(next.is_valid(row) && (best.is_null(row) || (beats.is_valid(row) && beats.value(row))))
+            }));
         best = zip::zip(&take, &next, &best)?;
     }
     Ok(best)

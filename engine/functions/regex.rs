@@ -38,9 +38,12 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         })
     }),
     partial("split", "ss|i", 'S', split),
-    total("quote", "s", 's', |c| {
-        strict!(c, StringArray, |s: text 0| Ok(Some(format!("'{}'", s.replace('\\', "\\\\").replace('\'', "\\'")))))
-    }),
+    total(
+        "quote",
+        "s",
+        's',
+        |c| strict!(c, StringArray, |s: text 0| Ok(Some(format!("'{}'", s.replace('\\', "\\\\").replace('\'', "\\'"))))),
+    ),
 ];
 
 /// The pattern compiled last; a column's patterns are most often one.
@@ -245,8 +248,14 @@ fn expand(call: &Call, with: &str, found: &Captures, out: &mut String) -> Result
                     letters.next();
                 }
                 match group {
-                    Some(group) if group < found.len() => out.push_str(found.get(group).map_or("", |part| part.as_str())),
-                    _ => return Err(call.invalid(format!("the replacement {with:?} names a group that the pattern lacks"))),
+                    Some(group) if group < found.len() => {
+                        out.push_str(found.get(group).map_or("", |part| part.as_str()))
+                    }
+                    _ => {
+                        return Err(
+                            call.invalid(format!("the replacement {with:?} names a group that the pattern lacks"))
+                        );
+                    }
                 }
             }
             other => out.push(other),

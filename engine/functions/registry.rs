@@ -83,21 +83,63 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// Functions that give another value each time.
 const UNREPEATABLE: &[&str] = &[
-    "rand", "random", "randn", "uuid", "shuffle", "randstr", "uniform", "monotonically_increasing_id", "spark_partition_id",
-    "input_file_name", "input_file_block_start", "input_file_block_length",
+    "rand",
+    "random",
+    "randn",
+    "uuid",
+    "shuffle",
+    "randstr",
+    "uniform",
+    "monotonically_increasing_id",
+    "spark_partition_id",
+    "input_file_name",
+    "input_file_block_start",
+    "input_file_block_length",
 ];
 
 /// Functions that take a lambda.
 const HIGHER_ORDER: &[&str] = &[
-    "transform", "filter", "exists", "forall", "aggregate", "reduce", "zip_with", "map_filter", "map_zip_with", "transform_keys",
+    "transform",
+    "filter",
+    "exists",
+    "forall",
+    "aggregate",
+    "reduce",
+    "zip_with",
+    "map_filter",
+    "map_zip_with",
+    "transform_keys",
     "transform_values",
 ];
 
 /// Functions that Spark has and this version does not.
 const MISSING: &[&str] = &[
-    "to_number", "try_to_number", "to_char", "to_varchar", "to_binary", "try_to_binary", "mask", "sentences", "aes_encrypt",
-    "aes_decrypt", "parse_json", "variant_get", "try_variant_get", "from_xml", "to_xml", "xpath", "schema_of_csv", "make_interval",
-    "make_dt_interval", "make_ym_interval", "java_method", "reflect", "from_avro", "to_avro", "from_protobuf", "to_protobuf",
+    "to_number",
+    "try_to_number",
+    "to_char",
+    "to_varchar",
+    "to_binary",
+    "try_to_binary",
+    "mask",
+    "sentences",
+    "aes_encrypt",
+    "aes_decrypt",
+    "parse_json",
+    "variant_get",
+    "try_variant_get",
+    "from_xml",
+    "to_xml",
+    "xpath",
+    "schema_of_csv",
+    "make_interval",
+    "make_dt_interval",
+    "make_ym_interval",
+    "java_method",
+    "reflect",
+    "from_avro",
+    "to_avro",
+    "from_protobuf",
+    "to_protobuf",
 ];
 
 impl FunctionRegistry {
@@ -176,10 +218,14 @@ impl FunctionRegistry {
         }
         let refuse = |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("{name}(): {why}")));
         if UNREPEATABLE.contains(&name) {
-            return refuse("it gives another value each time, so a batch could not be replayed after a failure; derive the value from a column, as hash() does");
+            return refuse(
+                "it gives another value each time, so a batch could not be replayed after a failure; derive the value from a column, as hash() does",
+            );
         }
         if HIGHER_ORDER.contains(&name) {
-            return refuse("functions that take a lambda are not computed; use explode() and an aggregation, or register a function of your own");
+            return refuse(
+                "functions that take a lambda are not computed; use explode() and an aggregation, or register a function of your own",
+            );
         }
         if MISSING.contains(&name) {
             return refuse("it is not computed in this version; register a function of your own under another name");
@@ -188,12 +234,16 @@ impl FunctionRegistry {
     }
 
     fn unresolved(&self, name: &str) -> Error {
-        let mut near: Vec<(usize, String)> = self.names().into_iter().map(|known| (edits(name, &known), known)).collect();
+        let mut near: Vec<(usize, String)> =
+            self.names().into_iter().map(|known| (edits(name, &known), known)).collect();
         near.sort();
         let near: Vec<String> = near.into_iter().take(3).map(|(_, known)| known).collect();
         Error::new(
             ErrorCode::UnresolvedRoutine,
-            format!("there is no function {name:?}; did you mean one of [{}]? Functions of your own are registered with the session", near.join(", ")),
+            format!(
+                "there is no function {name:?}; did you mean one of [{}]? Functions of your own are registered with the session",
+                near.join(", ")
+            ),
         )
     }
 }
@@ -234,8 +284,13 @@ fn aggregate(name: &str, args: &[Expr], distinct: bool) -> Option<Result<Expr>> 
         ("max", _) => one(aggregate::max),
         (ApproxCountDistinct::NAME, [value]) => f::approx_count_distinct(Column::from(value.clone())).0,
         (ApproxCountDistinct::NAME, [value, Expr::Literal(rsd, _)]) => match rsd.cast_to(&DataType::Float64) {
-            Ok(ScalarValue::Float64(Some(rsd))) => f::approx_count_distinct_with_rsd(Column::from(value.clone()), rsd).0,
-            _ => Err(Error::new(ErrorCode::DatatypeMismatch, "approx_count_distinct: the second argument must be a constant number")),
+            Ok(ScalarValue::Float64(Some(rsd))) => {
+                f::approx_count_distinct_with_rsd(Column::from(value.clone()), rsd).0
+            }
+            _ => Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                "approx_count_distinct: the second argument must be a constant number",
+            )),
         },
         (ApproxCountDistinct::NAME, _) => Err(wrong_number(name, args.len(), "1 to 2")),
         _ => return None,
@@ -244,10 +299,58 @@ fn aggregate(name: &str, args: &[Expr], distinct: bool) -> Option<Result<Expr>> 
 
 /// Names that [`special`] knows.
 const SPECIAL: &[&str] = &[
-    "+", "-", "*", "/", "%", "=", "==", "<>", "<", "<=", ">", ">=", "<=>", "and", "or", "not", "!", "in", "between", "mod", "div",
-    "pmod", "try_add", "try_subtract", "try_multiply", "try_divide", "try_mod", "window", "session_window", "from_json", "to_json",
-    "from_csv", "to_csv", "struct", "named_struct", "current_timestamp", "now", "localtimestamp", "current_date", "curdate",
-    "unix_timestamp", "dateadd", "when", "string", "int", "bigint", "double", "date", "timestamp", "boolean", "equal_null", "get_field",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "=",
+    "==",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "<=>",
+    "and",
+    "or",
+    "not",
+    "!",
+    "in",
+    "between",
+    "mod",
+    "div",
+    "pmod",
+    "try_add",
+    "try_subtract",
+    "try_multiply",
+    "try_divide",
+    "try_mod",
+    "window",
+    "session_window",
+    "from_json",
+    "to_json",
+    "from_csv",
+    "to_csv",
+    "struct",
+    "named_struct",
+    "current_timestamp",
+    "now",
+    "localtimestamp",
+    "current_date",
+    "curdate",
+    "unix_timestamp",
+    "dateadd",
+    "when",
+    "string",
+    "int",
+    "bigint",
+    "double",
+    "date",
+    "timestamp",
+    "boolean",
+    "equal_null",
+    "get_field",
 ];
 
 /// Calls that need their arguments as expressions; None for another name.
@@ -303,7 +406,9 @@ fn special(name: &str, args: &[Expr]) -> Option<Result<Expr>> {
         "current_timestamp" | "now" => none(now()),
         "localtimestamp" => none(cast(now(), super::datetime::NTZ)),
         "current_date" | "curdate" => none(cast(now(), DataType::Date32)),
-        "unix_timestamp" if args.is_empty() => return Some(FunctionRegistry::default().scalar("unix_seconds", vec![now()])),
+        "unix_timestamp" if args.is_empty() => {
+            return Some(FunctionRegistry::default().scalar("unix_seconds", vec![now()]));
+        }
         "dateadd" | "date_add" if args.len() == 3 => {
             return Some(FunctionRegistry::default().scalar("timestampadd", args.to_vec()));
         }
@@ -361,7 +466,9 @@ fn window(args: &[Expr]) -> Result<Expr> {
         Some([duration, slide]) => f::window_sliding(time, duration, slide).0,
         Some([duration, slide, start]) => f::window_from(time, duration, slide, start).0,
         Some(_) => Err(wrong_number("window", args.len(), "2 to 4")),
-        None => Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'")),
+        None => {
+            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'"))
+        }
     }
 }
 
@@ -372,7 +479,10 @@ fn named_struct(args: &[Expr]) -> Result<Expr> {
     let mut names = Vec::new();
     for name in args.iter().step_by(2) {
         let found = text(name).ok_or_else(|| {
-            Error::new(ErrorCode::DatatypeMismatch, format!("named_struct: {name} must be a constant text, the name of a field"))
+            Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("named_struct: {name} must be a constant text, the name of a field"),
+            )
         })?;
         names.push(found.to_string());
     }
@@ -396,7 +506,10 @@ fn parse(name: &str, args: &[Expr]) -> Result<Expr> {
         other => text(other),
     };
     let schema = schema.ok_or_else(|| {
-        Error::new(ErrorCode::DatatypeMismatch, format!("{name}: the schema must be a constant text such as 'a INT, b STRING'"))
+        Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("{name}: the schema must be a constant text such as 'a INT, b STRING'"),
+        )
     })?;
     let data_type = schema_text::parse(schema)?;
     match (name, data_type) {
@@ -413,7 +526,10 @@ fn parse(name: &str, args: &[Expr]) -> Result<Expr> {
 /// Options written as `map('key', 'value', ...)`.
 fn options(name: &str, expr: &Expr) -> Result<Vec<(String, String)>> {
     let refuse = || {
-        Error::new(ErrorCode::DatatypeMismatch, format!("{name}: options are written map('key', 'value', ...) of constant texts"))
+        Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("{name}: options are written map('key', 'value', ...) of constant texts"),
+        )
     };
     let Expr::ScalarFunction(call) = expr else { return Err(refuse()) };
     if call.name() != "map" {
@@ -421,7 +537,10 @@ fn options(name: &str, expr: &Expr) -> Result<Vec<(String, String)>> {
     }
     let texts: Option<Vec<&str>> = call.args.iter().map(text).collect();
     let texts = texts.ok_or_else(refuse)?;
-    Ok(texts.chunks(2).filter_map(|p| if let [k, v] = p { Some((k.to_string(), v.to_string())) } else { None }).collect())
+    Ok(texts
+        .chunks(2)
+        .filter_map(|p| if let [k, v] = p { Some((k.to_string(), v.to_string())) } else { None })
+        .collect())
 }
 
 /// An interval literal: `1 day 2 hours` is a day-time interval, `1 year` a year-month interval, and what has both a calendar interval.

@@ -17,9 +17,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     total("lower", "s", 's', |c| each(c, |s| s.to_lowercase())),
     total("upper", "s", 's', |c| each(c, |s| s.to_uppercase())),
     total("initcap", "s", 's', |c| each(c, initcap)),
-    typed("length", (1, 1), text_or_bytes, |c| {
-        count(c, |text| text.chars().count(), <[u8]>::len)
-    }),
+    typed("length", (1, 1), text_or_bytes, |c| count(c, |text| text.chars().count(), <[u8]>::len)),
     typed("octet_length", (1, 1), text_or_bytes, |c| count(c, str::len, <[u8]>::len)),
     typed("bit_length", (1, 1), text_or_bytes, |c| count(c, |t| t.len() * 8, |b| b.len() * 8)),
     total("trim", "s|s", 's', |c| trim(c, true, true)),
@@ -29,22 +27,46 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     total("lpad", "si|s", 's', |c| pad(c, true)),
     total("rpad", "si|s", 's', |c| pad(c, false)),
     total("substring", "si|i", 's', substring),
-    total("left", "si", 's', |c| strict!(c, StringArray, |s: text 0, n: int 1| Ok(Some(slice(s, 0, n.into()).to_string())))),
+    total(
+        "left",
+        "si",
+        's',
+        |c| strict!(c, StringArray, |s: text 0, n: int 1| Ok(Some(slice(s, 0, n.into()).to_string()))),
+    ),
     total("right", "si", 's', right),
-    total("substring_index", "ssi", 's', |c| {
-        strict!(c, StringArray, |s: text 0, d: text 1, n: int 2| Ok(Some(substring_index(s, d, n).to_string())))
-    }),
+    total(
+        "substring_index",
+        "ssi",
+        's',
+        |c| strict!(c, StringArray, |s: text 0, d: text 1, n: int 2| Ok(Some(substring_index(s, d, n).to_string()))),
+    ),
     total("instr", "ss", 'i', |c| strict!(c, Int32Array, |s: text 0, part: text 1| Ok(Some(find(s, part, 1))))),
     total("locate", "ss|i", 'i', locate),
     total("replace", "ss|s", 's', replace),
-    total("translate", "sss", 's', |c| {
-        strict!(c, StringArray, |s: text 0, from: text 1, to: text 2| Ok(Some(translate(s, from, to))))
-    }),
-    total("repeat", "si", 's', |c| strict!(c, StringArray, |s: text 0, n: int 1| Ok(Some(s.repeat(n.max(0) as usize))))),
-    partial("split_part", "ssi", 's', |c| strict!(c, StringArray, |s: text 0, d: text 1, n: int 2| split_part(s, d, n))),
-    total("ascii", "s", 'i', |c| {
-        strict!(c, Int32Array, |s: text 0| Ok(Some(s.chars().next().map_or(0, |first| first as i32))))
-    }),
+    total(
+        "translate",
+        "sss",
+        's',
+        |c| strict!(c, StringArray, |s: text 0, from: text 1, to: text 2| Ok(Some(translate(s, from, to)))),
+    ),
+    total(
+        "repeat",
+        "si",
+        's',
+        |c| strict!(c, StringArray, |s: text 0, n: int 1| Ok(Some(s.repeat(n.max(0) as usize)))),
+    ),
+    partial(
+        "split_part",
+        "ssi",
+        's',
+        |c| strict!(c, StringArray, |s: text 0, d: text 1, n: int 2| split_part(s, d, n)),
+    ),
+    total(
+        "ascii",
+        "s",
+        'i',
+        |c| strict!(c, Int32Array, |s: text 0| Ok(Some(s.chars().next().map_or(0, |first| first as i32)))),
+    ),
     total("chr", "l", 's', |c| {
         strict!(c, StringArray, |n: long 0| {
             Ok(Some(if n < 0 { String::new() } else { char::from((n & 0xff) as u8).to_string() }))
@@ -66,20 +88,27 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     total("sha1", "b", 's', |c| c.delegate(&spark::hash::sha1())),
     total("sha2", "bi", 's', |c| strict!(c, StringArray, |b: binary 0, bits: int 1| Ok(sha2(b, bits)))),
     total("crc32", "b", 'l', |c| c.delegate(&spark::hash::crc32())),
-    typed("format_number", (2, 2), |a| {
-        if !(a.of(0).is_numeric() || a.of(0).is_null()) {
-            return Err(a.mismatch(0, "a number"));
-        }
-        Ok(Typed { arguments: vec![a.of(0).clone(), DataType::Int32], returns: DataType::Utf8 })
-    }, format_number),
-    typed("format_string", (1, ANY), |a| Typed::new(a.types, DataType::Utf8), |c| {
-        c.delegate(&spark::string::format_string())
-    }),
+    typed(
+        "format_number",
+        (2, 2),
+        |a| {
+            if !(a.of(0).is_numeric() || a.of(0).is_null()) {
+                return Err(a.mismatch(0, "a number"));
+            }
+            Ok(Typed { arguments: vec![a.of(0).clone(), DataType::Int32], returns: DataType::Utf8 })
+        },
+        format_number,
+    ),
+    typed(
+        "format_string",
+        (1, ANY),
+        |a| Typed::new(a.types, DataType::Utf8),
+        |c| c.delegate(&spark::string::format_string()),
+    ),
     total("soundex", "s", 's', |c| c.delegate(&spark::string::soundex())),
     total("levenshtein", "ss|i", 'i', levenshtein),
     total("space", "i", 's', |c| strict!(c, StringArray, |n: int 0| Ok(Some(" ".repeat(n.max(0) as usize))))),
-    partial("parse_url", "ss|s", 's', |c| c.delegate(&spark::url::parse_url())),
-    partial("try_parse_url", "ss|s", 's', |c| c.delegate(&spark::url::try_parse_url())),
+    partial("parse_url", "ss|s", 's', parse_url),
     total("url_encode", "s", 's', |c| strict!(c, StringArray, |s: text 0| Ok(Some(url_encode(s))))),
     partial("url_decode", "s", 's', |c| {
         strict!(c, StringArray, |s: text 0| match url_decode(s) {
@@ -326,7 +355,9 @@ fn encode(call: &Call, text: &str, set: &str) -> Result<Vec<u8>> {
     let unmappable = || call.invalid(format!("{text:?} has a character that {set} does not have"));
     Ok(match charset(call, set)? {
         "US-ASCII" if !text.is_ascii() => return Err(unmappable()),
-        "ISO-8859-1" => text.chars().map(|c| u8::try_from(c as u32).map_err(|_| unmappable())).collect::<Result<_>>()?,
+        "ISO-8859-1" => {
+            text.chars().map(|c| u8::try_from(c as u32).map_err(|_| unmappable())).collect::<Result<_>>()?
+        }
         "UTF-16BE" => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
         "UTF-16LE" => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
         "UTF-16" => [0xfe, 0xff].into_iter().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect(),
@@ -390,7 +421,16 @@ fn format_number(call: &Call) -> Result<ArrayRef> {
             DataType::Float32 | DataType::Float64 => {
                 let value = arrow::compute::cast(numbers, &DataType::Float64)?.as_primitive::<Float64Type>().value(at);
                 if value.is_nan() || value.is_infinite() {
-                    out.push(Some(if value.is_nan() { "NaN" } else if value > 0.0 { "∞" } else { "-∞" }.to_string()));
+                    out.push(Some(
+                        if value.is_nan() {
+                            "NaN"
+                        } else if value > 0.0 {
+                            "∞"
+                        } else {
+                            "-∞"
+                        }
+                        .to_string(),
+                    ));
                     continue;
                 }
                 format!("{value:.places$}")
@@ -488,6 +528,49 @@ fn url_decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+fn parse_url(call: &Call) -> Result<ArrayRef> {
+    match call.has(2) {
+        true => strict!(call, StringArray, |url: text 0, part: text 1, key: text 2| {
+            Ok((part == "QUERY").then(|| url_part(url, part)).flatten().and_then(|query| {
+                let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+                pairs.find(|(name, _)| *name == key).map(|(_, value)| value.to_string())
+            }))
+        }),
+        false => strict!(call, StringArray, |url: text 0, part: text 1| Ok(url_part(url, part).map(str::to_string))),
+    }
+}
+
+/// A part of `scheme://user@host:port/path?query#fragment`.
+fn url_part<'a>(url: &'a str, part: &str) -> Option<&'a str> {
+    let (rest, fragment) = url.split_once('#').map_or((url, None), |(rest, fragment)| (rest, Some(fragment)));
+    let (scheme, rest) = match rest.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, rest),
+    };
+    let (authority, file) = match scheme {
+        Some(_) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let (path, query) = file.split_once('?').map_or((file, None), |(path, query)| (path, Some(query)));
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    // A bracketed address has colons of its own.
+    let host = match host.find(']') {
+        Some(end) => host.get(..=end).unwrap_or(host),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    match part {
+        "HOST" => Some(host).filter(|host| !host.is_empty()),
+        "PATH" => Some(path),
+        "QUERY" => query,
+        "REF" => fragment,
+        "PROTOCOL" => scheme,
+        "FILE" => Some(file),
+        "AUTHORITY" => Some(authority).filter(|authority| !authority.is_empty()),
+        "USERINFO" => user,
+        _ => None,
+    }
 }
 
 fn overlay(call: &Call) -> Result<ArrayRef> {

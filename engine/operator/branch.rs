@@ -73,7 +73,9 @@ impl BranchExec {
         for step in &branch.steps {
             steps.push(match step {
                 Step::Filter(predicate) => StepExec::Filter(compile(predicate, &columns, clock)?),
-                Step::Observe { node, time } => StepExec::Observe { node: *node, time: compile(time, &columns, clock)? },
+                Step::Observe { node, time } => {
+                    StepExec::Observe { node: *node, time: compile(time, &columns, clock)? }
+                }
                 Step::Expand(expand) => {
                     let expand = ExpandExec::new(expand, &columns, clock)?;
                     columns = expand.schema().clone();

@@ -170,7 +170,10 @@ impl Table {
     fn new(table: &StaticJoin) -> Result<Self> {
         let rows = table.rows.get().ok_or_else(|| Error::internal("a table that was not loaded"))?.clone();
         let schema = rows.schema();
-        let keys = table.table_keys.iter().map(|key| compile(key, &schema)).collect::<Result<Vec<_>>>()?;
+        // The table is read when the query starts, and its keys are of that time.
+        let clock = BatchClock::default();
+        clock.set(chrono::Utc::now().timestamp_millis());
+        let keys = table.table_keys.iter().map(|key| compile(key, &schema, &clock)).collect::<Result<Vec<_>>>()?;
         let fields = keys.iter().map(|key| Ok(SortField::new(key.data_type(&schema)?))).collect::<Result<_>>()?;
         let mut table = Self {
             kind: table.kind,

@@ -8,6 +8,7 @@
 
 mod side;
 
+use super::clock::BatchClock;
 use super::partial::{compile, evaluate};
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::{Error, ErrorCode, Result};
@@ -69,6 +70,8 @@ struct JoinOperator {
     rest: Option<Arc<dyn PhysicalExpr>>,
     /// Turns keys of either side into comparable bytes.
     keys: RowConverter,
+    /// What the condition's expressions take for the current time.
+    batch_clock: BatchClock,
     clock: OperatorClock,
     metrics: Metrics,
     output: Vec<RecordBatch>,
@@ -92,6 +95,7 @@ struct Input {
 impl JoinOperator {
     fn new(plan: &StreamJoinPlan) -> Result<Self> {
         let condition = &plan.condition;
+        let batch_clock = BatchClock::default();
         let input = |side: usize| -> Result<Input> {
             let schema = named(&plan.sides[side]);
             let (keys, bound) = match side {
@@ -104,10 +108,14 @@ impl JoinOperator {
                 JoinType::FullOuter => true,
                 _ => false,
             };
-            let bound = bound.as_ref().map(|b| Ok::<_, Error>((compile(&b.time, &schema)?, b.offset, b.inclusive)));
+            let bound = bound
+                .as_ref()
+                .map(|b| Ok::<_, Error>((compile(&b.time, &schema, &batch_clock)?, b.offset, b.inclusive)));
             Ok(Input {
-                keys: keys.iter().map(|key| compile(key, &schema)).collect::<Result<_>>()?,
-                event_time: event_time_of(&plan.sides[side]).map(|time| compile(&time, &schema)).transpose()?,
+                keys: keys.iter().map(|key| compile(key, &schema, &batch_clock)).collect::<Result<_>>()?,
+                event_time: event_time_of(&plan.sides[side])
+                    .map(|time| compile(&time, &schema, &batch_clock))
+                    .transpose()?,
                 bound: bound.transpose()?,
                 outer,
                 semi: plan.join_type == JoinType::LeftSemi && side == 0,
@@ -131,8 +139,9 @@ impl JoinOperator {
         Ok(Self {
             sides: [Side::new(&inputs[0].schema)?, Side::new(&inputs[1].schema)?],
             inputs,
-            rest: rest.map(|rest| compile(&rest, &plan.pairs)).transpose()?,
+            rest: rest.map(|rest| compile(&rest, &plan.pairs, &batch_clock)).transpose()?,
             keys: RowConverter::new(fields)?,
+            batch_clock,
             clock: OperatorClock { late_ms: 0, watermark_ms: 0, timestamp_ms: 0 },
             metrics: Metrics::default(),
             output: vec![],
@@ -256,6 +265,7 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn begin(&mut self, clock: OperatorClock) {
+        self.batch_clock.set(clock.timestamp_ms);
         self.clock = clock;
         self.metrics = Metrics::default();
         self.output.clear();

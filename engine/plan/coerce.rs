@@ -27,7 +27,11 @@ fn common_of_two(left: &DataType, right: &DataType) -> Option<DataType> {
         (l, r) if l == r => l.clone(),
         (Null, other) | (other, Null) => other.clone(),
         (l, r) if l.is_integer() && r.is_integer() => {
-            if l.primitive_width() >= r.primitive_width() { l.clone() } else { r.clone() }
+            if l.primitive_width() >= r.primitive_width() {
+                l.clone()
+            } else {
+                r.clone()
+            }
         }
         (l, r) if (l.is_floating() && r.is_numeric()) || (r.is_floating() && l.is_numeric()) => Float64,
         (l, r) if l.is_numeric() && r.is_numeric() => {
@@ -40,16 +44,16 @@ fn common_of_two(left: &DataType, right: &DataType) -> Option<DataType> {
         }
         (Utf8, n) | (n, Utf8) if n.is_integer() => Int64,
         (Utf8, n) | (n, Utf8) if n.is_numeric() => Float64,
-        (Utf8, t @ (Date32 | Timestamp(..) | Boolean | Binary)) | (t @ (Date32 | Timestamp(..) | Boolean | Binary), Utf8) => {
-            t.clone()
-        }
+        (Utf8, t @ (Date32 | Timestamp(..) | Boolean | Binary))
+        | (t @ (Date32 | Timestamp(..) | Boolean | Binary), Utf8) => t.clone(),
         (Date32, t @ Timestamp(..)) | (t @ Timestamp(..), Date32) => t.clone(),
         (Timestamp(..), Timestamp(..)) => timestamp(),
         (List(l), List(r)) => list_of(common_of_two(l.data_type(), r.data_type())?),
         (Struct(l), Struct(r)) if l.len() == r.len() => {
-            let fields = l.iter().zip(r).map(|(l, r)| {
-                Some(Field::new(l.name(), common_of_two(l.data_type(), r.data_type())?, true))
-            });
+            let fields = l
+                .iter()
+                .zip(r)
+                .map(|(l, r)| Some(Field::new(l.name(), common_of_two(l.data_type(), r.data_type())?, true)));
             Struct(Fields::from(fields.collect::<Option<Vec<_>>>()?))
         }
         (Map(l, _), Map(r, _)) => match (l.data_type(), r.data_type()) {
@@ -131,7 +135,11 @@ pub(super) fn operator(expr: Expr, schema: &DFSchema, environment: &Environment)
                 }
                 return Err(Error::new(
                     ErrorCode::DatatypeMismatch,
-                    format!("{left} {op} {right}: {} and {} cannot be compared; cast one side", sql_name(&l), sql_name(&r)),
+                    format!(
+                        "{left} {op} {right}: {} and {} cannot be compared; cast one side",
+                        sql_name(&l),
+                        sql_name(&r)
+                    ),
                 ));
             };
             let left = converted(*left, &common, schema, environment)?;
@@ -224,8 +232,27 @@ fn foreign(data_type: &DataType) -> bool {
     use DataType::*;
     matches!(
         data_type,
-        Utf8View | LargeUtf8 | BinaryView | LargeBinary | Dictionary(..) | UInt8 | UInt16 | UInt32 | UInt64 | Float16
-            | Decimal256(..) | Decimal32(..) | Decimal64(..) | Date64 | Time32(_) | Time64(_) | LargeList(_)
-            | FixedSizeList(..) | ListView(_) | LargeListView(_) | RunEndEncoded(..) | Union(..)
+        Utf8View
+            | LargeUtf8
+            | BinaryView
+            | LargeBinary
+            | Dictionary(..)
+            | UInt8
+            | UInt16
+            | UInt32
+            | UInt64
+            | Float16
+            | Decimal256(..)
+            | Decimal32(..)
+            | Decimal64(..)
+            | Date64
+            | Time32(_)
+            | Time64(_)
+            | LargeList(_)
+            | FixedSizeList(..)
+            | ListView(_)
+            | LargeListView(_)
+            | RunEndEncoded(..)
+            | Union(..)
     )
 }

@@ -11,6 +11,7 @@ use super::logical::{JoinType, LogicalPlan, TIME_WINDOW_KEY, join_scope, waterma
 use super::scope::{distinct_names, reference};
 use super::spark_function::{Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::arithmetic::Math;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -188,11 +189,13 @@ fn shifted(expr: &Expr) -> Option<(Expr, i64)> {
             _ => return None,
         },
         Expr::ScalarFunction(call) => match (SparkFunction::of(call).map(|f| &f.kind), call.args.as_slice()) {
-            (Some(Kind::Arithmetic { op }), [left, right]) => match (op, micros(right), micros(left)) {
-                (Operator::Plus | Operator::Minus, Some(interval), _) => (left, *op, interval),
-                (Operator::Plus, None, Some(interval)) => (right, *op, interval),
+            (Some(Kind::Arithmetic { op, .. }), [left, right]) => match (op, micros(right), micros(left)) {
+                (Math::Add, Some(interval), _) => (left, Operator::Plus, interval),
+                (Math::Subtract, Some(interval), _) => (left, Operator::Minus, interval),
+                (Math::Add, None, Some(interval)) => (right, Operator::Plus, interval),
                 _ => return None,
             },
+            (Some(Kind::Cast { to: DataType::Timestamp(_, Some(_)), .. }), [time]) => return shifted(time),
             _ => return None,
         },
         _ => return None,

@@ -229,9 +229,8 @@ impl SparkFunction {
         let fields: Vec<FieldRef> =
             values.iter().map(|v| Arc::new(Field::new("constant", v.data_type(), true)) as FieldRef).collect();
         let scalars: Vec<Option<&ScalarValue>> = values.iter().map(Some).collect();
-        let return_field = call
-            .func
-            .return_field_from_args(ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalars })?;
+        let return_field =
+            call.func.return_field_from_args(ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalars })?;
         let result = call.func.invoke_with_args(ScalarFunctionArgs {
             args: values.into_iter().map(ColumnarValue::Scalar).collect(),
             arg_fields: fields,
@@ -353,7 +352,8 @@ impl SparkFunction {
             }
             Kind::Normalize => deep_normalize(argument(0)?),
             Kind::CurrentTimestamp { clock } => {
-                let now = clock.as_ref().map_or_else(|| chrono::Utc::now().timestamp_millis(), BatchClock::timestamp_ms);
+                let now =
+                    clock.as_ref().map_or_else(|| chrono::Utc::now().timestamp_millis(), BatchClock::timestamp_ms);
                 let instant = TimestampMicrosecondArray::from(vec![now.saturating_mul(1000)]);
                 Ok(Arc::new(instant.with_timezone(crate::types::UTC)))
             }
@@ -364,7 +364,13 @@ impl SparkFunction {
     }
 
     /// A call whose constants stay single values.
-    fn evaluate_call(&self, arguments: Vec<ArrayRef>, constant: Vec<bool>, rows: usize, returns: &DataType) -> Result<ArrayRef> {
+    fn evaluate_call(
+        &self,
+        arguments: Vec<ArrayRef>,
+        constant: Vec<bool>,
+        rows: usize,
+        returns: &DataType,
+    ) -> Result<ArrayRef> {
         let types: Vec<DataType> = arguments.iter().map(|a| a.data_type().clone()).collect();
         let constants = arguments
             .iter()
@@ -373,9 +379,11 @@ impl SparkFunction {
             .collect::<DataFusionResult<Vec<_>>>()?;
         match &self.kind {
             Kind::Arithmetic { op, safe } => {
-                let known = Arguments { name: op.name(*safe), types: &types, constants, environment: &self.environment };
+                let known =
+                    Arguments { name: op.name(*safe), types: &types, constants, environment: &self.environment };
                 let wanted = arithmetic::types(*op, &known)?.arguments;
-                let (Ok(arrays), Ok(constant)) = (<[ArrayRef; 2]>::try_from(arguments), <[bool; 2]>::try_from(constant))
+                let (Ok(arrays), Ok(constant)) =
+                    (<[ArrayRef; 2]>::try_from(arguments), <[bool; 2]>::try_from(constant))
                 else {
                     return Err(Error::internal("an operation without two operands"));
                 };
@@ -389,14 +397,8 @@ impl SparkFunction {
             Kind::Scalar(function) | Kind::Generator { function, .. } => {
                 let known = Arguments { name: function.name, types: &types, constants, environment: &self.environment };
                 let wanted = function.typed(&known)?.arguments;
-                let mut call = Call {
-                    name: function.name,
-                    arguments,
-                    constant,
-                    rows,
-                    returns,
-                    environment: &self.environment,
-                };
+                let mut call =
+                    Call { name: function.name, arguments, constant, rows, returns, environment: &self.environment };
                 for (index, to) in wanted.iter().enumerate() {
                     let converted = call.cast(index, to)?;
                     if let Some(argument) = call.arguments.get_mut(index) {

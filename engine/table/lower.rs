@@ -92,7 +92,8 @@ fn lowered<'a>(session: &'a Session, plan: &'a LogicalPlan) -> BoxFuture<'a, Res
             }
             LogicalPlan::Join { left, right, join_type, condition, id, .. } => {
                 let scope = join_scope(left, right, *id);
-                let condition = condition.as_ref().map(|c| executable(c, &df_schema(scope.schema())?, None)).transpose()?;
+                let condition =
+                    condition.as_ref().map(|c| executable(c, &df_schema(scope.schema())?, None)).transpose()?;
                 let width = left.schema().fields().len();
                 let right_names: Vec<String> = scope.names().iter().skip(width).cloned().collect();
                 let renamed = distinct_names(right.schema()).into_iter().zip(&right_names);

@@ -6,6 +6,7 @@
 use crate::batch::executor::panicked;
 use crate::error::{Error, Result};
 use crate::operator::branch::{BranchExec, ChunkOutput};
+use crate::operator::clock::BatchClock;
 use crate::plan::LogicalPlan;
 use crate::plan::Named;
 use crate::plan::lower::{QueryPlan, lower};
@@ -69,7 +70,10 @@ impl BranchTable {
             let request = ReadRequest { projection: branch.scan.projection.clone(), chunk_bytes: settings.chunk_bytes };
             readers.push(source.read(&start, &end, &request).await?);
         }
-        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone())).collect();
+        // A table has one time: when it is read.
+        let clock = BatchClock::default();
+        clock.set(chrono::Utc::now().timestamp_millis());
+        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone(), &clock)).collect();
         let workers = (0..settings.workers.max(1)).map(|_| branches()).collect::<Result<_>>()?;
         let schema = renamed(&plan.schema);
         Ok(Arc::new(Scan { schema, work: Mutex::new(Some(Work { readers, workers, plan })) }))

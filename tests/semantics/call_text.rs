@@ -104,7 +104,13 @@ impl Reader<'_> {
             let to = match name.as_str() {
                 "DATE" => "date",
                 "TIMESTAMP" => "timestamp",
-                "TIMESTAMP_NTZ" => return self.functions.call("to_timestamp_ntz", vec![literal(ScalarValue::from(text.as_str()))], false),
+                "TIMESTAMP_NTZ" => {
+                    return self.functions.call(
+                        "to_timestamp_ntz",
+                        vec![literal(ScalarValue::from(text.as_str()))],
+                        false,
+                    );
+                }
                 _ => return interval_literal(&text),
             };
             return Column::from(literal(ScalarValue::from(text.as_str()))).cast(to).try_into();
