@@ -27,7 +27,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    Signature, TypeSignature, Volatility,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -96,7 +96,8 @@ pub struct SparkFunction {
 
 impl SparkFunction {
     pub(crate) fn new(kind: Kind) -> Self {
-        let signature = Signature::variadic_any(Volatility::Immutable);
+        let arguments = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
+        let signature = Signature::one_of(arguments, Volatility::Immutable);
         Self { kind, environment: Environment::default(), signature }
     }
 
