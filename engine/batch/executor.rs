@@ -12,6 +12,7 @@ use crate::sink::OutputMode;
 use crate::source::Chunks;
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,8 @@ pub struct Executor {
     /// One set of branches a worker thread.
     workers: Vec<Vec<BranchExec>>,
     operator: Option<AggregateOperator>,
+    /// Whether partials are merged in the order of the input.
+    merge_in_order: bool,
     output: OutputExec,
 }
 
@@ -56,6 +59,7 @@ impl Executor {
         Ok(Self {
             workers: (0..workers.max(1)).map(|_| branches()).collect::<Result<_>>()?,
             operator,
+            merge_in_order: plan.aggregate.as_ref().is_some_and(|a| a.ordered()),
             output: OutputExec::new(&plan.output, input)?,
         })
     }
@@ -80,6 +84,10 @@ impl Executor {
         let readers = readers.into_iter().map(|r| Mutex::new((0, r))).collect();
         let feed = Feed { readers, stop: stop.clone(), failed: AtomicBool::new(false) };
         let operator = &mut self.operator;
+        let merge_in_order = self.merge_in_order;
+        // Partials that came before those that go first.
+        let mut waiting: BTreeMap<(usize, u64), ChunkResult> = BTreeMap::new();
+        let mut next = (0, 1);
         let mut ordered: Vec<(usize, u64, RecordBatch)> = Vec::new();
         // Bounded, so that workers wait for the merge rather than pile up partials.
         let (sender, receiver) = crossbeam_channel::bounded(self.workers.len() * 2);
@@ -97,7 +105,15 @@ impl Executor {
                 }
                 let merged = result.and_then(|chunk| {
                     let started = Instant::now();
-                    merge(chunk, source, sequence, operator, &mut ordered, &mut output)?;
+                    if merge_in_order {
+                        waiting.insert((source, sequence), chunk);
+                        while let Some(chunk) = waiting.remove(&next) {
+                            merge(chunk, next.0, next.1, operator, &mut ordered, &mut output)?;
+                            next.1 += 1;
+                        }
+                    } else {
+                        merge(chunk, source, sequence, operator, &mut ordered, &mut output)?;
+                    }
                     output.merge_ns += started.elapsed().as_nanos() as u64;
                     Ok(())
                 });
@@ -108,6 +124,10 @@ impl Executor {
             }
             failure.map_or(Ok(()), Err)
         })?;
+        // Where the first source ends is known only now.
+        for ((source, sequence), chunk) in std::mem::take(&mut waiting) {
+            merge(chunk, source, sequence, operator, &mut ordered, &mut output)?;
+        }
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }

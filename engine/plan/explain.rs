@@ -66,7 +66,11 @@ fn partial_stage(text: &mut String, partial: &PartialPlan, device: &str) -> std:
         program.keys.len(),
         program.aggregates.len(),
         program.columns.len()
-    )
+    )?;
+    for host in &partial.host {
+        writeln!(text, "  partial aggregate [cpu, no kernel]: {}", host.call.text())?;
+    }
+    Ok(())
 }
 
 fn state_stage(text: &mut String, aggregate: &AggregatePlan) -> std::fmt::Result {

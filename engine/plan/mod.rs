@@ -12,6 +12,7 @@ pub mod lower;
 pub mod output_mode;
 pub mod resolve;
 pub mod scan;
+pub mod spark_aggregate;
 pub mod spark_function;
 
 pub use logical::{LogicalPlan, Named};
