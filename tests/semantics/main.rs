@@ -7,6 +7,7 @@ mod case;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
+mod functions;
 mod invariance;
 mod lifecycle;
 mod mistakes;
