@@ -391,3 +391,6 @@ impl Window {
         group
     }
 }
+
+#[cfg(test)]
+mod tests;
