@@ -193,6 +193,10 @@ impl AggregatePlan {
                     window = Some(WindowKey { index, duration: 0, slide: 0, start: 0, watermarked });
                     time = Some(key.expr.clone());
                 }
+                None if !spark_aggregate::orderable(field.data_type()) => {
+                    let text = format!("the grouping column {} is {}, which has no order; group by map_entries() or to_json() of it", key.name, field.data_type());
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, text));
+                }
                 None => {
                     key_types.push(field.data_type().clone());
                     plain_keys.push(key.expr.clone());

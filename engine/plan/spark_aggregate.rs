@@ -28,6 +28,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Expr, GroupsAccumulator, Signature, Volatility,
 };
 use datafusion::physical_expr::PhysicalExpr;
+pub use extremes::orderable;
 use moments::Statistic;
 pub use sums::as_bigint;
 use std::any::Any;
@@ -501,8 +502,8 @@ impl AggregateUDFImpl for SparkAggregate {
 
     fn return_type(&self, types: &[DataType]) -> DataFusionResult<DataType> {
         let first = types.first().unwrap_or(&DataType::Null);
-        let orderable = |t: &DataType| -> DataFusionResult<()> {
-            match extremes::orderable(t) {
+        let must_be_orderable = |t: &DataType| -> DataFusionResult<()> {
+            match orderable(t) {
                 true => Ok(()),
                 false => Err(self.mismatch("a type that can be ordered", t)),
             }
@@ -545,11 +546,11 @@ impl AggregateUDFImpl for SparkAggregate {
                 if statistic == Statistic::RegrCount { DataType::Int64 } else { DataType::Float64 }
             }
             Kind::Extreme { .. } | Kind::Mode => {
-                orderable(first)?;
+                must_be_orderable(first)?;
                 first.clone()
             }
             Kind::By { .. } => {
-                orderable(types.get(1).unwrap_or(&DataType::Null))?;
+                must_be_orderable(types.get(1).unwrap_or(&DataType::Null))?;
                 first.clone()
             }
             Kind::First { .. } => first.clone(),
@@ -559,7 +560,7 @@ impl AggregateUDFImpl for SparkAggregate {
             },
             Kind::CollectList => list_of(first.clone()),
             Kind::CollectSet => {
-                orderable(first)?;
+                must_be_orderable(first)?;
                 list_of(first.clone())
             }
             Kind::ListAgg => DataType::Utf8,
