@@ -53,6 +53,8 @@ error_codes! {
     OutputModeUnsupportedSink => "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE",
     /// Something that Spark allows on a bounded table only, or that this version does not build.
     UnsupportedOperation => "UNSUPPORTED_STREAMING_OPERATION",
+    /// `write_stream` on a frame that is a table.
+    WriteStreamNotAllowed => "WRITE_STREAM_NOT_ALLOWED",
     /// A format name that no source or sink answers to.
     DataSourceNotFound => "DATA_SOURCE_NOT_FOUND",
     /// A format whose code was left out of this build.

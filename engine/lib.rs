@@ -32,6 +32,7 @@ pub mod progress;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod table;
 pub mod watermark;
 
 pub use error::{Error, ErrorCode, Result};
@@ -42,7 +43,8 @@ pub mod prelude {
     pub use crate::batch::Trigger;
     pub use crate::error::{Error, ErrorCode};
     pub use crate::frame::functions::*;
-    pub use crate::frame::{BatchFrame, Column, DataFrame, StreamingQuery};
+    pub use crate::frame::{Column, DataFrame, StreamingQuery};
+    pub use crate::plan::logical::JoinType;
     pub use crate::session::Session;
     pub use crate::sink::OutputMode::{self, Append, Complete, Update};
     pub use crate::sink::memory::MemoryTable;

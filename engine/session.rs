@@ -4,7 +4,7 @@
 use crate::checkpoint::FailPoints;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::{DataStreamReader, StreamingQueryManager};
+use crate::frame::{DataFrameReader, DataStreamReader, StreamingQueryManager};
 use parking_lot::Mutex;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -52,6 +52,11 @@ impl Session {
     /// Starts to describe a streaming source.
     pub fn read_stream(&self) -> DataStreamReader {
         DataStreamReader::new(self.clone())
+    }
+
+    /// Starts to describe a table.
+    pub fn read(&self) -> DataFrameReader {
+        DataFrameReader::new(self.clone())
     }
 
     /// The session's queries.

@@ -2,17 +2,18 @@
 //! [`functions`] in between. Spark's names throughout.
 #![doc = include_str!("examples.md")]
 
-mod batch_frame;
 mod column;
 mod data_frame;
 pub mod functions;
+mod join;
 mod query;
 mod reader;
+mod table;
 mod writer;
 
-pub use batch_frame::BatchFrame;
 pub use column::{Column, IntoColumn, Operand};
 pub use data_frame::{DataFrame, GroupedFrame};
+pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
 pub use query::{StreamingQuery, StreamingQueryManager};
-pub use reader::DataStreamReader;
+pub use reader::{DataFrameReader, DataStreamReader};
 pub use writer::{DataStreamWriter, IntoOutputMode, IntoTrigger};

@@ -3,7 +3,6 @@
 //! Comes in: a frame, a sink, an output mode, a trigger, options. Goes out: a running [`StreamingQuery`]. Fails: everything that can be known
 //! before the first batch, before anything is written.
 
-use super::batch_frame::BatchFrame;
 use super::data_frame::DataFrame;
 use super::query::{StreamingQuery, StreamingQueryManager};
 use crate::batch::Trigger;
@@ -138,14 +137,18 @@ impl DataStreamWriter {
         self
     }
 
-    /// Calls `function` with every batch and its number. At least once: see [`ForeachBatchSink`] for how to make it exactly once.
+    /// Calls `function` with the rows of every batch, as a table, and the batch's number. At least once: see [`ForeachBatchSink`] for how to make it exactly once.
     pub fn foreach_batch<F, R>(mut self, function: F) -> Self
     where
-        F: Fn(BatchFrame, u64) -> R + Send + Sync + 'static,
+        F: Fn(DataFrame, u64) -> R + Send + Sync + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
     {
+        let session = self.frame.session().clone();
         self.target = Target::Function(Arc::new(move |batches, schema, id| {
-            function(BatchFrame::new(schema, batches), id).boxed()
+            match DataFrame::from_batches(&session, schema, batches) {
+                Ok(frame) => function(frame, id).boxed(),
+                Err(error) => std::future::ready(Err(error)).boxed(),
+            }
         }));
         self
     }
@@ -196,6 +199,12 @@ impl DataStreamWriter {
     }
 
     async fn open(mut self, run_id: Uuid) -> Result<(StreamingQuery, Runner, Option<TemporaryCheckpoint>)> {
+        if !self.frame.is_streaming() {
+            return Err(Error::new(
+                ErrorCode::WriteStreamNotAllowed,
+                "write_stream can be called on a frame over a stream only; this one is a table: use write()",
+            ));
+        }
         let session = self.frame.session().clone();
         let (mode, trigger) = (self.mode?, self.trigger?);
         let plan = self.frame.plan().clone();
@@ -248,10 +257,10 @@ impl DataStreamWriter {
                 (temporary.path(), Some(temporary))
             }
         };
-        if output_mode::unbounded_state(&plan) {
-            warn!(
-                "the aggregation keeps a group for every key for ever; a watermark and a window would bound its state"
-            );
+        for stage in &lowered.stages {
+            if let Some(why) = stage.operator.unbounded() {
+                warn!("{}: {why}", stage.id);
+            }
         }
         let explanation = explain(&plan, &lowered, &format!("{} ({})", device.name(), device.reason()));
         let settings = session.conf().settings(device.is_gpu())?;

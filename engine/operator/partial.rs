@@ -14,7 +14,6 @@ use super::executable::executable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::aggregate::{Binding, PartialPlan, Slot};
 use crate::plan::resolve::df_schema;
-use crate::plan::scan::Scan;
 use crate::plan::spark_aggregate::hashing::hashes;
 use crate::plan::spark_function::normalize;
 use crate::state::table::NO_WINDOW;
@@ -124,8 +123,8 @@ enum Evaluated {
 }
 
 impl PartialExec {
-    /// Compiles a plan over the columns of `scan`.
-    pub fn new(plan: &PartialPlan, scan: &Scan) -> Result<Self> {
+    /// Compiles a plan over `columns`.
+    pub fn new(plan: &PartialPlan, columns: &SchemaRef) -> Result<Self> {
         let mut bindings = Vec::new();
         for binding in &plan.columns {
             let (Binding::Integer(e)
@@ -134,7 +133,7 @@ impl PartialExec {
             | Binding::Code(e)
             | Binding::Rank(e)
             | Binding::Truth(e)) = binding;
-            bindings.push(compile(e, &scan.schema)?);
+            bindings.push(compile(e, columns)?);
         }
         let mut tables = Vec::new();
         for table in &plan.tables {
@@ -154,14 +153,14 @@ impl PartialExec {
             .iter()
             .map(|key| {
                 let found = bindings.get(*key).ok_or_else(|| Error::internal("a key without a column"))?;
-                Ok(match found.data_type(&scan.schema)? {
+                Ok(match found.data_type(columns)? {
                     DataType::Dictionary(_, values) => *values,
                     other => other,
                 })
             })
             .collect::<Result<_>>()?;
         let hll_tables = plan.hll_tables.iter().map(hll_table).collect();
-        let host = plan.host.iter().map(|call| HostExec::new(call, &scan.schema)).collect::<Result<_>>()?;
+        let host = plan.host.iter().map(|call| HostExec::new(call, columns)).collect::<Result<_>>()?;
         Ok(Self { plan: plan.clone(), bindings, key_types, tables, hll_tables, host, scratch: Scratch::default() })
     }
 

@@ -12,8 +12,9 @@ pub mod lower;
 pub mod output_mode;
 pub mod resolve;
 pub mod scan;
+pub mod scope;
 pub mod spark_aggregate;
 pub mod spark_function;
 
 pub use logical::{LogicalPlan, Named};
-pub use lower::{Body, Branch, OutputStep, QueryPlan, Step};
+pub use lower::{Body, Branch, QueryPlan, Stage, Step};

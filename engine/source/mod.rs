@@ -8,6 +8,7 @@ pub mod builtin;
 pub mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod local;
 pub mod memory;
 pub mod provider;
 pub mod rate;

@@ -278,8 +278,11 @@ async fn a_stop_does_not_wait_for_the_trigger() {
     stream.add(batch(&[1])).unwrap();
     let (done, mut batches) = mpsc::unbounded_channel();
     let writer = stream.frame(&session).unwrap().write_stream().foreach_batch(move |rows, id| {
-        done.send((rows.count(), id)).unwrap();
-        async { Ok(()) }
+        let done = done.clone();
+        async move {
+            done.send((rows.count().await?, id)).unwrap();
+            Ok(())
+        }
     });
     let query = writer.trigger(Trigger::processing_time("1 hour")).start().await.unwrap();
     assert_eq!(batches.recv().await, Some((1, 0)));

@@ -13,6 +13,7 @@ mod lifecycle;
 mod mistakes;
 #[cfg(feature = "failpoints")]
 mod recovery;
+mod tables;
 mod triggers;
 
 use case::Case;
