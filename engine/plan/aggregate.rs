@@ -194,7 +194,11 @@ impl AggregatePlan {
                     time = Some(key.expr.clone());
                 }
                 None if !spark_aggregate::orderable(field.data_type()) => {
-                    let text = format!("the grouping column {} is {}, which has no order; group by map_entries() or to_json() of it", key.name, field.data_type());
+                    let text = format!(
+                        "the grouping column {} is {}, which has no order; group by map_entries() or to_json() of it",
+                        key.name,
+                        field.data_type()
+                    );
                     return Err(Error::new(ErrorCode::DatatypeMismatch, text));
                 }
                 None => {
@@ -309,7 +313,9 @@ fn kernel_spec(
 ) -> Result<Option<CallSpec>> {
     use spark_aggregate::Kind;
     let arguments = call.params.args.as_slice();
-    let Some(argument) = arguments.first().filter(|_| call.params.order_by.is_empty()).cloned() else { return Ok(None) };
+    let Some(argument) = arguments.first().filter(|_| call.params.order_by.is_empty()).cloned() else {
+        return Ok(None);
+    };
     let filter = call.params.filter.as_deref().cloned();
     let data_type = argument.get_type(df_schema(input)?.as_ref())?;
     let spec = |call, argument, filter| Ok(Some(CallSpec { call, argument, filter, arguments: vec![] }));

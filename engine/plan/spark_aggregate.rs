@@ -30,9 +30,9 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 pub use extremes::orderable;
 use moments::Statistic;
-pub use sums::as_bigint;
 use std::any::Any;
 use std::sync::Arc;
+pub use sums::as_bigint;
 
 /// Which function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -239,10 +239,7 @@ impl SparkAggregate {
 
     /// Whether the result depends on the order of the rows.
     pub fn ordered(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::First { .. } | Kind::CollectList | Kind::ListAgg | Kind::By { .. } | Kind::Product
-        )
+        matches!(self.kind, Kind::First { .. } | Kind::CollectList | Kind::ListAgg | Kind::By { .. } | Kind::Product)
     }
 
     /// What a sum outside its type comes to.
@@ -392,9 +389,7 @@ pub(super) fn precision(rsd: &ScalarValue) -> Result<u8> {
     tidemill_kernels::hll::precision(rsd).ok_or_else(|| {
         Error::new(
             ErrorCode::InvalidExpression,
-            format!(
-                "approx_count_distinct: the relative standard deviation {rsd} must lie between 0.00216 and 0.39"
-            ),
+            format!("approx_count_distinct: the relative standard deviation {rsd} must lie between 0.00216 and 0.39"),
         )
     })
 }
@@ -556,7 +551,9 @@ impl AggregateUDFImpl for SparkAggregate {
             Kind::First { .. } => first.clone(),
             Kind::ApproxCountDistinct => match hashing::hashable(first) {
                 true => DataType::Int64,
-                false => return Err(self.mismatch("a value that is no struct, array or map (cast it to string)", first)),
+                false => {
+                    return Err(self.mismatch("a value that is no struct, array or map (cast it to string)", first));
+                }
             },
             Kind::CollectList => list_of(first.clone()),
             Kind::CollectSet => {

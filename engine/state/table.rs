@@ -279,7 +279,9 @@ impl Table {
                     let (then, now) = (tagged(theirs.map(AsRef::as_ref)), tagged(Some(field)));
                     return Err(Error::new(
                         ErrorCode::CheckpointIncompatible,
-                        format!("the state of {text} is of {then} and this version keeps {now}; start with a new checkpointLocation"),
+                        format!(
+                            "the state of {text} is of {then} and this version keeps {now}; start with a new checkpointLocation"
+                        ),
                     ));
                 }
                 if let Some(taken) = taken.get_mut(at + offset) {

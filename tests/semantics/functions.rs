@@ -85,7 +85,11 @@ fn one_rows_value() -> Vec<Expected> {
         (max("dt"), "Date32", ["2024-01-03", "2020-02-03", "1969-12-31", "1969-12-31", ""]),
         (min("bin"), "Binary", ["01", "", "7a", "7a", ""]),
         (max("bin"), "Binary", ["0200", "ff", "7a", "7a", ""]),
-        (max(r#struct(["i", "s"])), "Struct", ["{i: 3, s: x}", "{i: 7, s: p}", "{i: 42, s: z}", "{i: 2, s: z}", "{i: , s: }"]),
+        (
+            max(r#struct(["i", "s"])),
+            "Struct",
+            ["{i: 3, s: x}", "{i: 7, s: p}", "{i: 42, s: z}", "{i: 2, s: z}", "{i: , s: }"],
+        ),
         (first("i"), "Int32", ["1", "5", "42", "2", ""]),
         (last("i"), "Int32", ["3", "6", "42", "2", ""]),
         (first("d"), "Decimal128(10, 2)", ["1.25", "100.01", "9.99", "2.00", ""]),
@@ -242,10 +246,14 @@ fn same(found: &str, expected: &str) -> bool {
 async fn check(functions: fn() -> Vec<Expected>, way: Way<'_>) {
     let calls = || functions().into_iter().enumerate().map(|(i, (call, ..))| call.alias(format!("c{i}")));
     let batch = run(way, |rows| rows.group_by(["k"])?.agg(calls())).await.unwrap();
-    let found = cells(&batch);
+    compare(functions, &batch, &format!("{} files on {}", way.files, way.device));
+}
+
+fn compare(functions: fn() -> Vec<Expected>, batch: &arrow::array::RecordBatch, place: &str) {
+    let found = cells(batch);
     assert_eq!(found.iter().map(|(k, _)| k.as_str()).collect::<Vec<_>>(), ["", "a", "b", "c", "e"]);
     for (index, (call, data_type, expected)) in functions().into_iter().enumerate() {
-        let call = format!("{call:?} in {} files on {}", way.files, way.device);
+        let call = format!("{call:?} in {place}");
         let own = batch.column(index + 1).data_type().to_string();
         assert!(own.starts_with(data_type), "{call} is {own}, not {data_type}");
         for (key, expected) in ["a", "b", "c", "e", ""].iter().zip(expected) {
@@ -274,6 +282,22 @@ async fn results_are_sparks_on_a_software_gpu() {
     check_all(&device).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_sparks_over_a_table() {
+    let input = tempfile::tempdir().unwrap();
+    write(input.path(), 0, &ROWS, 1);
+    let session = session("cpu").await;
+    let reader = session.read().format("json").schema(SCHEMA);
+    let rows = reader.load_path(&input.path().to_string_lossy()).await.unwrap();
+    for functions in [counts_and_sums, one_rows_value, many_rows_values, statistics] {
+        let calls = functions().into_iter().enumerate().map(|(i, (call, ..))| call.alias(format!("c{i}")));
+        let grouped = rows.group_by(["k"]).unwrap().agg(calls).unwrap();
+        let batches = grouped.collect().await.unwrap();
+        let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+        compare(functions, &batch, "a table");
+    }
+}
+
 /// Results of calls over no rows at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_no_rows() {
@@ -282,10 +306,9 @@ async fn of_no_rows() {
     let calls = functions.iter().enumerate().map(|(i, (call, ..))| call.clone().alias(format!("c{i}")));
     let calls: Vec<Column> = calls.collect();
     let way = Way { device: "cpu", files: 2, restarts: false };
-    let batch =
-        run(way, |rows| rows.filter(col("i").gt(1000))?.agg(std::iter::once(count_all()).chain(calls.clone())))
-            .await
-            .unwrap();
+    let batch = run(way, |rows| rows.filter(col("i").gt(1000))?.agg(std::iter::once(count_all()).chain(calls.clone())))
+        .await
+        .unwrap();
     let found = cells(&batch);
     assert_eq!(found.len(), 1);
     for ((call, _, expected), found) in functions.iter().zip(&found[0].1) {
@@ -346,7 +369,8 @@ async fn sliding_windows_keep_the_order_of_the_rows() {
         let batch = run(way, |rows| {
             let windows = rows.filter(col("k").eq("a"))?.with_watermark("t", "1 hour")?;
             let windows = windows.group_by([window_sliding("t", "6 seconds", "2 seconds")])?;
-            let windows = windows.agg([collect_list("l"), count_all(), sum("i"), max("s"), first("l"), stddev_pop("i")])?;
+            let windows =
+                windows.agg([collect_list("l"), count_all(), sum("i"), max("s"), first("l"), stddev_pop("i")])?;
             windows.select([col("window.start").cast("bigint"), col("*")])?.drop(&["window"])
         });
         let start = 1_704_067_200;
@@ -379,12 +403,17 @@ async fn keys_without_a_code_in_a_kernel() {
     let batch = run(way, |rows| {
         let zero = when(col("x").eq(0), col("x")).otherwise(1.0);
         let keys = [r#struct([zero.alias("z"), col("k")]).alias("key"), col("bin"), col("d")];
-        rows.filter(col("i").is_null().or(col("k").isin(["a", "e"])))?.group_by(keys)?.agg([count_all(), collect_list("i")])
+        rows.filter(col("i").is_null().or(col("k").isin(["a", "e"])))?
+            .group_by(keys)?
+            .agg([count_all(), collect_list("i")])
     });
-    let found: Vec<Vec<String>> = cells(&batch.await.unwrap()).into_iter().map(|(k, mut v)| {
-        v.insert(0, k);
-        v
-    }).collect();
+    let found: Vec<Vec<String>> = cells(&batch.await.unwrap())
+        .into_iter()
+        .map(|(k, mut v)| {
+            v.insert(0, k);
+            v
+        })
+        .collect();
     let rows: Vec<String> = found.iter().map(|r| r.join("|")).collect();
     let expected = [
         "{z: 0.0, k: a}|||1|[3]",
@@ -415,7 +444,8 @@ async fn functions_of_datafusion_run_on_the_host() {
             ])
         });
         let found = cells(&batch.await.unwrap());
-        let expected = [("", "", "", "0"), ("a", "1.1547005383792517", "7", "2"), ("b", "0.816496580927726", "24", "3")];
+        let expected =
+            [("", "", "", "0"), ("a", "1.1547005383792517", "7", "2"), ("b", "0.816496580927726", "24", "3")];
         for (key, deviation, sum, about) in expected {
             let row = found.iter().find(|(k, _)| k == key).unwrap();
             assert!(same(&row.1[0], deviation) && row.1[1] == sum && row.1[2] == about, "{row:?}");

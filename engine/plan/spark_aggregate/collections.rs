@@ -117,9 +117,16 @@ enum Wanted {
     Set,
     Mode,
     /// Interpolated between the neighbours of each rank.
-    Percentile { ranks: Vec<f64>, several: bool },
+    Percentile {
+        ranks: Vec<f64>,
+        several: bool,
+    },
     /// The value at each rank; those within the relative error of an end are that end.
-    Approximate { ranks: Vec<f64>, several: bool, error: f64 },
+    Approximate {
+        ranks: Vec<f64>,
+        several: bool,
+        error: f64,
+    },
 }
 
 /// Each distinct value with its number of occurrences.
@@ -215,11 +222,7 @@ fn interpolated(values: &dyn Array, counts: &[i64], rank: f64) -> Option<f64> {
     let position = (total - 1) as f64 * rank;
     let (lower, higher) = (position.floor(), position.ceil());
     let (low, high) = (values.value(at(counts, lower as i64)), values.value(at(counts, higher as i64)));
-    Some(if lower == higher || low == high {
-        low
-    } else {
-        (higher - position) * low + (position - lower) * high
-    })
+    Some(if lower == higher || low == high { low } else { (higher - position) * low + (position - lower) * high })
 }
 
 /// The value whose rank is `ceil(rank * n)`, and the ends where the accuracy does not tell it from them.

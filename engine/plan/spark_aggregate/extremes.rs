@@ -42,7 +42,8 @@ impl Ordering {
     pub fn rows(&self, array: &ArrayRef) -> Result<Rows> {
         let array = normalize(array);
         // A dictionary's values, or what another reader of the state made of the type.
-        let array = if array.data_type() == &self.data_type { array } else { arrow::compute::cast(&array, &self.data_type)? };
+        let array =
+            if array.data_type() == &self.data_type { array } else { arrow::compute::cast(&array, &self.data_type)? };
         Ok(self.converter.convert_columns(&[array])?)
     }
 

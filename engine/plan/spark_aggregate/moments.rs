@@ -95,7 +95,10 @@ impl Moments {
                 _ if !(x.is_finite() && y.is_finite()) => sum.add(f64::NAN),
                 (left, right) => {
                     let factors = std::iter::repeat_n(x, *left).chain(std::iter::repeat_n(y, *right));
-                    factors.fold(vec![1.0], |parts, factor| products(&parts, factor)).into_iter().for_each(|p| sum.add(p));
+                    factors
+                        .fold(vec![1.0], |parts, factor| products(&parts, factor))
+                        .into_iter()
+                        .for_each(|p| sum.add(p));
                 }
             }
         }

@@ -193,7 +193,9 @@ fn decimals_hash_as_javas_big_integers() {
         let array: ArrayRef = Arc::new(Decimal128Array::from(vec![v]).with_precision_and_scale(38, 0).unwrap());
         hashing::hashes(&array).unwrap()[0]
     };
-    for (value, bytes) in [(0, &[0u8][..]), (1, &[1]), (-1, &[255]), (128, &[0, 128]), (-129, &[255, 127]), (-128, &[128])] {
+    for (value, bytes) in
+        [(0, &[0u8][..]), (1, &[1]), (-1, &[255]), (128, &[0, 128]), (-129, &[255, 127]), (-128, &[128])]
+    {
         assert_eq!(wide(value), tidemill_kernels::hll::hash_bytes(bytes), "{value}");
     }
 }

@@ -29,9 +29,8 @@ fn partials(call: &HostCall, of_a: &[&str]) -> Partials {
     let mut full = call.accumulator().unwrap();
     full.update_batch(&[Arc::new(StringArray::from(of_a.to_vec()))]).unwrap();
     let states = [full.state().unwrap(), call.accumulator().unwrap().state().unwrap()];
-    let columns = (0..call.state().len()).map(|c| {
-        datafusion::common::ScalarValue::iter_to_array(states.iter().map(|s| s[c].clone())).unwrap()
-    });
+    let columns = (0..call.state().len())
+        .map(|c| datafusion::common::ScalarValue::iter_to_array(states.iter().map(|s| s[c].clone())).unwrap());
     Partials {
         keys: vec![Arc::new(StringArray::from(vec![Some("a"), None]))],
         pane_start: vec![],
@@ -113,7 +112,8 @@ fn a_call_that_came_later_begins_without_values() {
 fn state_of_another_function_or_key_is_refused() {
     let mut earlier = counted();
     let (_, snapshot) = batch(&mut earlier, &["x"]);
-    let renamed = || table(vec![(Call::Count, "count(*)"), (Call::Host(host("collect_set", vec![col("s")])), "collect_list(s)")]);
+    let renamed =
+        || table(vec![(Call::Count, "count(*)"), (Call::Host(host("collect_set", vec![col("s")])), "collect_list(s)")]);
     let error = file::apply(&mut renamed(), &snapshot).unwrap_err();
     assert_eq!(error.code(), ErrorCode::CheckpointIncompatible);
     assert!(error.to_string().contains("collect_list/1") && error.to_string().contains("collect_set/1"), "{error}");
