@@ -353,6 +353,10 @@ fn deliver(
                 ChunkOutput::Rows(rows) => stage.waiting.push(Waiting { port, order, input: Input::Rows(rows) }),
                 ChunkOutput::Partials(partials) => {
                     output.device = Some(format!("{}: {}", partials.ran.device, partials.ran.reason));
+                    if stage.operator.partials_in_order() {
+                        stage.waiting.push(Waiting { port, order, input: Input::Partials(partials) });
+                        return Ok(());
+                    }
                     let started = Instant::now();
                     stage.operator.partials(&partials)?;
                     stage.spent += started.elapsed();

@@ -81,5 +81,9 @@ fn partial_stage(text: &mut String, partial: &PartialPlan, device: &str) -> std:
         program.keys.len(),
         program.aggregates.len(),
         program.columns.len()
-    )
+    )?;
+    for host in &partial.host {
+        writeln!(text, "  partial aggregate [cpu, no kernel]: {}", host.call.text())?;
+    }
+    Ok(())
 }
