@@ -63,9 +63,18 @@ const CPU_CHUNK_BYTES: usize = 4 << 20;
 /// Bytes of a chunk for a GPU: some hundred thousand records, above the break-even of a kernel launch.
 const GPU_CHUNK_BYTES: usize = 64 << 20;
 
-/// Whether a key says how buckets are reached: `fs.s3a.endpoint`, `spark.hadoop.fs.s3a.access.key`.
+/// What file sources read: whether a stream may infer its schema and directories give types to their columns, and whether files
+/// that are gone or damaged are passed over.
+const FILES: [&str; 4] = [
+    "spark.sql.streaming.schemaInference",
+    "spark.sql.sources.partitionColumnTypeInference.enabled",
+    "spark.sql.files.ignoreMissingFiles",
+    "spark.sql.files.ignoreCorruptFiles",
+];
+
+/// Whether a key says how buckets are reached (`fs.s3a.endpoint`, `spark.hadoop.fs.s3a.access.key`) or files are read.
 fn is_storage_key(key: &str) -> bool {
-    key.strip_prefix("spark.hadoop.").unwrap_or(key).starts_with("fs.s3a.")
+    key.strip_prefix("spark.hadoop.").unwrap_or(key).starts_with("fs.s3a.") || FILES.contains(&key)
 }
 
 /// A session's settings, shared by its frames and queries. A running query keeps the values it started with.
@@ -101,7 +110,7 @@ impl Config {
         }
     }
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool> {
         match self.get(key) {
             Some(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
             Some(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),

@@ -4,38 +4,34 @@
 //! have or cannot use.
 
 use super::Source;
-use super::files::{FileFormat, FileSource};
+use super::files::{FileFormat, Files, Reading};
 use super::memory::MemoryStream;
-use super::provider::{LineFormat, SourceProvider, Syntax};
+use super::provider::SourceProvider;
 use super::rate::{RateSource, system_clock};
 use crate::config::Config;
-use crate::decode::{CsvOptions, JsonOptions};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::Options;
 use crate::types::StructType;
-use chrono_tz::Tz;
 use std::fmt;
 use std::sync::Arc;
 
 const FORMATS: &str = "json, csv, parquet, text, kafka and rate";
 
-/// The provider for a format.
+/// The provider of a stream. Files are listed, for the columns that their directories name and for a schema that is inferred.
 ///
 /// # Errors
 /// [`ErrorCode::DataSourceNotFound`], and what the source says of its options.
-pub fn provider(
+pub async fn provider(
     format: &str,
     schema: Option<StructType>,
     options: &Options,
     config: &Config,
 ) -> Result<Arc<dyn SourceProvider>> {
-    let options = options.clone();
     let lower = format.to_ascii_lowercase();
     if let Some(format) = FileFormat::from_name(&lower) {
-        let provider = Files { format, schema, options, time_zone: config.environment()?.time_zone };
-        provider.open()?;
-        return Ok(Arc::new(provider));
+        return Ok(Arc::new(Files::load(format, Reading::Stream, schema, options, config).await?));
     }
+    let options = options.clone();
     if schema.is_some() {
         return Err(Error::new(
             ErrorCode::InvalidOption,
@@ -68,47 +64,24 @@ pub fn provider(
     }
 }
 
-struct Files {
-    format: FileFormat,
+/// The provider of a table of files: those that are there now.
+///
+/// # Errors
+/// [`ErrorCode::DataSourceNotFound`] for a format that is not one of files, and what the files say.
+pub async fn table(
+    format: &str,
     schema: Option<StructType>,
-    options: Options,
-    time_zone: Tz,
-}
-
-impl Files {
-    fn open(&self) -> Result<(FileSource, Option<LineFormat>)> {
-        let mut reader = self.options.reader(format!("the {} source", self.format.name()));
-        let schema = self.schema.as_ref().map(StructType::to_arrow_schema);
-        let source = FileSource::new(self.format, schema, &mut reader)?;
-        let syntax = match self.format {
-            FileFormat::Json => Some(Syntax::Json(JsonOptions::read(&mut reader, self.time_zone)?)),
-            FileFormat::Csv => Some(Syntax::Csv(CsvOptions::read(&mut reader, self.time_zone)?)),
-            FileFormat::Text => Some(Syntax::Text),
-            FileFormat::Parquet => None,
-        };
-        reader.finish()?;
-        let schema = self.schema.clone().unwrap_or_default();
-        Ok((source, syntax.map(|syntax| LineFormat { schema, syntax })))
-    }
-}
-
-impl fmt::Debug for Files {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.describe())
-    }
-}
-
-impl SourceProvider for Files {
-    fn describe(&self) -> String {
-        format!("{} {}", self.format.name(), self.options.get("path").unwrap_or_default())
-    }
-
-    fn create(&self) -> Result<Box<dyn Source>> {
-        Ok(Box::new(self.open()?.0))
-    }
-
-    fn format(&self) -> Option<LineFormat> {
-        self.open().ok().and_then(|(_, format)| format)
+    options: &Options,
+    config: &Config,
+) -> Result<Arc<dyn SourceProvider>> {
+    match FileFormat::from_name(format) {
+        Some(format) => Ok(Arc::new(Files::load(format, Reading::Table, schema, options, config).await?)),
+        None => Err(Error::new(
+            ErrorCode::DataSourceNotFound,
+            format!(
+                "there is no table of the format {format:?}; there are tables of json, csv, parquet and text files"
+            ),
+        )),
     }
 }
 

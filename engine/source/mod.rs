@@ -13,12 +13,14 @@ pub mod provider;
 pub mod rate;
 #[cfg(test)]
 pub(crate) mod test_log;
+pub mod transient;
 
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
+use datafusion::common::ScalarValue;
 use std::sync::Arc;
 
 /// A position in a source, in Spark's JSON form: `{"logOffset":3}`, `{"topic":{"0":23}}`, `7`.
@@ -124,6 +126,22 @@ pub struct Lines {
     pub load: Box<dyn FnOnce() -> Result<(Bytes, u64)> + Send>,
     /// Path of the file.
     pub path: Arc<str>,
+    /// Columns whose values stand in the names of the file's directories, not in the file.
+    pub partition: Option<Arc<PartitionValues>>,
+}
+
+/// Columns of a source that have one value throughout a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionValues {
+    /// Index of the source's column, ascending, and its value.
+    pub columns: Vec<(usize, ScalarValue)>,
+}
+
+impl PartitionValues {
+    /// The value of a column of the source.
+    pub fn get(&self, column: usize) -> Option<&ScalarValue> {
+        self.columns.iter().find(|(index, _)| *index == column).map(|(_, value)| value)
+    }
 }
 
 /// Where rows came from, so that errors and dead letters can name it.
