@@ -43,6 +43,14 @@ error_codes! {
     ParseSyntaxError => "PARSE_SYNTAX_ERROR",
     /// A window or watermark on a column that is not a timestamp.
     EventTimeNotTimestamp => "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+    /// A column whose type a file format cannot hold.
+    UnsupportedDataType => "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+    /// A column whose type cannot name directories.
+    InvalidPartitionColumn => "INVALID_PARTITION_COLUMN_DATA_TYPE",
+    /// A sink that would have no column left beside those that name directories.
+    AllPartitionColumns => "ALL_PARTITION_COLUMNS_NOT_ALLOWED",
+    /// A column that is named twice.
+    ColumnAlreadyExists => "COLUMN_ALREADY_EXISTS",
     /// A second watermark over the same rows.
     RedefiningWatermark => "REDEFINING_WATERMARK",
     /// An output mode that is not append, update or complete.
@@ -73,8 +81,6 @@ error_codes! {
     InvalidPartitionValue => "INVALID_PARTITION_VALUE",
     /// Files without a record to infer a schema from.
     UnableToInferSchema => "UNABLE_TO_INFER_SCHEMA",
-    /// Two columns of one name in a schema.
-    ColumnAlreadyExists => "COLUMN_ALREADY_EXISTS",
     /// A schema that a source needs and was not given.
     SchemaRequired => "STREAMING_SOURCE_SCHEMA_REQUIRED",
     /// A query name that is already active in the session.

@@ -44,6 +44,7 @@ pub mod prelude {
     pub use crate::error::{Error, ErrorCode};
     pub use crate::frame::functions::*;
     pub use crate::frame::{BatchFrame, Column, DataFrame, StreamingQuery};
+    pub use crate::plan::logical::JoinType;
     pub use crate::session::Session;
     pub use crate::sink::OutputMode::{self, Append, Complete, Update};
     pub use crate::sink::memory::MemoryTable;

@@ -9,8 +9,10 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::options::{file_uri, local_path};
 use bytes::Bytes;
 use futures::TryStreamExt;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,10 +32,12 @@ pub enum Location {
 }
 
 /// An object, or a prefix of objects, and the store that holds it; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ObjectLocation {
     /// The store; several locations of one bucket share it.
     pub store: Arc<dyn ObjectStore>,
+    /// The same store for uploads that outlive the process that began them; None where it has none.
+    pub multipart: Option<Arc<dyn MultipartStore>>,
     /// The key, or the prefix, without slashes at its ends.
     pub path: Path,
     /// The same for people: `s3a://bucket/prefix`.
@@ -111,7 +115,8 @@ fn object(text: &str, scheme: &str, rest: &str, config: &Config) -> Result<Objec
     }
     let path = key_path(text, key)?;
     let root = format!("{}://{bucket}", scheme.to_ascii_lowercase());
-    Ok(ObjectLocation { store: open(text, bucket, config)?, url: join_url(&root, &path), path })
+    let (store, multipart) = open(text, bucket, config)?;
+    Ok(ObjectLocation { store, multipart: Some(multipart), url: join_url(&root, &path), path })
 }
 
 /// The URL without what may be a password.
@@ -122,13 +127,16 @@ fn without_user(text: &str) -> String {
     }
 }
 
+/// One store in both its roles.
+type Opened = (Arc<dyn ObjectStore>, Arc<dyn MultipartStore>);
+
 #[cfg(feature = "s3")]
-fn open(text: &str, bucket: &str, config: &Config) -> Result<Arc<dyn ObjectStore>> {
+fn open(text: &str, bucket: &str, config: &Config) -> Result<Opened> {
     s3::open(text, bucket, config)
 }
 
 #[cfg(not(feature = "s3"))]
-fn open(text: &str, _: &str, _: &Config) -> Result<Arc<dyn ObjectStore>> {
+fn open(text: &str, _: &str, _: &Config) -> Result<Opened> {
     Err(Error::new(
         ErrorCode::S3NotEnabled,
         format!("'{text}' is on S3, which this build leaves out; build tidemill with the feature \"s3\""),
@@ -146,17 +154,29 @@ fn join_url(root: &str, path: &Path) -> String {
     if path.as_ref().is_empty() { root.to_string() } else { format!("{root}/{path}") }
 }
 
+/// The URL alone: a store's settings hold keys.
+impl fmt::Debug for ObjectLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ObjectLocation").field(&self.url).finish()
+    }
+}
+
 impl ObjectLocation {
     /// A location of a store that is open already. `root` is the URL of the store's top: `s3a://bucket`.
     pub fn new(store: Arc<dyn ObjectStore>, root: &str, path: Path) -> Self {
         let url = join_url(root.trim_end_matches('/'), &path);
-        Self { store, path, url }
+        Self { store, multipart: None, path, url }
+    }
+
+    /// The same location, with the store's uploads.
+    pub fn with_multipart(self, multipart: Arc<dyn MultipartStore>) -> Self {
+        Self { multipart: Some(multipart), ..self }
     }
 
     /// Another location of the same store.
     pub fn at(&self, path: Path) -> Self {
         let url = self.url_of(&path);
-        Self { store: self.store.clone(), path, url }
+        Self { store: self.store.clone(), multipart: self.multipart.clone(), path, url }
     }
 
     /// The location below this one: `name` may have slashes.

@@ -1,29 +1,59 @@
-//! The computation of one batch: chunks through the branches on every core, partials into state, rows out.
+//! The computation of one batch: chunks through the branches on every core, then operator after operator, rows out.
 //!
-//! Comes in: a reader of chunks for each source. Goes out: [`BatchOutput`]. Fails: the first failure of any chunk, a panic of a worker
-//! among them; the batch's state is then unusable and the query must restart from its checkpoint. Blocking: call it off the async
-//! threads.
+//! Comes in: a reader of chunks for each source, and the batch's clock. Goes out: [`BatchOutput`]. Fails: the first failure of any chunk, a
+//! panic of a worker among them; the batch's state is then unusable and the query must restart from its checkpoint. Blocking: call
+//! it off the async threads.
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::operator::aggregate::AggregateOperator;
-use crate::operator::branch::{BranchExec, ChunkOutput, ChunkResult, OutputExec};
-use crate::plan::lower::QueryPlan;
+use crate::operator::branch::{BranchExec, ChunkOutput, ChunkResult};
+use crate::operator::partial::Partials;
+use crate::operator::{Metrics, OperatorClock, StatefulOperator};
+use crate::plan::lower::{Feed, QueryPlan, Target};
 use crate::sink::OutputMode;
 use crate::source::Chunks;
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tidemill_kernels::device::Device;
 
 /// Runs a query's batches.
 pub struct Executor {
-    /// One set of branches a worker thread.
+    /// The branches over sources, one set a worker thread.
     workers: Vec<Vec<BranchExec>>,
-    operator: Option<AggregateOperator>,
-    output: OutputExec,
+    /// Where each of them leads.
+    targets: Vec<Target>,
+    /// Operators, each after those that it reads.
+    stages: Vec<StageExec>,
+}
+
+/// A stateful operator and the branches over its rows.
+struct StageExec {
+    id: String,
+    operator: Box<dyn StatefulOperator>,
+    /// Stages that feed this one.
+    inputs: Vec<usize>,
+    links: Vec<(Target, BranchExec)>,
+    /// Input that must come in order, until the operator's turn.
+    waiting: Vec<Waiting>,
+    /// Time spent in the operator in this batch.
+    spent: Duration,
+}
+
+/// A chunk's part of an operator's input.
+struct Waiting {
+    port: usize,
+    /// Branch, then position in its source.
+    order: (usize, u64),
+    input: Input,
+}
+
+enum Input {
+    Rows(RecordBatch),
+    Partials(Box<Partials>),
 }
 
 /// What a batch came to.
@@ -45,42 +75,104 @@ pub struct BatchOutput {
     pub merge_ns: u64,
     /// The device that ran the last chunk's kernels, with the reason.
     pub device: Option<String>,
+    /// What happened in each stateful operator, in the order of the stages.
+    pub operators: Vec<OperatorOutput>,
+}
+
+/// What a batch did in a stateful operator.
+#[derive(Debug, Clone)]
+pub struct OperatorOutput {
+    /// The operator's id in the plan.
+    pub id: String,
+    /// Spark's name of it.
+    pub name: &'static str,
+    /// Rows in state, touched, evicted, late.
+    pub metrics: Metrics,
+    /// Time spent in it.
+    pub spent: Duration,
+}
+
+/// An operator's encoded state.
+pub struct EncodedState {
+    /// The operator's id in the plan.
+    pub id: String,
+    /// Whether it is the whole state.
+    pub snapshot: bool,
+    /// The state.
+    pub bytes: Bytes,
+    /// Rows in it.
+    pub rows: u64,
 }
 
 impl Executor {
     /// Compiles a plan for `workers` threads.
     pub fn new(plan: &QueryPlan, mode: OutputMode, device: &Device, workers: usize) -> Result<Self> {
-        let branches = || plan.branches.iter().map(|b| BranchExec::new(b, &plan.schema, device.clone())).collect();
-        let operator = plan.aggregate.as_ref().map(|a| AggregateOperator::new(a, mode)).transpose()?;
-        let input = plan.aggregate.as_ref().map_or(&plan.schema, |a| &a.schema);
+        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone())).collect();
+        let mut stages: Vec<StageExec> = Vec::new();
+        for (index, stage) in plan.stages.iter().enumerate() {
+            let feeds =
+                plan.branches.iter().filter(|b| matches!(b.target, Target::Stage { stage, .. } if stage == index));
+            let inputs = feeds.filter_map(|b| match b.feed {
+                Feed::Stage(stage) => Some(stage),
+                Feed::Source(_) => None,
+            });
+            let links = plan.branches.iter().filter(|b| matches!(b.feed, Feed::Stage(stage) if stage == index));
+            stages.push(StageExec {
+                id: stage.id.clone(),
+                operator: stage.operator.create(mode)?,
+                inputs: inputs.collect(),
+                links: links.map(|b| Ok((b.target, BranchExec::new(b, device.clone())?))).collect::<Result<_>>()?,
+                waiting: vec![],
+                spent: Duration::ZERO,
+            });
+        }
         Ok(Self {
             workers: (0..workers.max(1)).map(|_| branches()).collect::<Result<_>>()?,
-            operator,
-            output: OutputExec::new(&plan.output, input)?,
+            targets: plan.sources().map(|(branch, _)| branch.target).collect(),
+            stages,
         })
     }
 
-    /// The stateful operator.
-    pub fn operator(&mut self) -> Option<&mut AggregateOperator> {
-        self.operator.as_mut()
+    /// Ids of the operators, in the order of the stages.
+    pub fn operators(&self) -> impl Iterator<Item = &str> {
+        self.stages.iter().map(|stage| stage.id.as_str())
+    }
+
+    /// Whether a batch without input could emit or evict anything, the watermark having `moved` or not.
+    pub fn wants_empty_batch(&self, moved: bool, now_ms: i64) -> bool {
+        self.stages.iter().any(|stage| stage.operator.wants_empty_batch(moved, now_ms))
+    }
+
+    /// Applies a state file of operator `id`.
+    pub fn restore(&mut self, id: &str, bytes: &[u8], snapshot: bool) -> Result<()> {
+        let stage = self.stages.iter_mut().find(|stage| stage.id == id);
+        let stage = stage.ok_or_else(|| Error::internal(format!("there is no operator {id}")))?;
+        stage.operator.restore(bytes, snapshot)
+    }
+
+    /// Every operator's change in the last batch, or all of its state where `snapshots` says so.
+    pub fn encode(&self, snapshots: &[bool]) -> Result<Vec<EncodedState>> {
+        let encode = |(stage, snapshot): (&StageExec, &bool)| {
+            let (bytes, rows) = if *snapshot { stage.operator.snapshot()? } else { stage.operator.delta()? };
+            Ok(EncodedState { id: stage.id.clone(), snapshot: *snapshot, bytes, rows })
+        };
+        self.stages.iter().zip(snapshots).map(encode).collect()
     }
 
     /// Runs a batch; None where `stop` has ended it early.
     pub fn run(
         &mut self,
         readers: Vec<Box<dyn Chunks>>,
-        watermarks_ms: (i64, i64),
+        clock: OperatorClock,
         stop: &Arc<AtomicBool>,
     ) -> Result<Option<BatchOutput>> {
         let sources = readers.len();
         let mut output = BatchOutput { input_rows: vec![0; sources], ..BatchOutput::default() };
-        if let Some(operator) = &mut self.operator {
-            operator.begin(watermarks_ms.0, watermarks_ms.1);
-        }
+        begin(&mut self.stages, clock);
         let readers = readers.into_iter().map(|r| Mutex::new((0, r))).collect();
-        let feed = Feed { readers, stop: stop.clone(), failed: AtomicBool::new(false) };
-        let operator = &mut self.operator;
-        let mut ordered: Vec<(usize, u64, RecordBatch)> = Vec::new();
+        let feed = Feeding { readers, stop: stop.clone(), failed: AtomicBool::new(false) };
+        let (stages, targets) = (&mut self.stages, &self.targets);
+        let mut ordered: Vec<((usize, u64), RecordBatch)> = Vec::new();
         // Bounded, so that workers wait for the merge rather than pile up partials.
         let (sender, receiver) = crossbeam_channel::bounded(self.workers.len() * 2);
         std::thread::scope(|scope| -> Result<()> {
@@ -97,7 +189,9 @@ impl Executor {
                 }
                 let merged = result.and_then(|chunk| {
                     let started = Instant::now();
-                    merge(chunk, source, sequence, operator, &mut ordered, &mut output)?;
+                    output.input_rows[source] += chunk.input_rows;
+                    let target = targets.get(source).copied().unwrap_or(Target::Output);
+                    deliver(chunk, target, (source, sequence), stages, &mut ordered, &mut output)?;
                     output.merge_ns += started.elapsed().as_nanos() as u64;
                     Ok(())
                 });
@@ -112,15 +206,79 @@ impl Executor {
             return Ok(None);
         }
         let started = Instant::now();
-        output.rows = match operator {
-            Some(operator) => vec![self.output.run(operator.finish()?)?],
-            None => {
-                ordered.sort_by_key(|(source, sequence, _)| (*source, *sequence));
-                ordered.into_iter().map(|(_, _, rows)| rows).filter(|rows| rows.num_rows() > 0).collect()
+        for index in 0..stages.len() {
+            // Those that read this one come after it.
+            let (before, after) = stages.split_at_mut(index + 1);
+            let Some(stage) = before.last_mut() else { continue };
+            let rows = stage.finish()?;
+            for (link, (target, branch)) in stage.links.iter_mut().enumerate() {
+                for (sequence, batch) in rows.iter().enumerate() {
+                    let order = (sources + index * MAX_LINKS + link, sequence as u64);
+                    let chunk = branch.run_rows(batch)?;
+                    let target = match *target {
+                        Target::Stage { stage, port } => Target::Stage { stage: stage - index - 1, port },
+                        Target::Output => Target::Output,
+                    };
+                    deliver(chunk, target, order, after, &mut ordered, &mut output)?;
+                }
             }
-        };
+        }
+        ordered.sort_by_key(|(order, _)| *order);
+        output.rows = ordered.into_iter().map(|(_, rows)| rows).filter(|rows| rows.num_rows() > 0).collect();
+        output.operators = self.stages.iter().map(StageExec::output).collect();
         output.merge_ns += started.elapsed().as_nanos() as u64;
         Ok(Some(output))
+    }
+}
+
+/// More branches than any operator has above it.
+const MAX_LINKS: usize = 1 << 16;
+
+/// Starts a batch: an operator's watermarks are the least of those that its inputs give out.
+fn begin(stages: &mut [StageExec], clock: OperatorClock) {
+    let mut given: Vec<OperatorClock> = Vec::new();
+    for stage in stages {
+        let below = stage.inputs.iter().filter_map(|input| given.get(*input).copied());
+        let own = below.fold(clock, |own, below| OperatorClock {
+            late_ms: own.late_ms.min(below.late_ms),
+            watermark_ms: own.watermark_ms.min(below.watermark_ms),
+            ..own
+        });
+        stage.waiting.clear();
+        stage.spent = Duration::ZERO;
+        stage.operator.begin(own);
+        given.push(OperatorClock {
+            late_ms: stage.operator.output_watermark_ms(own.late_ms),
+            watermark_ms: stage.operator.output_watermark_ms(own.watermark_ms),
+            ..own
+        });
+    }
+}
+
+impl StageExec {
+    /// Takes in what waits, and ends the operator's batch.
+    fn finish(&mut self) -> Result<Vec<RecordBatch>> {
+        let started = Instant::now();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_by_key(|input| (input.port, input.order));
+        for Waiting { port, input, .. } in waiting {
+            match input {
+                Input::Rows(rows) => self.operator.rows(port, &rows)?,
+                Input::Partials(partials) => self.operator.partials(&partials)?,
+            }
+        }
+        let rows = self.operator.finish()?;
+        self.spent += started.elapsed();
+        Ok(rows)
+    }
+
+    fn output(&self) -> OperatorOutput {
+        OperatorOutput {
+            id: self.id.clone(),
+            name: self.operator.name(),
+            metrics: self.operator.metrics(),
+            spent: self.spent,
+        }
     }
 }
 
@@ -131,26 +289,34 @@ pub(crate) fn panicked(place: &str, panic: &(dyn std::any::Any + Send)) -> Error
     Error::new(ErrorCode::Internal, format!("{place} panicked: {text}"))
 }
 
-fn merge(
+/// Hands a chunk's rows or partials to where its branch leads; `stages` are those that the target counts from.
+fn deliver(
     chunk: ChunkResult,
-    source: usize,
-    sequence: u64,
-    operator: &mut Option<AggregateOperator>,
-    ordered: &mut Vec<(usize, u64, RecordBatch)>,
+    target: Target,
+    order: (usize, u64),
+    stages: &mut [StageExec],
+    ordered: &mut Vec<((usize, u64), RecordBatch)>,
     output: &mut BatchOutput,
 ) -> Result<()> {
-    output.input_rows[source] += chunk.input_rows;
     output.malformed += chunk.malformed;
     output.observed.extend(chunk.observed);
     output.decode_ns += chunk.decode_ns;
     output.compute_ns += chunk.compute_ns;
-    match (chunk.output, operator) {
-        (ChunkOutput::Rows(rows), _) => ordered.push((source, sequence, rows)),
-        (ChunkOutput::Partials(partials), Some(operator)) => {
-            output.device = Some(format!("{}: {}", partials.ran.device, partials.ran.reason));
-            operator.merge(&partials)?;
+    match (target, chunk.output) {
+        (Target::Output, ChunkOutput::Rows(rows)) => ordered.push((order, rows)),
+        (Target::Output, ChunkOutput::Partials(_)) => return Err(Error::internal("partials without an operator")),
+        (Target::Stage { stage, port }, input) => {
+            let stage = stages.get_mut(stage).ok_or_else(|| Error::internal("a branch that leads nowhere"))?;
+            match input {
+                ChunkOutput::Rows(rows) => stage.waiting.push(Waiting { port, order, input: Input::Rows(rows) }),
+                ChunkOutput::Partials(partials) => {
+                    output.device = Some(format!("{}: {}", partials.ran.device, partials.ran.reason));
+                    let started = Instant::now();
+                    stage.operator.partials(&partials)?;
+                    stage.spent += started.elapsed();
+                }
+            }
         }
-        (ChunkOutput::Partials(_), None) => return Err(Error::internal("partials without an operator")),
     }
     Ok(())
 }
@@ -158,13 +324,13 @@ fn merge(
 type Sequenced = (usize, u64, Result<ChunkResult>);
 
 /// The sources' readers, shared by the workers.
-struct Feed {
+struct Feeding {
     readers: Vec<Mutex<(u64, Box<dyn Chunks>)>>,
     stop: Arc<AtomicBool>,
     failed: AtomicBool,
 }
 
-impl Feed {
+impl Feeding {
     /// Takes chunks until there are none, or until a failure.
     fn work(&self, branches: &mut [BranchExec], results: &crossbeam_channel::Sender<Sequenced>) {
         for (source, (reader, branch)) in self.readers.iter().zip(branches).enumerate() {

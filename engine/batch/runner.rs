@@ -7,18 +7,19 @@
 mod open;
 mod report;
 
-use super::executor::{Executor, panicked};
+use super::executor::{EncodedState, Executor, panicked};
 use super::shared::Shared;
 use super::trigger::Trigger;
 use crate::checkpoint::entry::{OffsetRange, OffsetsEntry, PreparedEntry, StateChain, StateFile};
 use crate::checkpoint::{Checkpoint, FailPoints, fail};
 use crate::error::{Error, ErrorCode, Result};
+use crate::operator::OperatorClock;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::QueryPlan;
 use crate::sink::{OutputMode, Prepared, Sink};
 use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
+use crate::storage::Location;
 use crate::watermark::Tracker;
-use bytes::Bytes;
 use report::{Timings, TriggerTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,8 +28,6 @@ use tidemill_kernels::device::Device;
 use tracing::warn;
 use uuid::Uuid;
 
-/// Name of the one stateful operator in a checkpoint.
-const OPERATOR: &str = "aggregate";
 /// How often a query that waits for data looks again, as Spark's `spark.sql.streaming.pollingDelay`.
 const POLLING_DELAY: Duration = Duration::from_millis(10);
 /// How often a query that waits reports that it does, as Spark's `noDataProgressEventInterval`.
@@ -53,7 +52,7 @@ pub struct Definition {
     /// Whether the sink can go on from a checkpoint: it holds what earlier runs wrote, or does not need it.
     pub restartable: bool,
     /// Checkpoint location.
-    pub checkpoint: String,
+    pub checkpoint: Location,
     /// The session's settings that a run depends on.
     pub settings: Settings,
     /// Where kernels run.
@@ -96,8 +95,8 @@ pub struct Runner {
     /// None while a batch computes.
     executor: Option<Executor>,
     tracker: Tracker,
-    /// Files that rebuild the operator's state.
-    chain: Vec<StateFile>,
+    /// Files that rebuild each operator's state, in the order of the plan's stages.
+    chains: Vec<StateChain>,
     /// End of the last committed batch, by source.
     committed: Vec<Offset>,
     /// The last batch that ran, or that the checkpoint knows.
@@ -211,9 +210,7 @@ impl Runner {
         let new_data = proposals.iter().zip(&self.committed).any(|(p, start)| p.end != *start);
         let moved = self.tracker.current_ms() > self.last.as_ref().map_or(0, |last| last.watermark_ms);
         let empties = self.settings.no_data_batches && self.trigger != Trigger::Once;
-        let due = empties
-            && moved
-            && self.executor.as_mut().and_then(Executor::operator).is_some_and(|o| o.wants_empty_batch());
+        let due = empties && self.executor.as_ref().is_some_and(|e| e.wants_empty_batch(moved, now_ms()));
         if !new_data && !due {
             return Ok(None);
         }
@@ -248,17 +245,19 @@ impl Runner {
         times.add("getBatch", step);
         let step = Instant::now();
         let mut executor = self.take_executor()?;
-        let (watermarks, stop) = ((entry.late_watermark_ms, entry.watermark_ms), self.shared.stop.clone());
-        let snapshot = wants_snapshot(&self.chain, self.settings.deltas_for_snapshot);
+        let stop = self.shared.stop.clone();
+        let clock = OperatorClock {
+            late_ms: entry.late_watermark_ms,
+            watermark_ms: entry.watermark_ms,
+            timestamp_ms: entry.timestamp_ms,
+        };
+        let enough = self.settings.deltas_for_snapshot;
+        let snapshots: Vec<bool> = self.chains.iter().map(|chain| wants_snapshot(&chain.files, enough)).collect();
         // Encoding state takes as long as computing it, so it happens off the async threads as well.
         let (executor, computed) = blocking("a batch", move || {
-            let Some(output) = executor.run(readers, watermarks, &stop)? else { return Ok((executor, None)) };
+            let Some(output) = executor.run(readers, clock, &stop)? else { return Ok((executor, None)) };
             let encoding = Instant::now();
-            let state = match executor.operator() {
-                Some(operator) if snapshot => Some(operator.snapshot()?),
-                Some(operator) => Some(operator.delta()?),
-                None => None,
-            };
+            let state = executor.encode(&snapshots)?;
             Ok((executor, Some((output, state, encoding.elapsed()))))
         })
         .await?;
@@ -272,10 +271,7 @@ impl Runner {
         }
         let next_watermark_ms = self.tracker.advance();
         let writing = Instant::now();
-        let state = match state {
-            Some(encoded) => self.write_state(batch, attempt, snapshot, encoded).await?,
-            None => Vec::new(),
-        };
+        let state = self.write_state(batch, attempt, state).await?;
         times.set("stateCommit", (encoding + writing.elapsed()).as_millis() as u64);
         let staging = Instant::now();
         let payload = self.sink.stage(batch, attempt, &output.rows).await?;
@@ -312,19 +308,15 @@ impl Runner {
         Ok(Triggered::Ran)
     }
 
-    async fn write_state(
-        &mut self,
-        batch: u64,
-        attempt: Uuid,
-        snapshot: bool,
-        (bytes, rows): (Bytes, u64),
-    ) -> Result<Vec<StateChain>> {
-        let file = self.checkpoint.write_state(OPERATOR, batch, attempt, snapshot, rows, bytes).await?;
-        if snapshot {
-            self.chain.clear();
+    async fn write_state(&mut self, batch: u64, attempt: Uuid, states: Vec<EncodedState>) -> Result<Vec<StateChain>> {
+        for (EncodedState { id, snapshot, bytes, rows }, chain) in states.into_iter().zip(&mut self.chains) {
+            let file = self.checkpoint.write_state(&id, batch, attempt, snapshot, rows, bytes).await?;
+            if snapshot {
+                chain.files.clear();
+            }
+            chain.files.push(file);
         }
-        self.chain.push(file);
-        Ok(vec![StateChain { operator: OPERATOR.to_string(), files: self.chain.clone() }])
+        Ok(self.chains.clone())
     }
 }
 

@@ -1,29 +1,34 @@
-//! [`DataFrame`]: an unbounded table, and Spark's operations on it.
+//! [`DataFrame`]: a stream or a table, and Spark's operations on it.
 //!
 //! Comes in: a relation and an operation. Goes out: a new frame. Every operation is analysed at once, so a mistake is reported by
 //! the call that made it. Nothing runs before [`DataStreamWriter::start`](super::DataStreamWriter::start).
 
 use super::column::{Column, IntoColumn};
 use super::functions::count_all;
+use super::join::{IntoJoinOn, IntoJoinType, JoinOn};
 use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
-use crate::plan::logical::{LogicalPlan, Named, WATERMARK_DELAY_KEY, mark_event_time};
-use crate::plan::resolve::{expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate};
+use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, join_scope, mark_event_time};
+use crate::plan::resolve::{
+    df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
+};
+use crate::plan::scope::{Origin, Scope, next_relation};
 use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, ExprSchemable, SortExpr};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A month of a watermark's delay, in milliseconds: 31 days.
 const MONTH_MS: i64 = 31 * 24 * 3600 * 1000;
 
-/// An unbounded table.
+/// A stream (an unbounded table), or a table.
 #[derive(Clone)]
 pub struct DataFrame {
     session: Session,
@@ -31,10 +36,25 @@ pub struct DataFrame {
 }
 
 impl DataFrame {
-    /// The table that a source gives: the door for sources of your own.
+    /// The stream that a source gives: the door for sources of your own.
+    ///
+    /// # Errors
+    /// Options that the source does not have or cannot use.
     pub fn from_source(session: &Session, provider: Arc<dyn SourceProvider>) -> Result<Self> {
+        Self::over(session, provider, true)
+    }
+
+    /// The table that a source holds when it is read.
+    ///
+    /// # Errors
+    /// Options that the source does not have or cannot use.
+    pub fn from_table(session: &Session, provider: Arc<dyn SourceProvider>) -> Result<Self> {
+        Self::over(session, provider, false)
+    }
+
+    fn over(session: &Session, provider: Arc<dyn SourceProvider>, streaming: bool) -> Result<Self> {
         let schema = provider.create()?.schema();
-        let plan = Arc::new(LogicalPlan::Source { provider, schema });
+        let plan = Arc::new(LogicalPlan::Source { provider, streaming, schema, id: next_relation() });
         Ok(Self { session: session.clone(), plan })
     }
 
@@ -61,6 +81,45 @@ impl DataFrame {
         &self.session
     }
 
+    /// Whether rows keep coming.
+    pub fn is_streaming(&self) -> bool {
+        self.plan.is_streaming()
+    }
+
+    /// This frame's column `name`, also where a frame that it is joined with has one of that name.
+    ///
+    /// # Errors
+    /// Unknown and ambiguous columns, kept in the column until it is used.
+    pub fn col(&self, name: &str) -> Column {
+        Column(self.reference(name))
+    }
+
+    fn reference(&self, name: &str) -> Result<Expr> {
+        let scope = self.plan.scope();
+        let found = scope.find(&datafusion::common::Column::new_unqualified(name))?;
+        match &found {
+            Expr::Column(column) => {
+                let index = scope.position(&column.name);
+                index.and_then(|i| scope.reference_to(i)).ok_or_else(|| Error::internal("a column without a place"))
+            }
+            // A struct's field, or an alias of one: the column below it is named as this frame's.
+            _ => Ok(found
+                .transform_up(|e| match &e {
+                    Expr::Column(column) => {
+                        let own = scope.position(&column.name).and_then(|i| scope.reference_to(i));
+                        Ok(own.map_or(Transformed::no(e), Transformed::yes))
+                    }
+                    _ => Ok(Transformed::no(e)),
+                })?
+                .data),
+        }
+    }
+
+    /// The same frame under a name, by which `col("name.column")` finds its columns after a join.
+    pub fn alias(&self, name: &str) -> Self {
+        self.with(LogicalPlan::Alias { input: self.plan.clone(), name: name.to_string() })
+    }
+
     /// Named expressions; `"*"` and `"data.*"` stand for several.
     ///
     /// # Errors
@@ -68,7 +127,7 @@ impl DataFrame {
     pub fn select<C: IntoColumn>(&self, columns: impl IntoIterator<Item = C>) -> Result<Self> {
         let mut expressions = Vec::new();
         for column in columns {
-            for expr in expand_star(column.into_column().0?, self.schema())? {
+            for expr in expand_star(column.into_column().0?, &self.plan.scope())? {
                 expressions.push(expr);
             }
         }
@@ -77,16 +136,18 @@ impl DataFrame {
 
     fn project(&self, expressions: Vec<Expr>) -> Result<Self> {
         let environment = self.session.conf().environment()?;
+        let scope = self.plan.scope();
         let (mut named, mut fields) = (Vec::new(), Vec::new());
         for expr in expressions {
             let name = output_name(&expr);
-            let resolved = resolve(expr, self.schema(), &environment)?;
+            let resolved = resolve(expr, &scope, &environment)?;
             refuse_aggregates(&resolved, &name)?;
             fields.push(field_of(&resolved, &name, self.schema())?);
             named.push(Named { expr: resolved, name });
         }
         let schema = Arc::new(Schema::new(fields));
-        Ok(self.with(LogicalPlan::Project { input: self.plan.clone(), expressions: named, schema }))
+        let (input, id) = (self.plan.clone(), next_relation());
+        Ok(self.with(LogicalPlan::Project { input, expressions: named, schema, id }))
     }
 
     /// Rows for which `condition` is TRUE.
@@ -95,29 +156,66 @@ impl DataFrame {
     /// Unknown columns, and conditions that are not boolean.
     pub fn filter(&self, condition: Column) -> Result<Self> {
         let environment = self.session.conf().environment()?;
-        let predicate = resolve_predicate(condition.0?, self.schema(), &environment)?;
+        let predicate = resolve_predicate(condition.0?, &self.plan.scope(), &environment)?;
         Ok(self.with(LogicalPlan::Filter { input: self.plan.clone(), predicate }))
     }
 
-    /// All columns and one more, which replaces a column of the same name.
+    /// All columns and one more, which replaces columns of the same name.
     ///
     /// # Errors
     /// Unknown columns and types that do not fit.
     pub fn with_column(&self, name: &str, column: Column) -> Result<Self> {
-        let mut columns: Vec<Expr> = expand_star(super::functions::col("*").0?, self.schema())?;
-        let replacement = column.0?.alias(name);
-        match self.schema().fields().iter().position(|f| f.name().eq_ignore_ascii_case(name)) {
-            Some(at) => columns[at] = replacement,
-            None => columns.push(replacement),
+        self.with_columns([(name, column)])
+    }
+
+    /// All columns and more, each of which replaces columns of the same name.
+    ///
+    /// # Errors
+    /// Unknown columns, types that do not fit, a name given twice.
+    pub fn with_columns<'a>(&self, columns: impl IntoIterator<Item = (&'a str, Column)>) -> Result<Self> {
+        let mut expressions = self.plan.scope().all();
+        let before = expressions.len();
+        let mut given: Vec<&str> = Vec::new();
+        for (name, column) in columns {
+            if given.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+                return Err(Error::new(
+                    ErrorCode::AmbiguousReference,
+                    format!("with_columns gives the column {name:?} twice; give each name once"),
+                ));
+            }
+            given.push(name);
+            let replacement = column.0?.alias(name);
+            let fields = self.schema().fields().iter().zip(&mut expressions[..before]);
+            let mut replaced = false;
+            for (_, expression) in fields.filter(|(field, _)| field.name().eq_ignore_ascii_case(name)) {
+                *expression = replacement.clone();
+                replaced = true;
+            }
+            if !replaced {
+                expressions.push(replacement);
+            }
         }
-        self.project(columns)
+        self.project(expressions)
+    }
+
+    /// The same columns, of which those called `from` are called `to`; without such a column, the same frame, as in Spark.
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn with_column_renamed(&self, from: &str, to: &str) -> Result<Self> {
+        let fields = self.schema().fields().iter().zip(self.plan.scope().all());
+        let renamed = fields.map(|(field, expr)| match field.name().eq_ignore_ascii_case(from) {
+            true => expr.alias(to),
+            false => expr,
+        });
+        self.project(renamed.collect())
     }
 
     /// All columns but the named ones; a name that does not exist is passed over, as in Spark.
     pub fn drop(&self, names: &[&str]) -> Result<Self> {
-        let kept = |f: &&Arc<Field>| !names.iter().any(|n| n.eq_ignore_ascii_case(f.name()));
-        let kept: Vec<String> = self.schema().fields().iter().filter(kept).map(|f| quoted(f.name())).collect();
-        self.select(kept.iter().map(String::as_str))
+        let dropped = |f: &Field| names.iter().any(|n| n.eq_ignore_ascii_case(f.name()));
+        let fields = self.schema().fields().iter().zip(self.plan.scope().all());
+        self.project(fields.filter(|(field, _)| !dropped(field)).map(|(_, expr)| expr).collect())
     }
 
     /// Declares `column` as event time, of which nothing older than the greatest value seen less `delay` will matter.
@@ -125,14 +223,17 @@ impl DataFrame {
     /// # Errors
     /// A column that is not a timestamp, a delay that is no interval or negative, a second watermark.
     pub fn with_watermark(&self, column: &str, delay: &str) -> Result<Self> {
-        let resolved = resolve(super::functions::col(column).0?, self.schema(), &self.session.conf().environment()?)?;
+        let resolved =
+            resolve(super::functions::col(column).0?, &self.plan.scope(), &self.session.conf().environment()?)?;
         let Expr::Column(name) = &resolved else {
             return Err(Error::new(
                 ErrorCode::EventTimeNotTimestamp,
                 format!("with_watermark({column:?}): event time must be a column of its own; select it first"),
             ));
         };
-        let field = self.schema().field_with_name(&name.name).map_err(Error::from)?;
+        let index = self.plan.scope().position(&name.name);
+        let field = index.and_then(|index| self.schema().fields().get(index));
+        let field = field.ok_or_else(|| Error::internal("a column without a place"))?;
         if !matches!(field.data_type(), DataType::Timestamp(_, _)) {
             return Err(Error::new(
                 ErrorCode::EventTimeNotTimestamp,
@@ -167,11 +268,12 @@ impl DataFrame {
     /// Unknown columns.
     pub fn group_by<C: IntoColumn>(&self, keys: impl IntoIterator<Item = C>) -> Result<GroupedFrame> {
         let environment = self.session.conf().environment()?;
+        let scope = self.plan.scope();
         let mut named = Vec::new();
         for key in keys {
             let expr = key.into_column().0?;
             let name = output_name(&expr);
-            let resolved = resolve(expr, self.schema(), &environment)?;
+            let resolved = resolve(expr, &scope, &environment)?;
             refuse_aggregates(&resolved, &name)?;
             named.push(Named { expr: resolved, name });
         }
@@ -213,6 +315,277 @@ impl DataFrame {
         Ok(self.with(LogicalPlan::Union { inputs, schema }))
     }
 
+    /// Rows of both frames by the names of their columns, in this frame's order. With `allow_missing`, a column that one of
+    /// them lacks is NULL in its rows.
+    ///
+    /// # Errors
+    /// Columns that one frame lacks, and types that differ.
+    pub fn union_by_name(&self, other: &DataFrame, allow_missing: bool) -> Result<Self> {
+        let has = |frame: &DataFrame, name: &str| {
+            frame.schema().fields().iter().any(|field| field.name().eq_ignore_ascii_case(name))
+        };
+        let missing = |frame: &DataFrame, field: &Field| -> Result<Expr> {
+            if !allow_missing {
+                return Err(Error::new(
+                    ErrorCode::UnresolvedColumn,
+                    format!("union_by_name: one frame has no column {:?}; allow missing columns", field.name()),
+                ));
+            }
+            debug_assert!(!has(frame, field.name()));
+            let null = ScalarValue::try_from(field.data_type())?;
+            Ok(Expr::Literal(null, None).alias(field.name()))
+        };
+        let mut left = self.plan.scope().all();
+        let mut right = Vec::new();
+        for field in self.schema().fields() {
+            right.push(match has(other, field.name()) {
+                true => other.reference(&quoted(field.name()))?,
+                false => missing(other, field)?,
+            });
+        }
+        for field in other.schema().fields().iter().filter(|field| !has(self, field.name())) {
+            left.push(missing(self, field)?);
+            right.push(other.reference(&quoted(field.name()))?);
+        }
+        self.project(left)?.union(&other.project(right)?)
+    }
+
+    /// Rows of both frames that belong together: by columns that both have (`"user_id"`, `["a", "b"]`), which the result has once, or by a
+    /// condition over the columns of both (`clicks.col("id").eq(purchases.col("id"))`).
+    ///
+    /// ```
+    /// # use tidemill::prelude::*;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let session = Session::builder().build().await?;
+    /// # let clicks = MemoryStream::new("user_id STRING, page STRING")?.frame(&session)?;
+    /// # let purchases = MemoryStream::new("user_id STRING, price DOUBLE")?.frame(&session)?;
+    /// let bought = clicks.join(&purchases, "user_id", JoinType::Inner)?;
+    /// let names: Vec<_> = bought.schema().fields().iter().map(|f| f.name().as_str()).collect();
+    /// assert_eq!(names, ["user_id", "page", "price"]);
+    /// # Ok::<(), tidemill::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Unknown and ambiguous columns, conditions that are not boolean, a join type that does not exist.
+    pub fn join(&self, other: &DataFrame, on: impl IntoJoinOn, join_type: impl IntoJoinType) -> Result<Self> {
+        let join_type = join_type.into_join_type()?;
+        match on.into_join_on()? {
+            JoinOn::Condition(condition) => self.join_where(other, Some(condition), join_type),
+            JoinOn::Columns(names) => self.join_using(other, &names, join_type),
+        }
+    }
+
+    /// Every pair of rows.
+    ///
+    /// # Errors
+    /// As [`DataFrame::join`].
+    pub fn cross_join(&self, other: &DataFrame) -> Result<Self> {
+        self.join_where(other, None, JoinType::Cross)
+    }
+
+    pub(crate) fn join_where(&self, other: &DataFrame, on: Option<Expr>, join_type: JoinType) -> Result<Self> {
+        let id = next_relation();
+        let scope = join_scope(&self.plan, &other.plan, id);
+        if let Some(on) = &on {
+            self.refuse_trivial_self_join(other, on)?;
+        }
+        let environment = self.session.conf().environment()?;
+        let condition = on.map(|on| resolve_predicate(on, &scope, &environment)).transpose()?;
+        let schema = match join_type.keeps_left_only() {
+            true => self.schema().clone(),
+            false => scope.schema().clone(),
+        };
+        let (left, right) = (self.plan.clone(), other.plan.clone());
+        Ok(self.with(LogicalPlan::Join { left, right, join_type, condition, schema, id }))
+    }
+
+    /// A frame joined with itself has each column twice, and a reference through either frame means both.
+    fn refuse_trivial_self_join(&self, other: &DataFrame, on: &Expr) -> Result<()> {
+        let (left, right) = (self.plan.scope(), other.plan.scope());
+        let shared = |origin: &&Origin| right.origins().iter().any(|other| other.id == origin.id);
+        let shared: Vec<String> =
+            left.origins().iter().filter(shared).map(|o| format!("#{}.{}", o.id.0, o.id.1)).collect();
+        match on
+            .column_refs()
+            .into_iter()
+            .find(|c| c.relation.as_ref().is_some_and(|relation| shared.iter().any(|id| id == relation.table())))
+        {
+            Some(column) => Err(Error::new(
+                ErrorCode::AmbiguousReference,
+                format!(
+                    "the column {} is in both sides of the join; give each side an alias() and refer to col(\"alias.column\")",
+                    column.name
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn join_using(&self, other: &DataFrame, names: &[String], join_type: JoinType) -> Result<Self> {
+        let (left, right) = (self.plan.scope(), other.plan.scope());
+        let place = |scope: &Scope, name: &str| -> Result<usize> {
+            match scope.find(&datafusion::common::Column::new_unqualified(quoted(name)))? {
+                Expr::Column(column) => {
+                    scope.position(&column.name).ok_or_else(|| Error::internal("a column without a place"))
+                }
+                _ => Err(Error::internal("a name that is not a column")),
+            }
+        };
+        let mut keys = Vec::new();
+        for name in names {
+            keys.push((place(&left, name)?, place(&right, name)?));
+        }
+        let id = next_relation();
+        let scope = join_scope(&self.plan, &other.plan, id);
+        let width = left.names().len();
+        let at = |index: usize| scope.reference_to(index).ok_or_else(|| Error::internal("a column without a place"));
+        let mut condition: Option<Expr> = None;
+        for (l, r) in &keys {
+            let equal = at(*l)?.eq(at(width + r)?);
+            condition = Some(match condition {
+                None => equal,
+                Some(before) => before.and(equal),
+            });
+        }
+        let environment = self.session.conf().environment()?;
+        let condition = condition.map(|on| resolve_predicate(on, &scope, &environment)).transpose()?;
+        let (l, r) = (self.plan.clone(), other.plan.clone());
+        if join_type.keeps_left_only() {
+            let schema = self.schema().clone();
+            return Ok(self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id }));
+        }
+        let schema = scope.schema().clone();
+        let joined = self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id });
+        let mut columns = Vec::new();
+        for ((l, r), name) in keys.iter().zip(names) {
+            columns.push(match join_type {
+                JoinType::RightOuter => at(width + r)?,
+                JoinType::FullOuter => {
+                    let name = self.schema().fields().get(*l).map_or(name, |f| f.name());
+                    datafusion::functions::core::expr_fn::coalesce(vec![at(*l)?, at(width + r)?]).alias(name)
+                }
+                _ => at(*l)?,
+            });
+        }
+        for index in (0..width).filter(|index| !keys.iter().any(|(l, _)| l == index)) {
+            columns.push(at(index)?);
+        }
+        for index in (0..right.names().len()).filter(|index| !keys.iter().any(|(_, r)| r == index)) {
+            columns.push(at(width + index)?);
+        }
+        joined.project(columns)
+    }
+
+    /// The first row of each combination of the named columns; of all columns if none is named. State is kept for every
+    /// combination until the watermark passes it, where an event time is among the columns, else for ever.
+    ///
+    /// # Errors
+    /// Unknown columns.
+    pub fn drop_duplicates(&self, columns: &[&str]) -> Result<Self> {
+        let (input, columns) = (self.plan.clone(), self.key_columns(columns)?);
+        Ok(self.with(LogicalPlan::Deduplicate { input, columns, within_watermark: false }))
+    }
+
+    /// The first row of each combination of the named columns within the watermark's delay of that row's event time.
+    ///
+    /// # Errors
+    /// Unknown columns.
+    pub fn drop_duplicates_within_watermark(&self, columns: &[&str]) -> Result<Self> {
+        let (input, columns) = (self.plan.clone(), self.key_columns(columns)?);
+        Ok(self.with(LogicalPlan::Deduplicate { input, columns, within_watermark: true }))
+    }
+
+    /// [`DataFrame::drop_duplicates`] over all columns.
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn distinct(&self) -> Result<Self> {
+        self.drop_duplicates(&[])
+    }
+
+    fn key_columns(&self, columns: &[&str]) -> Result<Vec<String>> {
+        let scope = self.plan.scope();
+        if columns.is_empty() {
+            return Ok(scope.names().to_vec());
+        }
+        let name = |column: &&str| match scope.find(&datafusion::common::Column::new_unqualified(quoted(column)))? {
+            Expr::Column(column) => Ok(column.name),
+            other => Err(Error::internal(format!("{other} is not a column"))),
+        };
+        columns.iter().map(name).collect()
+    }
+
+    /// The first `rows` rows: of a stream, the first that ever come.
+    pub fn limit(&self, rows: u64) -> Self {
+        self.with(LogicalPlan::Limit { input: self.plan.clone(), skip: 0, fetch: Some(rows) })
+    }
+
+    /// All but the first `rows` rows.
+    pub fn offset(&self, rows: u64) -> Self {
+        self.with(LogicalPlan::Limit { input: self.plan.clone(), skip: rows, fetch: None })
+    }
+
+    /// Rows in order. A stream can be sorted in complete mode, after an aggregation.
+    ///
+    /// # Errors
+    /// Unknown columns.
+    pub fn sort(&self, keys: impl IntoIterator<Item = SortExpr>) -> Result<Self> {
+        let (scope, environment) = (self.plan.scope(), self.session.conf().environment()?);
+        let mut resolved = Vec::new();
+        for key in keys {
+            let expr = resolve(key.expr, &scope, &environment)?;
+            refuse_aggregates(&expr, "sort")?;
+            resolved.push(SortExpr { expr, ..key });
+        }
+        Ok(self.with(LogicalPlan::Sort { input: self.plan.clone(), keys: resolved }))
+    }
+
+    /// Passes rows on, and reports the aggregates over each batch's rows as `observedMetrics` of its progress, under `name`.
+    ///
+    /// # Errors
+    /// Unknown columns, and expressions that are not aggregates.
+    pub fn observe(&self, name: &str, metrics: impl IntoIterator<Item = Column>) -> Result<Self> {
+        let (scope, environment) = (self.plan.scope(), self.session.conf().environment()?);
+        let mut named = Vec::new();
+        for metric in metrics {
+            let expr = metric.0?;
+            let column = output_name(&expr);
+            let expr = resolve(expr, &scope, &environment)?;
+            if !matches!(expr, Expr::AggregateFunction(_)) {
+                return Err(Error::new(
+                    ErrorCode::InvalidExpression,
+                    format!(
+                        "observe({name:?}): {column} is not an aggregate; observe count(...), sum(...) and the like"
+                    ),
+                ));
+            }
+            named.push(Named { expr, name: column });
+        }
+        let (input, name) = (self.plan.clone(), name.to_string());
+        Ok(self.with(LogicalPlan::Observe { input, name, metrics: named }))
+    }
+
+    /// Each row with every row that `generator`, which gives a list of structs, makes of it; without any, and if `outer`, with
+    /// NULLs. The generated columns are called `names`.
+    pub(crate) fn generate(&self, generator: Expr, outer: bool, names: &[String]) -> Result<Self> {
+        let schema = self.schema();
+        let made = generator.get_type(df_schema(schema)?.as_ref())?;
+        let fields = match &made {
+            DataType::List(item) => match item.data_type() {
+                DataType::Struct(fields) => fields.clone(),
+                other => return Err(Error::internal(format!("a generator of {other}"))),
+            },
+            other => return Err(Error::internal(format!("a generator that gives {other}"))),
+        };
+        let own = fields.iter().enumerate().map(|(index, field)| {
+            let name = names.get(index).unwrap_or(field.name());
+            Arc::new(field.as_ref().clone().with_name(name).with_nullable(true))
+        });
+        let schema = Arc::new(Schema::new(schema.fields().iter().cloned().chain(own).collect::<Vec<_>>()));
+        let (input, id) = (self.plan.clone(), next_relation());
+        Ok(self.with(LogicalPlan::Generate { input, generator, outer, schema, id }))
+    }
+
     /// Starts to describe where the rows go.
     pub fn write_stream(&self) -> DataStreamWriter {
         DataStreamWriter::new(self.clone())
@@ -243,7 +616,7 @@ impl GroupedFrame {
     pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<DataFrame> {
         let frame = &self.frame;
         let environment = frame.session.conf().environment()?;
-        let input = frame.schema();
+        let (input, scope) = (frame.schema(), frame.plan.scope());
         let mut taken = HashSet::new();
         let mut keys = Vec::new();
         for key in &self.keys {
@@ -254,7 +627,7 @@ impl GroupedFrame {
         for aggregate in aggregates {
             let expr = aggregate.0?;
             let name = output_name(&expr);
-            let resolved = resolve(expr, input, &environment)?;
+            let resolved = resolve(expr, &scope, &environment)?;
             outputs.push((extract_calls(resolved, &name, &keys, &mut calls, &mut taken)?, name));
         }
         let fields = keys.iter().chain(&calls).map(|named| field_of(&named.expr, &named.name, input));
@@ -266,7 +639,8 @@ impl GroupedFrame {
             keys.iter().zip(&self.keys).map(|(key, wanted)| column(&key.name).alias(&wanted.name)).collect();
         columns.extend(outputs.into_iter().map(|(e, name)| e.alias(name)));
         let input = frame.plan.clone();
-        let aggregated = frame.with(LogicalPlan::Aggregate { input, keys, aggregates: calls, schema });
+        let id = next_relation();
+        let aggregated = frame.with(LogicalPlan::Aggregate { input, keys, aggregates: calls, schema, id });
         if plain { Ok(aggregated) } else { aggregated.project(columns) }
     }
 

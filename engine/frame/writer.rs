@@ -10,6 +10,7 @@ use crate::batch::Trigger;
 use crate::batch::executor::panicked;
 use crate::batch::runner::{Definition, Runner};
 use crate::batch::shared::Shared;
+use crate::checkpoint;
 use crate::config::CHECKPOINT_LOCATION;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::{IntoOption, Options};
@@ -35,6 +36,7 @@ pub struct DataStreamWriter {
     mode: Result<OutputMode>,
     trigger: Result<Trigger>,
     name: Option<String>,
+    partition_by: Vec<String>,
     options: Options,
     console: Option<Box<dyn Write + Send>>,
 }
@@ -97,6 +99,7 @@ impl DataStreamWriter {
             mode: Ok(OutputMode::Append),
             trigger: Ok(Trigger::default()),
             name: None,
+            partition_by: Vec::new(),
             options: Options::new(),
             console: None,
         }
@@ -120,7 +123,7 @@ impl DataStreamWriter {
         self
     }
 
-    /// The sink: `parquet` (the default), `kafka`, `console` or `memory`.
+    /// The sink: `parquet` (the default), `json`, `csv`, `text`, `kafka`, `console`, `memory` or `noop`.
     pub fn format(mut self, format: &str) -> Self {
         self.target = Target::Format(format.to_string());
         self
@@ -129,6 +132,20 @@ impl DataStreamWriter {
     /// An option of the sink, by Spark's key in any case; or `checkpointLocation`.
     pub fn option(mut self, key: &str, value: impl IntoOption) -> Self {
         self.options.set(key, value);
+        self
+    }
+
+    /// Writes files into a directory per value of these columns, `city=Oslo/day=2024-01-01/part-...`, as Spark and Hive lay them out.
+    /// The columns are left out of the files.
+    ///
+    /// ```
+    /// # use tidemill::prelude::*;
+    /// # fn write(rides: DataFrame) {
+    /// let writer = rides.write_stream().format("json").partition_by(["city", "day"]).option("path", "s3a://lake/rides");
+    /// # }
+    /// ```
+    pub fn partition_by<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.partition_by = columns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -203,13 +220,23 @@ impl DataStreamWriter {
         let lowered = lower(&plan)?;
         let device = session.device()?;
         let location = self.options.remove("checkpointLocation");
+        if !self.partition_by.is_empty() && !matches!(self.target, Target::Format(_)) {
+            return Err(builtin::not_partitioned("a memory table, foreach_batch or a sink of your own"));
+        }
         // Whether the sink holds what earlier runs wrote. The complete mode writes the whole table anew.
         let mut continues = true;
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) => {
-                let (config, fail) = (session.conf(), session.fail_points());
-                let created =
-                    builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
+                let request = builtin::Request {
+                    format: &format,
+                    options: &self.options,
+                    partition_by: &self.partition_by,
+                    name: self.name.as_deref(),
+                    console: self.console,
+                    config: session.conf(),
+                    fail: &session.fail_points(),
+                };
+                let created = builtin::create(request)?;
                 continues = !format.eq_ignore_ascii_case("memory");
                 (created.sink, created.needs_checkpoint)
             }
@@ -248,10 +275,10 @@ impl DataStreamWriter {
                 (temporary.path(), Some(temporary))
             }
         };
-        if output_mode::unbounded_state(&plan) {
-            warn!(
-                "the aggregation keeps a group for every key for ever; a watermark and a window would bound its state"
-            );
+        for stage in &lowered.stages {
+            if let Some(why) = stage.operator.unbounded() {
+                warn!("{}: {why}", stage.id);
+            }
         }
         let explanation = explain(&plan, &lowered, &format!("{} ({})", device.name(), device.reason()));
         let settings = session.conf().settings(device.is_gpu())?;
@@ -265,7 +292,7 @@ impl DataStreamWriter {
             plan: lowered,
             sink,
             restartable: continues || mode == OutputMode::Complete,
-            checkpoint,
+            checkpoint: checkpoint::location(&checkpoint, session.conf())?,
             settings,
             device,
             fail: session.fail_points(),

@@ -4,6 +4,7 @@
 //! current one what has ended. Goes out: the operator's rows and its state. Fails: sums outside their type.
 
 use super::partial::Partials;
+use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::Result;
 use crate::plan::aggregate::{AggregatePlan, WindowKey};
 use crate::plan::spark_function::window_array;
@@ -16,7 +17,7 @@ use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// Executable form of an [`AggregatePlan`], owner of its state.
-pub struct AggregateOperator {
+struct AggregateOperator {
     plan: AggregatePlan,
     mode: OutputMode,
     table: Table,
@@ -26,47 +27,72 @@ pub struct AggregateOperator {
     ended_us: i64,
 }
 
-/// What a batch did to the state: the numbers of Spark's `stateOperators`, and our exact count of late rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Metrics {
-    /// Groups in state after the batch.
-    pub rows_total: u64,
-    /// Groups touched.
-    pub rows_updated: u64,
-    /// Groups evicted.
-    pub rows_removed: u64,
-    /// Late groups, as Spark counts them: distinct window and key in this batch.
-    pub rows_dropped_by_watermark: u64,
-    /// Late input rows; a row late for two sliding windows counts twice.
-    pub late_input_rows: u64,
-    /// Bytes of state, roughly.
-    pub memory_bytes: u64,
+impl OperatorPlan for AggregatePlan {
+    fn kind(&self) -> &'static str {
+        "aggregate"
+    }
+
+    fn describe(&self) -> String {
+        let bounded = if self.evicts() { "until the watermark passes the window" } else { "for ever" };
+        format!("{} aggregates a group, kept {bounded}", self.calls.len())
+    }
+
+    fn unbounded(&self) -> Option<String> {
+        let grows = !self.evicts() && (self.window.is_some() || !self.key_types.is_empty());
+        let why =
+            "the aggregation keeps a group for every key for ever; a watermark and a window would bound its state";
+        grows.then(|| why.to_string())
+    }
+
+    fn create(&self, mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
+        Ok(Box::new(AggregateOperator::new(self, mode)?))
+    }
 }
 
 impl AggregateOperator {
-    /// An operator without state.
-    pub fn new(plan: &AggregatePlan, mode: OutputMode) -> Result<Self> {
+    fn new(plan: &AggregatePlan, mode: OutputMode) -> Result<Self> {
         let table = Table::new(plan.key_types.clone(), plan.calls.clone())?;
         let metrics = Metrics::default();
         Ok(Self { plan: plan.clone(), mode, table, late: FxHashSet::default(), metrics, late_us: 0, ended_us: 0 })
     }
 
-    /// Applies a state file; the first must be a snapshot or the state's first delta.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+    fn output(&self, selections: &[Selection]) -> Result<RecordBatch> {
+        let mut columns = self.table.keys(selections)?;
+        if let Some(window) = &self.plan.window {
+            columns.insert(window.index.min(columns.len()), window_column(window, selections)?);
+        }
+        for index in 0..self.plan.calls.len() {
+            columns.push(self.table.results(index, selections)?);
+        }
+        let rows = selections.iter().map(|s| s.groups.len()).sum();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.plan.schema.clone(), columns, &options)?)
+    }
+
+    fn encoded(&self, selections: Vec<Selection>, dropped: &[i64]) -> Result<(Bytes, u64)> {
+        let rows = selections.iter().map(|s| s.groups.len() as u64).sum();
+        Ok((file::write(&self.table, &selections, dropped)?, rows))
+    }
+}
+
+impl StatefulOperator for AggregateOperator {
+    fn name(&self) -> &'static str {
+        "stateStoreSave"
+    }
+
+    fn restore(&mut self, bytes: &[u8], _snapshot: bool) -> Result<()> {
         file::apply(&mut self.table, bytes)
     }
 
-    /// Starts a batch with its watermarks in milliseconds.
-    pub fn begin(&mut self, late_watermark_ms: i64, watermark_ms: i64) {
+    fn begin(&mut self, clock: OperatorClock) {
         self.table.begin();
         self.late.clear();
         self.metrics = Metrics::default();
-        self.late_us = late_watermark_ms.saturating_mul(1000);
-        self.ended_us = watermark_ms.saturating_mul(1000);
+        self.late_us = clock.late_ms.saturating_mul(1000);
+        self.ended_us = clock.watermark_ms.saturating_mul(1000);
     }
 
-    /// Merges a chunk's partials. Chunks may come in any order.
-    pub fn merge(&mut self, partials: &Partials) -> Result<()> {
+    fn partials(&mut self, partials: &Partials) -> Result<()> {
         let keys = self.table.encode_keys(&partials.keys, partials.rows.len())?;
         let drops = self.plan.evicts() && self.mode != OutputMode::Complete;
         for group in 0..partials.rows.len() {
@@ -86,8 +112,7 @@ impl AggregateOperator {
         Ok(())
     }
 
-    /// Ends a batch: the rows that the output mode wants, after which ended windows are gone.
-    pub fn finish(&mut self) -> Result<RecordBatch> {
+    fn finish(&mut self) -> Result<Vec<RecordBatch>> {
         let window = self.plan.window.clone();
         let global = self.plan.key_types.is_empty() && window.is_none();
         if global {
@@ -99,53 +124,31 @@ impl AggregateOperator {
         let touched = self.table.touched();
         self.metrics.rows_updated = touched.iter().map(|s| s.groups.len() as u64).sum();
         let rows = match self.mode {
-            OutputMode::Update => self.rows(&touched)?,
-            OutputMode::Append => self.rows(&self.table.ended(ended))?,
-            OutputMode::Complete => self.rows(&self.table.all())?,
+            OutputMode::Update => self.output(&touched)?,
+            OutputMode::Append => self.output(&self.table.ended(ended))?,
+            OutputMode::Complete => self.output(&self.table.all())?,
         };
         self.metrics.rows_removed = self.table.drop_windows(ended);
         self.metrics.rows_dropped_by_watermark = self.late.len() as u64;
         self.metrics.rows_total = self.table.len();
         self.metrics.memory_bytes = self.table.memory();
-        Ok(rows)
+        Ok(vec![rows])
     }
 
-    fn rows(&self, selections: &[Selection]) -> Result<RecordBatch> {
-        let mut columns = self.table.keys(selections)?;
-        if let Some(window) = &self.plan.window {
-            columns.insert(window.index.min(columns.len()), window_column(window, selections)?);
-        }
-        for index in 0..self.plan.calls.len() {
-            columns.push(self.table.results(index, selections)?);
-        }
-        let rows = selections.iter().map(|s| s.groups.len()).sum();
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.plan.schema.clone(), columns, &options)?)
-    }
-
-    /// The batch's numbers, complete after [`AggregateOperator::finish`].
-    pub fn metrics(&self) -> Metrics {
+    fn metrics(&self) -> Metrics {
         self.metrics
     }
 
-    /// Whether a batch without input can emit or evict anything after the watermark has moved.
-    pub fn wants_empty_batch(&self) -> bool {
-        self.plan.evicts() && self.mode != OutputMode::Complete
+    fn wants_empty_batch(&self, moved: bool, _now_ms: i64) -> bool {
+        moved && self.plan.evicts() && self.mode != OutputMode::Complete
     }
 
-    /// The state's change in this batch, with its number of rows.
-    pub fn delta(&self) -> Result<(Bytes, u64)> {
+    fn delta(&self) -> Result<(Bytes, u64)> {
         self.encoded(self.table.touched(), self.table.dropped())
     }
 
-    /// The whole state, with its number of rows.
-    pub fn snapshot(&self) -> Result<(Bytes, u64)> {
+    fn snapshot(&self) -> Result<(Bytes, u64)> {
         self.encoded(self.table.all(), &[])
-    }
-
-    fn encoded(&self, selections: Vec<Selection>, dropped: &[i64]) -> Result<(Bytes, u64)> {
-        let rows = selections.iter().map(|s| s.groups.len() as u64).sum();
-        Ok((file::write(&self.table, &selections, dropped)?, rows))
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Comes in: a [`Chunk`]. Goes out: a [`ChunkResult`]. Fails: decoding and expressions; the first failure ends the batch.
 
+use super::expand::ExpandExec;
 use super::partial::{PartialExec, Partials, compile, evaluate};
 use super::scan::ScanExec;
 use crate::error::{Error, ErrorCode, Result};
-use crate::plan::lower::{Body, Branch, OutputStep, Step};
-use crate::source::Chunk;
+use crate::plan::lower::{Body, Branch, Feed, Step};
+use crate::source::{Chunk, Origin};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, max};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -17,6 +18,7 @@ use tidemill_kernels::device::Device;
 /// Executable form of a [`Branch`].
 pub struct BranchExec {
     scan: ScanExec,
+    projection: Vec<usize>,
     steps: Vec<StepExec>,
     body: BodyExec,
     device: Device,
@@ -25,6 +27,7 @@ pub struct BranchExec {
 enum StepExec {
     Filter(Arc<dyn PhysicalExpr>),
     Observe { node: usize, time: Arc<dyn PhysicalExpr> },
+    Expand(ExpandExec),
 }
 
 enum BodyExec {
@@ -50,7 +53,7 @@ pub struct ChunkResult {
 
 /// Rows or partial aggregates of a chunk.
 pub enum ChunkOutput {
-    /// Output rows of a query without state.
+    /// Rows.
     Rows(RecordBatch),
     /// Partial aggregates.
     Partials(Box<Partials>),
@@ -58,30 +61,41 @@ pub enum ChunkOutput {
 
 impl BranchExec {
     /// Compiles a branch for one worker.
-    pub fn new(branch: &Branch, schema: &SchemaRef, device: Device) -> Result<Self> {
-        let format = branch.provider.format();
+    pub fn new(branch: &Branch, device: Device) -> Result<Self> {
+        let format = match &branch.feed {
+            Feed::Source(provider) => provider.format(),
+            Feed::Stage(_) => None,
+        };
         let scan = ScanExec::new(&branch.scan, format.as_ref())?;
-        let columns = &branch.scan.schema;
-        let steps = branch
-            .steps
-            .iter()
-            .map(|step| {
-                Ok(match step {
-                    Step::Filter(predicate) => StepExec::Filter(compile(predicate, columns)?),
-                    Step::Observe { node, time } => StepExec::Observe { node: *node, time: compile(time, columns)? },
-                })
-            })
-            .collect::<Result<_>>()?;
+        let mut columns = branch.scan.schema.clone();
+        let mut steps = Vec::new();
+        for step in &branch.steps {
+            steps.push(match step {
+                Step::Filter(predicate) => StepExec::Filter(compile(predicate, &columns)?),
+                Step::Observe { node, time } => StepExec::Observe { node: *node, time: compile(time, &columns)? },
+                Step::Expand(expand) => {
+                    let expand = ExpandExec::new(expand, &columns)?;
+                    columns = expand.schema().clone();
+                    StepExec::Expand(expand)
+                }
+            });
+        }
         let body = match &branch.body {
-            Body::Rows(rows) => BodyExec::Rows {
-                expressions: rows.iter().map(|named| compile(&named.expr, columns)).collect::<Result<_>>()?,
+            Body::Rows(rows, schema) => BodyExec::Rows {
+                expressions: rows.iter().map(|named| compile(&named.expr, &columns)).collect::<Result<_>>()?,
                 schema: schema.clone(),
             },
             Body::Partial(plan) => {
-                BodyExec::Partial { exec: Box::new(PartialExec::new(plan, &branch.scan)?), observes: plan.observes }
+                BodyExec::Partial { exec: Box::new(PartialExec::new(plan, &columns)?), observes: plan.observes }
             }
         };
-        Ok(Self { scan, steps, body, device })
+        Ok(Self { scan, projection: branch.scan.projection.clone(), steps, body, device })
+    }
+
+    /// Takes an operator's rows through the pipeline.
+    pub fn run_rows(&mut self, rows: &RecordBatch) -> Result<ChunkResult> {
+        let batch = rows.project(&self.projection)?;
+        self.run(Chunk::Columns { batch, origin: Origin::Process })
     }
 
     /// Takes a chunk through the pipeline.
@@ -95,6 +109,7 @@ impl BranchExec {
         for step in &self.steps {
             match step {
                 StepExec::Filter(predicate) => batch = keep(&batch, predicate)?,
+                StepExec::Expand(expand) => batch = expand.run(&batch)?,
                 StepExec::Observe { node, time } => {
                     let times = evaluate(time, &batch)?;
                     let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
@@ -141,44 +156,4 @@ fn project(batch: &RecordBatch, expressions: &[Arc<dyn PhysicalExpr>], schema: &
         .collect::<Result<_>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
-}
-
-/// The steps above an operator.
-pub struct OutputExec {
-    steps: Vec<OutputStepExec>,
-}
-
-enum OutputStepExec {
-    Filter(Arc<dyn PhysicalExpr>),
-    Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
-}
-
-impl OutputExec {
-    /// Compiles the steps over the operator's columns.
-    pub fn new(steps: &[OutputStep], input: &SchemaRef) -> Result<Self> {
-        let mut schema = input.clone();
-        let mut compiled = Vec::new();
-        for step in steps {
-            compiled.push(match step {
-                OutputStep::Filter(predicate) => OutputStepExec::Filter(compile(predicate, &schema)?),
-                OutputStep::Project(columns, output) => {
-                    let expressions = columns.iter().map(|c| compile(&c.expr, &schema)).collect::<Result<_>>()?;
-                    schema = output.clone();
-                    OutputStepExec::Project { expressions, schema: output.clone() }
-                }
-            });
-        }
-        Ok(Self { steps: compiled })
-    }
-
-    /// Takes an operator's rows through the steps.
-    pub fn run(&self, mut batch: RecordBatch) -> Result<RecordBatch> {
-        for step in &self.steps {
-            batch = match step {
-                OutputStepExec::Filter(predicate) => keep(&batch, predicate)?,
-                OutputStepExec::Project { expressions, schema } => project(&batch, expressions, schema)?,
-            };
-        }
-        Ok(batch)
-    }
 }

@@ -8,7 +8,6 @@ use super::executable::executable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::aggregate::{Binding, PartialPlan};
 use crate::plan::resolve::df_schema;
-use crate::plan::scan::Scan;
 use crate::plan::spark_function::normalize;
 use crate::state::table::NO_WINDOW;
 use arrow::array::{
@@ -112,8 +111,8 @@ enum Evaluated {
 }
 
 impl PartialExec {
-    /// Compiles a plan over the columns of `scan`.
-    pub fn new(plan: &PartialPlan, scan: &Scan) -> Result<Self> {
+    /// Compiles a plan over `columns`.
+    pub fn new(plan: &PartialPlan, columns: &SchemaRef) -> Result<Self> {
         let mut bindings = Vec::new();
         for binding in &plan.columns {
             let (Binding::Integer(e)
@@ -122,7 +121,7 @@ impl PartialExec {
             | Binding::Code(e)
             | Binding::Rank(e)
             | Binding::Truth(e)) = binding;
-            bindings.push(compile(e, &scan.schema)?);
+            bindings.push(compile(e, columns)?);
         }
         let mut tables = Vec::new();
         for table in &plan.tables {
@@ -142,7 +141,7 @@ impl PartialExec {
             .iter()
             .map(|key| {
                 let found = bindings.get(*key).ok_or_else(|| Error::internal("a key without a column"))?;
-                Ok(match found.data_type(&scan.schema)? {
+                Ok(match found.data_type(columns)? {
                     DataType::Dictionary(_, values) => *values,
                     other => other,
                 })

@@ -353,12 +353,15 @@ pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder
     // removes, the filters run one by one before it.
     let filtered = steps.iter().any(|s| matches!(s, Step::Filter(_)));
     let late_fallible = (filtered && bodies.into_iter().any(is_fallible))
-        || steps.iter().skip(1).any(|s| matches!(s, Step::Filter(e) | Step::Observe { time: e, .. } if is_fallible(e)));
-    let observed = steps.iter().position(|s| matches!(s, Step::Observe { .. }));
-    let in_kernel = !late_fallible && observed.is_none_or(|at| at + 1 == steps.len());
+        || steps.iter().skip(1).any(|s| s.expressions().into_iter().any(is_fallible));
+    // Steps that make rows run before the kernel, and so does what comes before them.
+    let first = steps.iter().rposition(|s| !s.keeps_rows()).map_or(0, |at| at + 1);
+    let mut last = steps.split_off(first);
+    let observed = last.iter().position(|s| matches!(s, Step::Observe { .. }));
+    let in_kernel = !late_fallible && observed.is_none_or(|at| at + 1 == last.len());
     let (mut filter, mut max_of, mut observes) = (None, None, None);
     if in_kernel {
-        for step in std::mem::take(steps) {
+        for step in std::mem::take(&mut last) {
             match step {
                 Step::Filter(e) => {
                     let predicate = lowering.predicate(&e)?;
@@ -371,9 +374,11 @@ pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder
                     max_of = Some(lowering.integer(&time)?);
                     observes = Some(node);
                 }
+                step => steps.push(step),
             }
         }
     }
+    steps.append(&mut last);
     let pane = spec.window.as_ref().map(|expr| lowering.pane(expr)).transpose()?.flatten();
     let keys: Vec<ColumnId> = spec.keys.iter().map(|key| lowering.key(key)).collect::<Result<_>>()?;
     // A bare event time is a key, where NULL is a group too, rather than a pane, which drops rows without a time.

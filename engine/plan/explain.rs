@@ -2,9 +2,10 @@
 //!
 //! Comes in: a logical plan and its lowering. Goes out: lines.
 
-use super::aggregate::{AggregatePlan, PartialPlan};
+use super::aggregate::PartialPlan;
 use super::logical::LogicalPlan;
-use super::lower::{Body, OutputStep, QueryPlan, Step};
+use super::lower::{Body, Branch, Expand, ExpandKind, Feed, QueryPlan, Step, Target};
+use super::scan::ScanColumn;
 use std::fmt::Write;
 
 /// The explanation of a query that runs its kernels on `device`.
@@ -18,42 +19,48 @@ pub fn explain(plan: &LogicalPlan, lowered: &QueryPlan, device: &str) -> String 
 fn write(text: &mut String, plan: &LogicalPlan, lowered: &QueryPlan, device: &str) -> std::fmt::Result {
     writeln!(text, "== Logical Plan ==\n{plan}")?;
     writeln!(text, "== Stages ==")?;
-    for (index, branch) in lowered.branches.iter().enumerate() {
-        writeln!(text, "source {index}: {}", branch.provider.describe())?;
-        let columns: Vec<String> = branch
-            .scan
-            .columns
-            .iter()
-            .map(|c| format!("{}{}", c.name, if c.dictionary { " (dictionary)" } else { "" }))
-            .collect();
-        writeln!(text, "  decode [cpu]: {}", columns.join(", "))?;
-        for step in &branch.steps {
-            match step {
-                Step::Filter(predicate) => writeln!(text, "  filter [cpu, may fail a row]: {predicate}")?,
-                Step::Observe { node, time } => writeln!(text, "  watermark {node} [cpu]: max({time})")?,
-            }
-        }
-        match &branch.body {
-            Body::Rows(rows) => {
-                let rows: Vec<String> = rows.iter().map(|n| format!("{} AS {}", n.expr, n.name)).collect();
-                writeln!(text, "  project [cpu]: {}", rows.join(", "))?;
-            }
-            Body::Partial(partial) => partial_stage(text, partial, device)?,
-        }
+    for (index, (branch, provider)) in lowered.sources().enumerate() {
+        writeln!(text, "source {index}: {}", provider.describe())?;
+        branch_stages(text, lowered, branch, device)?;
     }
-    if let Some(aggregate) = &lowered.aggregate {
-        state_stage(text, aggregate)?;
-    }
-    for step in &lowered.output {
-        match step {
-            OutputStep::Filter(predicate) => writeln!(text, "filter [cpu]: {predicate}")?,
-            OutputStep::Project(columns, _) => {
-                let columns: Vec<String> = columns.iter().map(|n| format!("{} AS {}", n.expr, n.name)).collect();
-                writeln!(text, "project [cpu]: {}", columns.join(", "))?;
-            }
+    for (index, stage) in lowered.stages.iter().enumerate() {
+        writeln!(text, "{} [cpu, state]: {}", stage.id, stage.operator.describe())?;
+        for branch in lowered.branches.iter().filter(|b| matches!(b.feed, Feed::Stage(from) if from == index)) {
+            branch_stages(text, lowered, branch, device)?;
         }
     }
     Ok(())
+}
+
+fn branch_stages(text: &mut String, lowered: &QueryPlan, branch: &Branch, device: &str) -> std::fmt::Result {
+    if let Feed::Source(_) = branch.feed {
+        let name = |c: &ScanColumn| format!("{}{}", c.name, if c.dictionary { " (dictionary)" } else { "" });
+        let columns: Vec<String> = branch.scan.columns.iter().map(name).collect();
+        writeln!(text, "  decode [cpu]: {}", columns.join(", "))?;
+    }
+    for step in &branch.steps {
+        match step {
+            Step::Filter(predicate) => writeln!(text, "  filter [cpu]: {predicate}")?,
+            Step::Observe { node, time } => writeln!(text, "  watermark {node} [cpu]: max({time})")?,
+            Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => {
+                writeln!(text, "  generate [cpu]: {generator}")?;
+            }
+        }
+    }
+    match &branch.body {
+        Body::Rows(rows, _) => {
+            let rows: Vec<String> = rows.iter().map(|n| format!("{} AS {}", n.expr, n.name)).collect();
+            writeln!(text, "  project [cpu]: {}", rows.join(", "))?;
+        }
+        Body::Partial(partial) => partial_stage(text, partial, device)?,
+    }
+    match branch.target {
+        Target::Output => writeln!(text, "  to the sink"),
+        Target::Stage { stage, .. } => {
+            let id = lowered.stages.get(stage).map_or("", |stage| stage.id.as_str());
+            writeln!(text, "  to {id}")
+        }
+    }
 }
 
 fn partial_stage(text: &mut String, partial: &PartialPlan, device: &str) -> std::fmt::Result {
@@ -67,9 +74,4 @@ fn partial_stage(text: &mut String, partial: &PartialPlan, device: &str) -> std:
         program.aggregates.len(),
         program.columns.len()
     )
-}
-
-fn state_stage(text: &mut String, aggregate: &AggregatePlan) -> std::fmt::Result {
-    let bounded = if aggregate.evicts() { "until the watermark passes the window" } else { "for ever" };
-    writeln!(text, "state merge [cpu]: {} aggregates a group, kept {bounded}", aggregate.calls.len())
 }

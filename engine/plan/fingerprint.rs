@@ -9,45 +9,28 @@ use crate::error::{Error, ErrorCode, Result};
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a stateful operator's state means: lists of texts under a label. A difference in any is a difference in meaning.
+pub type Meaning = BTreeMap<String, Vec<String>>;
 
 /// The part of a query that its state and offsets depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// Every source's description in plan order.
+    /// Every source's description in the order of the logged offsets.
     pub sources: Vec<String>,
-    /// The stateful operator.
-    pub aggregate: Option<AggregateFingerprint>,
+    /// The stateful operators by their ids.
+    pub operators: BTreeMap<String, Meaning>,
     /// Output columns.
     pub output: Vec<String>,
-}
-
-/// What an aggregation's state means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AggregateFingerprint {
-    /// `name: expression (type)` of every grouping key.
-    pub keys: Vec<String>,
-    /// Duration, slide and start of the window in microseconds.
-    pub window: Option<String>,
-    /// `name: call` of every aggregate.
-    pub calls: Vec<String>,
 }
 
 impl Fingerprint {
     /// The fingerprint of a query.
     pub fn of(plan: &LogicalPlan, lowered: &QueryPlan) -> Self {
-        let aggregate = find_aggregate(plan).map(|(keys, aggregates, schema)| {
-            let window = schema.fields().iter().find_map(|f| f.metadata().get(TIME_WINDOW_KEY).cloned());
-            let keys = keys
-                .iter()
-                .zip(schema.fields())
-                .map(|(key, field)| format!("{}: {} ({})", key.name, key.expr, field.data_type()))
-                .collect();
-            let calls = aggregates.iter().map(|call| format!("{}: {}", call.name, call.expr)).collect();
-            AggregateFingerprint { keys, window, calls }
-        });
         Self {
-            sources: lowered.branches.iter().map(|b| b.provider.describe()).collect(),
-            aggregate,
+            sources: lowered.sources().map(|(_, provider)| provider.describe()).collect(),
+            operators: lowered.stages.iter().map(|stage| (stage.id.clone(), stage.meaning.clone())).collect(),
             output: plan.schema().fields().iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect(),
         }
     }
@@ -66,19 +49,20 @@ impl Fingerprint {
     pub fn accept(&self, earlier: &Fingerprint) -> Result<()> {
         let mut differences = Vec::new();
         differ("source", &earlier.sources, &self.sources, &mut differences);
-        match (&earlier.aggregate, &self.aggregate) {
-            (None, None) => {}
-            (Some(_), None) => differences.push("the aggregation was removed".to_string()),
-            (None, Some(_)) => differences.push("an aggregation was added".to_string()),
-            (Some(then), Some(now)) => {
-                differ("grouping key", &then.keys, &now.keys, &mut differences);
-                differ("aggregate", &then.calls, &now.calls, &mut differences);
-                if then.window != now.window {
-                    differences
-                        .push(format!("window (duration, slide, start): {:?} became {:?}", then.window, now.window));
+        for (id, now) in &self.operators {
+            match earlier.operators.get(id) {
+                None => differences.push(format!("the operator {id} was added")),
+                Some(then) => {
+                    let labels: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+                    for label in labels {
+                        let of = |meaning: &Meaning| meaning.get(label).cloned().unwrap_or_default();
+                        differ(label, &of(then), &of(now), &mut differences);
+                    }
                 }
             }
         }
+        let removed = earlier.operators.keys().filter(|id| !self.operators.contains_key(*id));
+        differences.extend(removed.map(|id| format!("the operator {id} was removed")));
         if differences.is_empty() {
             return Ok(());
         }
@@ -108,10 +92,14 @@ fn differ(what: &str, then: &[String], now: &[String], differences: &mut Vec<Str
     }
 }
 
-/// Keys, calls and output columns of the plan's aggregation.
-fn find_aggregate(plan: &LogicalPlan) -> Option<(&[Named], &[Named], &SchemaRef)> {
-    match plan {
-        LogicalPlan::Aggregate { keys, aggregates, schema, .. } => Some((keys, aggregates, schema)),
-        _ => plan.inputs().into_iter().find_map(|input| find_aggregate(input)),
-    }
+/// What the state of an aggregation means: its keys, its calls and how its window is cut.
+pub fn aggregate_meaning(keys: &[Named], aggregates: &[Named], schema: &SchemaRef) -> Meaning {
+    let window = schema.fields().iter().find_map(|f| f.metadata().get(TIME_WINDOW_KEY).cloned());
+    let keys = keys.iter().zip(schema.fields());
+    let keys = keys.map(|(key, field)| format!("{}: {} ({})", key.name, key.expr, field.data_type())).collect();
+    let calls = aggregates.iter().map(|call| format!("{}: {}", call.name, call.expr)).collect();
+    let window = window.into_iter().collect();
+    [("grouping key", keys), ("aggregate", calls), ("window (duration, slide, start)", window)]
+        .map(|(label, texts)| (label.to_string(), texts))
+        .into()
 }

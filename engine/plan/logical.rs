@@ -1,11 +1,13 @@
-//! What the user asked for, resolved: a tree of relations over streaming sources.
+//! What the user asked for, resolved: a tree of relations over streams and tables.
 //!
 //! Comes in: frame operations with resolved expressions ([`super::resolve`]). Goes out: an immutable tree with the schema
 //! of every node. Fails: nothing here; nodes are built by the frame, which resolves first.
 
+use super::scope::{Origin, Scope};
+use crate::error::{Error, ErrorCode, Result};
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, SortExpr};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,21 +16,42 @@ pub const WATERMARK_DELAY_KEY: &str = "spark.watermarkDelayMs";
 /// Field metadata that marks a time window (Spark's key): duration, slide and start in microseconds.
 pub const TIME_WINDOW_KEY: &str = "spark.timeWindow";
 
-/// A relation.
+/// A relation. `id` names the relation in the identities of the columns that it makes.
 #[derive(Debug, Clone)]
 pub enum LogicalPlan {
-    /// A streaming source.
-    Source { provider: Arc<dyn SourceProvider>, schema: SchemaRef },
+    /// Rows of a source: a stream, or a table where `streaming` is not set.
+    Source { provider: Arc<dyn SourceProvider>, streaming: bool, schema: SchemaRef, id: u64 },
     /// `select`, `with_column`: named expressions over the input.
-    Project { input: Arc<LogicalPlan>, expressions: Vec<Named>, schema: SchemaRef },
+    Project { input: Arc<LogicalPlan>, expressions: Vec<Named>, schema: SchemaRef, id: u64 },
     /// `filter`: rows for which the predicate is TRUE.
     Filter { input: Arc<LogicalPlan>, predicate: Expr },
+    /// `alias`: the same columns, found by a qualifier too.
+    Alias { input: Arc<LogicalPlan>, name: String },
     /// `with_watermark`.
     Watermark { input: Arc<LogicalPlan>, column: String, delay_ms: i64, schema: SchemaRef },
+    /// `explode` and the like: each input row with every row that the generator makes of it.
+    Generate { input: Arc<LogicalPlan>, generator: Expr, outer: bool, schema: SchemaRef, id: u64 },
+    /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress.
+    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named> },
     /// `group_by(keys).agg(aggregates)`; an aggregate is a bare aggregate function call.
-    Aggregate { input: Arc<LogicalPlan>, keys: Vec<Named>, aggregates: Vec<Named>, schema: SchemaRef },
+    Aggregate { input: Arc<LogicalPlan>, keys: Vec<Named>, aggregates: Vec<Named>, schema: SchemaRef, id: u64 },
+    /// `drop_duplicates`: the first row of each combination of the named columns.
+    Deduplicate { input: Arc<LogicalPlan>, columns: Vec<String>, within_watermark: bool },
+    /// `join`: the condition is written over [`join_scope`]'s columns.
+    Join {
+        left: Arc<LogicalPlan>,
+        right: Arc<LogicalPlan>,
+        join_type: JoinType,
+        condition: Option<Expr>,
+        schema: SchemaRef,
+        id: u64,
+    },
     /// `union`: rows of every input, by position.
     Union { inputs: Vec<Arc<LogicalPlan>>, schema: SchemaRef },
+    /// `order_by`.
+    Sort { input: Arc<LogicalPlan>, keys: Vec<SortExpr> },
+    /// `offset` and `limit`.
+    Limit { input: Arc<LogicalPlan>, skip: u64, fetch: Option<u64> },
 }
 
 /// A resolved expression and the name of the column it makes.
@@ -40,6 +63,67 @@ pub struct Named {
     pub name: String,
 }
 
+/// Spark's kinds of joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinType {
+    /// Pairs.
+    Inner,
+    /// Pairs, and rows of the left side without a partner.
+    LeftOuter,
+    /// Pairs, and rows of the right side without a partner.
+    RightOuter,
+    /// Pairs, and rows of either side without a partner.
+    FullOuter,
+    /// Rows of the left side with a partner.
+    LeftSemi,
+    /// Rows of the left side without a partner.
+    LeftAnti,
+    /// Every pair.
+    Cross,
+}
+
+impl JoinType {
+    /// Parses Spark's name of a join, in any case: `inner`, `left`, `left_outer`, `leftouter`, `full`, `semi`, `anti`, ...
+    ///
+    /// # Errors
+    /// `InvalidOption` with the names there are.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().replace('_', "").as_str() {
+            "inner" => Ok(JoinType::Inner),
+            "left" | "leftouter" => Ok(JoinType::LeftOuter),
+            "right" | "rightouter" => Ok(JoinType::RightOuter),
+            "full" | "outer" | "fullouter" => Ok(JoinType::FullOuter),
+            "semi" | "leftsemi" => Ok(JoinType::LeftSemi),
+            "anti" | "leftanti" => Ok(JoinType::LeftAnti),
+            "cross" => Ok(JoinType::Cross),
+            _ => Err(Error::new(
+                ErrorCode::InvalidOption,
+                format!(
+                    "the join type {text:?} does not exist; use inner, left_outer, right_outer, full_outer, left_semi, left_anti or cross"
+                ),
+            )),
+        }
+    }
+
+    /// Spark's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            JoinType::Inner => "Inner",
+            JoinType::LeftOuter => "LeftOuter",
+            JoinType::RightOuter => "RightOuter",
+            JoinType::FullOuter => "FullOuter",
+            JoinType::LeftSemi => "LeftSemi",
+            JoinType::LeftAnti => "LeftAnti",
+            JoinType::Cross => "Cross",
+        }
+    }
+
+    /// Whether the result has the left side's columns only.
+    pub fn keeps_left_only(self) -> bool {
+        matches!(self, JoinType::LeftSemi | JoinType::LeftAnti)
+    }
+}
+
 impl LogicalPlan {
     /// Columns of the relation.
     pub fn schema(&self) -> &SchemaRef {
@@ -47,9 +131,47 @@ impl LogicalPlan {
             LogicalPlan::Source { schema, .. }
             | LogicalPlan::Project { schema, .. }
             | LogicalPlan::Watermark { schema, .. }
+            | LogicalPlan::Generate { schema, .. }
             | LogicalPlan::Aggregate { schema, .. }
+            | LogicalPlan::Join { schema, .. }
             | LogicalPlan::Union { schema, .. } => schema,
-            LogicalPlan::Filter { input, .. } => input.schema(),
+            LogicalPlan::Filter { input, .. }
+            | LogicalPlan::Alias { input, .. }
+            | LogicalPlan::Observe { input, .. }
+            | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::Sort { input, .. }
+            | LogicalPlan::Limit { input, .. } => input.schema(),
+        }
+    }
+
+    /// Columns with the identities and qualifiers by which references find them.
+    pub fn scope(&self) -> Scope {
+        match self {
+            LogicalPlan::Source { schema, id, .. } => Scope::fresh(schema, *id),
+            LogicalPlan::Project { input, expressions, schema, id } => passed_on(input, expressions, schema, *id),
+            LogicalPlan::Aggregate { input, keys, schema, id, .. } => passed_on(input, keys, schema, *id),
+            LogicalPlan::Alias { input, name } => input.scope().qualified(name),
+            LogicalPlan::Watermark { input, schema, .. } => {
+                Scope::new(schema.clone(), input.scope().origins().to_vec())
+            }
+            LogicalPlan::Generate { input, schema, id, .. } => {
+                let mut origins = input.scope().origins().to_vec();
+                origins.extend_from_slice(Scope::fresh(schema, *id).origins().get(origins.len()..).unwrap_or_default());
+                Scope::new(schema.clone(), origins)
+            }
+            LogicalPlan::Join { left, right, join_type, schema, id, .. } => match join_type.keeps_left_only() {
+                true => left.scope(),
+                false => left.scope().beside(&right.scope(), schema.clone(), *id),
+            },
+            LogicalPlan::Union { inputs, schema } => match inputs.first() {
+                Some(first) => Scope::new(schema.clone(), first.scope().origins().to_vec()),
+                None => Scope::of(schema),
+            },
+            LogicalPlan::Filter { input, .. }
+            | LogicalPlan::Observe { input, .. }
+            | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::Sort { input, .. }
+            | LogicalPlan::Limit { input, .. } => input.scope(),
         }
     }
 
@@ -59,8 +181,15 @@ impl LogicalPlan {
             LogicalPlan::Source { .. } => vec![],
             LogicalPlan::Project { input, .. }
             | LogicalPlan::Filter { input, .. }
+            | LogicalPlan::Alias { input, .. }
             | LogicalPlan::Watermark { input, .. }
-            | LogicalPlan::Aggregate { input, .. } => vec![input],
+            | LogicalPlan::Generate { input, .. }
+            | LogicalPlan::Observe { input, .. }
+            | LogicalPlan::Aggregate { input, .. }
+            | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::Sort { input, .. }
+            | LogicalPlan::Limit { input, .. } => vec![input],
+            LogicalPlan::Join { left, right, .. } => vec![left, right],
             LogicalPlan::Union { inputs, .. } => inputs.iter().collect(),
         }
     }
@@ -70,6 +199,11 @@ impl LogicalPlan {
         test(self) || self.inputs().iter().any(|input| input.any(test))
     }
 
+    /// Whether rows keep coming.
+    pub fn is_streaming(&self) -> bool {
+        self.any(&|p| matches!(p, LogicalPlan::Source { streaming: true, .. }))
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         write!(f, "{:indent$}", "", indent = depth * 2)?;
         let list = |items: &[Named]| {
@@ -77,16 +211,40 @@ impl LogicalPlan {
             shown.join(", ")
         };
         match self {
-            LogicalPlan::Source { provider, .. } => writeln!(f, "Source {}", provider.describe())?,
+            LogicalPlan::Source { provider, streaming, .. } => {
+                let kind = if *streaming { "Source" } else { "Table" };
+                writeln!(f, "{kind} {}", provider.describe())?;
+            }
             LogicalPlan::Project { expressions, .. } => writeln!(f, "Project [{}]", list(expressions))?,
             LogicalPlan::Filter { predicate, .. } => writeln!(f, "Filter {predicate}")?,
+            LogicalPlan::Alias { name, .. } => writeln!(f, "SubqueryAlias {name}")?,
             LogicalPlan::Watermark { column, delay_ms, .. } => {
                 writeln!(f, "EventTimeWatermark {column}, {delay_ms} ms")?;
             }
+            LogicalPlan::Generate { generator, outer, .. } => {
+                writeln!(f, "Generate {generator}{}", if *outer { ", outer" } else { "" })?;
+            }
+            LogicalPlan::Observe { name, metrics, .. } => writeln!(f, "CollectMetrics {name}, [{}]", list(metrics))?,
             LogicalPlan::Aggregate { keys, aggregates, .. } => {
                 writeln!(f, "Aggregate [{}], [{}]", list(keys), list(aggregates))?;
             }
+            LogicalPlan::Deduplicate { columns, within_watermark, .. } => {
+                let name = if *within_watermark { "DeduplicateWithinWatermark" } else { "Deduplicate" };
+                writeln!(f, "{name} [{}]", columns.join(", "))?;
+            }
+            LogicalPlan::Join { join_type, condition, .. } => match condition {
+                Some(condition) => writeln!(f, "Join {}, {condition}", join_type.name())?,
+                None => writeln!(f, "Join {}", join_type.name())?,
+            },
             LogicalPlan::Union { .. } => writeln!(f, "Union")?,
+            LogicalPlan::Sort { keys, .. } => {
+                let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                writeln!(f, "Sort [{}]", keys.join(", "))?;
+            }
+            LogicalPlan::Limit { skip, fetch, .. } => {
+                let fetch = fetch.map_or("all".to_string(), |n| n.to_string());
+                writeln!(f, "Limit {fetch}{}", if *skip > 0 { format!(" after {skip}") } else { String::new() })?;
+            }
         }
         self.inputs().iter().try_for_each(|input| input.describe(f, depth + 1))
     }
@@ -98,6 +256,29 @@ impl fmt::Display for LogicalPlan {
     }
 }
 
+/// Columns of which the first come of `expressions`: a column that is passed on under its name keeps its identity.
+fn passed_on(input: &LogicalPlan, expressions: &[Named], schema: &SchemaRef, id: u64) -> Scope {
+    let below = input.scope();
+    let mut origins: Vec<Origin> = Scope::fresh(schema, id).origins().to_vec();
+    for (origin, named) in origins.iter_mut().zip(expressions) {
+        let Expr::Column(column) = &named.expr else { continue };
+        let Some(index) = below.position(&column.name) else { continue };
+        if below.schema().field(index).name() == &named.name
+            && let Some(from) = below.origins().get(index)
+        {
+            *origin = from.clone();
+        }
+    }
+    Scope::new(schema.clone(), origins)
+}
+
+/// The columns that a join's condition sees: those of the left side, then those of the right one, as they are.
+pub fn join_scope(left: &LogicalPlan, right: &LogicalPlan, id: u64) -> Scope {
+    let fields = left.schema().fields().iter().chain(right.schema().fields()).cloned();
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    left.scope().beside(&right.scope(), schema, id)
+}
+
 /// The delay of the watermark that a column carries, in milliseconds.
 pub fn watermark_delay_ms(field: &Field) -> Option<i64> {
     field.metadata().get(WATERMARK_DELAY_KEY)?.parse().ok()
@@ -105,13 +286,14 @@ pub fn watermark_delay_ms(field: &Field) -> Option<i64> {
 
 /// `schema` with `column` marked as event time.
 pub fn mark_event_time(schema: &Schema, column: &str, delay_ms: i64) -> SchemaRef {
-    let mark = |field: &Arc<Field>| {
-        if field.name() != column {
+    let names = super::scope::distinct_names(schema);
+    let mark = |(field, name): (&Arc<Field>, &String)| {
+        if name != column {
             return field.clone();
         }
         let mut metadata = field.metadata().clone();
         metadata.insert(WATERMARK_DELAY_KEY.to_string(), delay_ms.to_string());
         Arc::new(field.as_ref().clone().with_metadata(metadata))
     };
-    Arc::new(Schema::new(schema.fields().iter().map(mark).collect::<Vec<_>>()))
+    Arc::new(Schema::new(schema.fields().iter().zip(&names).map(mark).collect::<Vec<_>>()))
 }

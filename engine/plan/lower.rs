@@ -1,16 +1,20 @@
-//! Lowering: the tree of relations becomes one pipeline a source, at most one stateful operator, and output steps.
+//! Lowering: the tree of relations becomes pipelines and stateful operators.
 //!
-//! Comes in: a [`LogicalPlan`]. Goes out: a [`QueryPlan`] whose expressions are written over the columns that each source
-//! decodes, with projections substituted away, so that a source decodes what the query reads and nothing else. Fails:
-//! plans with more operators than this engine runs.
+//! Comes in: a [`LogicalPlan`]. Goes out: a [`QueryPlan`]: branches that take rows of a source or of an operator through stateless steps, and
+//! stages, each a stateful operator that branches feed. A branch's expressions are written over the columns that it reads, with
+//! projections substituted away, so that a source decodes what the query reads and nothing else. Fails: relations that have no
+//! streaming form.
 
 use super::aggregate::{self, AggregatePlan, PartialPlan};
+use super::fingerprint::{Meaning, aggregate_meaning};
 use super::logical::{LogicalPlan, Named, watermark_delay_ms};
-use super::resolve::is_fallible;
+use super::resolve::{df_schema, is_fallible, strip_alias};
 use super::scan::{Scan, ScanBuilder};
+use super::scope::{distinct_names, reference};
 use crate::error::{Error, ErrorCode, Result};
+use crate::operator::OperatorPlan;
 use crate::source::provider::SourceProvider;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -19,29 +23,60 @@ use std::sync::Arc;
 /// Everything a query does to a batch.
 #[derive(Debug)]
 pub struct QueryPlan {
-    /// One pipeline a source, in the order in which offsets are logged.
+    /// Pipelines: those that read a source come first, in the order in which offsets are logged.
     pub branches: Vec<Branch>,
+    /// Stateful operators, each after those that it reads.
+    pub stages: Vec<Stage>,
     /// Delay of each watermark node in milliseconds; branches name nodes by index.
     pub watermark_delays_ms: Vec<i64>,
-    /// The stateful operator, if any.
-    pub aggregate: Option<AggregatePlan>,
-    /// Steps over the operator's rows. A plan without an operator has none: its branches give the output.
-    pub output: Vec<OutputStep>,
     /// Output columns.
     pub schema: SchemaRef,
 }
 
-/// From one source's bytes to rows or partial aggregates.
+/// From the rows of a source or a stage to rows or partial aggregates.
 #[derive(Debug)]
 pub struct Branch {
-    /// The source.
-    pub provider: Arc<dyn SourceProvider>,
-    /// What is decoded.
+    /// Where rows come from.
+    pub feed: Feed,
+    /// What is read of them.
     pub scan: Scan,
-    /// Filters and watermark observations in order, over the scan's columns.
+    /// Steps in order, over the scan's columns and those that steps add.
     pub steps: Vec<Step>,
     /// What comes of the rows that pass.
     pub body: Body,
+    /// Where that goes.
+    pub target: Target,
+}
+
+/// Where a branch's rows come from.
+#[derive(Debug, Clone)]
+pub enum Feed {
+    /// A source.
+    Source(Arc<dyn SourceProvider>),
+    /// The rows that a stage emits.
+    Stage(usize),
+}
+
+/// Where a branch's rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// To the sink.
+    Output,
+    /// To an operator's input.
+    Stage { stage: usize, port: usize },
+}
+
+/// A stateful operator.
+#[derive(Debug)]
+pub struct Stage {
+    /// Names the operator's state in the checkpoint: its kind, with a number from the second of a kind on.
+    pub id: String,
+    /// The operator.
+    pub operator: Arc<dyn OperatorPlan>,
+    /// What its state means, for the fingerprint.
+    pub meaning: Meaning,
+    /// Columns of its rows.
+    pub schema: SchemaRef,
 }
 
 /// A step of a branch.
@@ -51,31 +86,73 @@ pub enum Step {
     Filter(Expr),
     /// Notes the greatest value of a timestamp for a watermark node.
     Observe { node: usize, time: Expr },
+    /// Makes any number of rows of each, and adds columns.
+    Expand(Expand),
+}
+
+/// A step that makes any number of rows of each.
+#[derive(Debug, Clone)]
+pub struct Expand {
+    /// How.
+    pub kind: ExpandKind,
+    /// Name and type of the columns that are added; the names are no source's.
+    pub columns: Vec<(String, DataType)>,
+}
+
+/// How a row becomes several.
+#[derive(Debug, Clone)]
+pub enum ExpandKind {
+    /// One row for each struct in a list; its fields are the added columns. Without any, a row of NULLs if `outer`, else none.
+    Generate { generator: Expr, outer: bool },
 }
 
 /// What a branch makes of its rows.
 #[derive(Debug)]
 pub enum Body {
-    /// Output rows.
-    Rows(Vec<Named>),
+    /// Rows of this schema.
+    Rows(Vec<Named>, SchemaRef),
     /// Partial aggregates.
     Partial(Box<PartialPlan>),
 }
 
-/// A step over an operator's rows.
-#[derive(Debug, Clone)]
-pub enum OutputStep {
-    /// Keeps rows.
-    Filter(Expr),
-    /// Named expressions.
-    Project(Vec<Named>, SchemaRef),
+impl QueryPlan {
+    /// The sources, in the order in which offsets are logged.
+    pub fn sources(&self) -> impl Iterator<Item = (&Branch, &Arc<dyn SourceProvider>)> {
+        self.branches.iter().filter_map(|branch| match &branch.feed {
+            Feed::Source(provider) => Some((branch, provider)),
+            Feed::Stage(_) => None,
+        })
+    }
 }
 
-/// A branch while it is being built: the columns of the relation so far, as expressions over the source's columns.
+impl Step {
+    /// The expressions that the step evaluates.
+    pub fn expressions(&self) -> Vec<&Expr> {
+        match self {
+            Step::Filter(e) | Step::Observe { time: e, .. } => vec![e],
+            Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => vec![generator],
+        }
+    }
+
+    /// The same, to be rewritten.
+    pub fn expressions_mut(&mut self) -> Vec<&mut Expr> {
+        match self {
+            Step::Filter(e) | Step::Observe { time: e, .. } => vec![e],
+            Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => vec![generator],
+        }
+    }
+
+    /// Whether the rows after the step are some of those before it, as they were.
+    pub fn keeps_rows(&self) -> bool {
+        matches!(self, Step::Filter(_) | Step::Observe { .. })
+    }
+}
+
+/// A branch while it is being built: the columns of the relation so far, as expressions over the columns that the branch reads.
 struct Lineage {
-    provider: Arc<dyn SourceProvider>,
+    feed: Feed,
     source_schema: SchemaRef,
-    /// By position, because names may repeat.
+    /// By position, under the relation's distinct names.
     columns: Vec<(String, Expr)>,
     steps: Vec<Step>,
 }
@@ -83,104 +160,136 @@ struct Lineage {
 /// Lowers a plan.
 ///
 /// # Errors
-/// `UnsupportedOperation` naming the operator for plans with several stateful operators.
+/// `UnsupportedOperation` naming the relation that has no streaming form.
 pub fn lower(plan: &LogicalPlan) -> Result<QueryPlan> {
-    let mut output = Vec::new();
-    let mut below = plan;
-    loop {
-        match below {
-            LogicalPlan::Project { input, expressions, schema } => {
-                output.push(OutputStep::Project(expressions.clone(), schema.clone()));
-                below = input;
+    let mut lowering = Lowering { delays: vec![], branches: vec![], stages: vec![] };
+    for lineage in lowering.lineages(plan)? {
+        lowering.rows_branch(lineage, plan.schema(), Target::Output)?;
+    }
+    let Lowering { delays, mut branches, stages } = lowering;
+    branches.sort_by_key(|branch| matches!(branch.feed, Feed::Stage(_)));
+    Ok(QueryPlan { branches, stages, watermark_delays_ms: delays, schema: plan.schema().clone() })
+}
+
+struct Lowering {
+    delays: Vec<i64>,
+    branches: Vec<Branch>,
+    stages: Vec<Stage>,
+}
+
+impl Lowering {
+    fn lineages(&mut self, plan: &LogicalPlan) -> Result<Vec<Lineage>> {
+        match plan {
+            LogicalPlan::Source { provider, schema, .. } => {
+                Ok(vec![Lineage::new(Feed::Source(provider.clone()), schema)])
+            }
+            LogicalPlan::Alias { input, .. } => self.lineages(input),
+            LogicalPlan::Project { input, expressions, schema, .. } => {
+                let mut lineages = self.lineages(input)?;
+                for lineage in &mut lineages {
+                    let columns: Result<Vec<Expr>> = expressions.iter().map(|e| lineage.substitute(&e.expr)).collect();
+                    lineage.columns = distinct_names(schema).into_iter().zip(columns?).collect();
+                }
+                Ok(lineages)
             }
             LogicalPlan::Filter { input, predicate } => {
-                output.push(OutputStep::Filter(predicate.clone()));
-                below = input;
-            }
-            LogicalPlan::Watermark { input, .. } if input.any(&|p| matches!(p, LogicalPlan::Aggregate { .. })) => {
-                return Err(several_operators("a watermark above an aggregation"));
-            }
-            _ => break,
-        }
-    }
-    output.reverse();
-    let mut delays = Vec::new();
-    if let LogicalPlan::Aggregate { input, keys, aggregates, schema } = below {
-        let aggregate = AggregatePlan::new(keys, aggregates, input.schema(), schema)?;
-        let branches = lineages(input, &mut delays)?
-            .into_iter()
-            .map(|lineage| aggregate_branch(lineage, &aggregate))
-            .collect::<Result<_>>()?;
-        let schema = plan.schema().clone();
-        return Ok(QueryPlan { branches, watermark_delays_ms: delays, aggregate: Some(aggregate), output, schema });
-    }
-    let branches = lineages(plan, &mut delays)?.into_iter().map(rows_branch).collect::<Result<_>>()?;
-    let schema = plan.schema().clone();
-    Ok(QueryPlan { branches, watermark_delays_ms: delays, aggregate: None, output: Vec::new(), schema })
-}
-
-fn several_operators(what: &str) -> Error {
-    Error::new(
-        ErrorCode::UnsupportedOperation,
-        format!(
-            "{what} is not supported: a query has at most one stateful operator; write the first result to a topic or table and start a second query over it"
-        ),
-    )
-}
-
-fn lineages(plan: &LogicalPlan, delays: &mut Vec<i64>) -> Result<Vec<Lineage>> {
-    match plan {
-        LogicalPlan::Source { provider, schema } => {
-            let columns = schema.fields().iter().map(|f| (f.name().clone(), column(f.name()))).collect();
-            Ok(vec![Lineage { provider: provider.clone(), source_schema: schema.clone(), columns, steps: vec![] }])
-        }
-        LogicalPlan::Project { input, expressions, .. } => {
-            let mut lineages = lineages(input, delays)?;
-            for lineage in &mut lineages {
-                let columns: Result<Vec<_>> =
-                    expressions.iter().map(|e| Ok((e.name.clone(), lineage.substitute(&e.expr)?))).collect();
-                lineage.columns = columns?;
-            }
-            Ok(lineages)
-        }
-        LogicalPlan::Filter { input, predicate } => {
-            let mut lineages = lineages(input, delays)?;
-            for lineage in &mut lineages {
-                for part in split_conjunction_owned(predicate.clone()) {
-                    lineage.filter(&part)?;
-                }
-            }
-            Ok(lineages)
-        }
-        LogicalPlan::Watermark { input, column, delay_ms, .. } => {
-            // One node, however many sources lie below it.
-            let node = delays.len();
-            delays.push(*delay_ms);
-            let mut lineages = lineages(input, delays)?;
-            for lineage in &mut lineages {
-                let time = lineage.substitute(&self::column(column))?;
-                lineage.steps.push(Step::Observe { node, time });
-            }
-            Ok(lineages)
-        }
-        LogicalPlan::Union { inputs, schema } => {
-            let mut all = Vec::new();
-            for input in inputs {
-                for mut lineage in lineages(input, delays)? {
-                    for ((name, _), field) in lineage.columns.iter_mut().zip(schema.fields()) {
-                        name.clone_from(field.name());
+                let mut lineages = self.lineages(input)?;
+                for lineage in &mut lineages {
+                    for part in split_conjunction_owned(predicate.clone()) {
+                        lineage.filter(&part)?;
                     }
-                    all.push(lineage);
                 }
+                Ok(lineages)
             }
-            Ok(all)
+            LogicalPlan::Watermark { input, column, delay_ms, .. } => {
+                // One node, however many sources lie below it.
+                let node = self.delays.len();
+                self.delays.push(*delay_ms);
+                let mut lineages = self.lineages(input)?;
+                for lineage in &mut lineages {
+                    let time = lineage.substitute(&reference(column))?;
+                    lineage.steps.push(Step::Observe { node, time });
+                }
+                Ok(lineages)
+            }
+            LogicalPlan::Generate { input, generator, outer, schema, .. } => {
+                let mut lineages = self.lineages(input)?;
+                for lineage in &mut lineages {
+                    let generator = lineage.substitute(generator)?;
+                    lineage.expand(ExpandKind::Generate { generator, outer: *outer }, schema);
+                }
+                Ok(lineages)
+            }
+            LogicalPlan::Union { inputs, schema } => {
+                let mut all = Vec::new();
+                for input in inputs {
+                    for mut lineage in self.lineages(input)? {
+                        for ((name, _), own) in lineage.columns.iter_mut().zip(distinct_names(schema)) {
+                            *name = own;
+                        }
+                        all.push(lineage);
+                    }
+                }
+                Ok(all)
+            }
+            LogicalPlan::Aggregate { input, keys, aggregates, schema, .. } => {
+                let operator = AggregatePlan::new(keys, aggregates, input.schema(), schema)?;
+                let lineages = self.lineages(input)?;
+                let target = Target::Stage { stage: self.stages.len(), port: 0 };
+                for lineage in lineages {
+                    self.branches.push(aggregate_branch(lineage, &operator, target)?);
+                }
+                Ok(self.stage(Arc::new(operator), aggregate_meaning(keys, aggregates, schema), schema))
+            }
+            other => Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                format!("{} is not supported on a stream", other.to_string().lines().next().unwrap_or_default()),
+            )),
         }
-        LogicalPlan::Aggregate { .. } => Err(several_operators("an aggregation over an aggregation")),
+    }
+
+    /// Adds the stage that was announced to its branches; its rows are a lineage of their own.
+    fn stage(&mut self, operator: Arc<dyn OperatorPlan>, meaning: Meaning, schema: &SchemaRef) -> Vec<Lineage> {
+        let kind = operator.kind();
+        let before = self.stages.iter().filter(|stage| stage.operator.kind() == kind).count();
+        let id = if before == 0 { kind.to_string() } else { format!("{kind}-{}", before + 1) };
+        self.stages.push(Stage { id, operator, meaning, schema: schema.clone() });
+        vec![Lineage::new(Feed::Stage(self.stages.len() - 1), schema)]
+    }
+
+    fn rows_branch(&mut self, lineage: Lineage, schema: &SchemaRef, target: Target) -> Result<()> {
+        let Lineage { feed, source_schema, columns, mut steps } = lineage;
+        let mut rows: Vec<Named> = columns.into_iter().map(|(name, expr)| Named { expr, name }).collect();
+        let mut scan = ScanBuilder::new(source_schema, &steps);
+        scan.lift_steps(&mut steps)?;
+        for named in &mut rows {
+            named.expr = scan.lift(named.expr.clone())?;
+            scan.plain(&named.expr)?;
+        }
+        scan.plain_steps(&steps)?;
+        let scan = scan.finish(feed.decodes())?;
+        self.branches.push(Branch { feed, scan, steps, body: Body::Rows(rows, schema.clone()), target });
+        Ok(())
+    }
+}
+
+impl Feed {
+    /// Whether a decoder of ours makes the columns.
+    fn decodes(&self) -> bool {
+        match self {
+            Feed::Source(provider) => provider.format().is_some(),
+            Feed::Stage(_) => false,
+        }
     }
 }
 
 impl Lineage {
-    /// `expr` over the relation's columns, rewritten over the source's.
+    fn new(feed: Feed, schema: &SchemaRef) -> Self {
+        let columns = distinct_names(schema).into_iter().map(|name| (name.clone(), reference(&name))).collect();
+        Self { feed, source_schema: schema.clone(), columns, steps: vec![] }
+    }
+
+    /// `expr` over the relation's columns, rewritten over those that the branch reads.
     fn substitute(&self, expr: &Expr) -> Result<Expr> {
         let rewritten = expr.clone().transform_up(|e| match &e {
             Expr::Column(name) => match self.columns.iter().find(|(own, _)| *own == name.name) {
@@ -189,7 +298,7 @@ impl Lineage {
             },
             _ => Ok(Transformed::no(e)),
         })?;
-        Ok(super::resolve::strip_alias(&rewritten.data).clone())
+        Ok(strip_alias(&rewritten.data).clone())
     }
 
     /// Adds a filter. As in Spark, a filter that does not look at the event time moves below the watermark, so rows that
@@ -200,12 +309,25 @@ impl Lineage {
         let stays_above = |step: &Step| match step {
             Step::Filter(_) => fallible,
             Step::Observe { time, .. } => mentions(&predicate, time),
+            Step::Expand(_) => true,
         };
         let lowest = self.steps.iter().rposition(stays_above).map_or(0, |p| p + 1);
         let watermark = self.steps.iter().skip(lowest).position(|step| matches!(step, Step::Observe { .. }));
         let place = watermark.map_or(self.steps.len(), |p| lowest + p);
         self.steps.insert(place, Step::Filter(predicate));
         Ok(())
+    }
+
+    /// Adds a step that makes rows, whose columns follow the relation's in `schema`.
+    fn expand(&mut self, kind: ExpandKind, schema: &SchemaRef) {
+        let (step, before) = (self.steps.len(), self.columns.len());
+        let mut columns = Vec::new();
+        for (field, name) in schema.fields().iter().zip(distinct_names(schema)).skip(before) {
+            let own = format!("#{step}.{}", columns.len());
+            self.columns.push((name, reference(&own)));
+            columns.push((own, field.data_type().clone()));
+        }
+        self.steps.push(Step::Expand(Expand { kind, columns }));
     }
 }
 
@@ -214,30 +336,15 @@ pub(super) fn mentions(expr: &Expr, part: &Expr) -> bool {
     expr.exists(|e| Ok(e == part)).unwrap_or(true)
 }
 
-fn column(name: &str) -> Expr {
-    Expr::Column(datafusion::common::Column::new_unqualified(name))
-}
-
-fn rows_branch(lineage: Lineage) -> Result<Branch> {
-    let Lineage { provider, source_schema, columns, mut steps } = lineage;
-    let mut rows: Vec<Named> = columns.into_iter().map(|(name, expr)| Named { expr, name }).collect();
-    let mut scan = ScanBuilder::new(source_schema, &steps);
-    scan.lift_steps(&mut steps)?;
-    for named in &mut rows {
-        named.expr = scan.lift(named.expr.clone())?;
-        scan.plain(&named.expr)?;
-    }
-    scan.plain_steps(&steps)?;
-    let scan = scan.finish(provider.format().is_some())?;
-    Ok(Branch { provider, scan, steps, body: Body::Rows(rows) })
-}
-
-fn aggregate_branch(lineage: Lineage, plan: &AggregatePlan) -> Result<Branch> {
+fn aggregate_branch(lineage: Lineage, plan: &AggregatePlan, target: Target) -> Result<Branch> {
     let mut spec = plan.spec.try_map(&mut |expr| lineage.substitute(expr))?;
     aggregate::check_window(plan.window.as_ref(), spec.window.as_ref())?;
+    let Lineage { feed, source_schema, mut steps, .. } = lineage;
+    let mut scan = ScanBuilder::new(source_schema, &steps);
     // Substituting may change an expression's type only through a union of different sources: refuse that early.
+    let schema = df_schema(&scan.known_schema())?;
     for (key, field) in spec.keys.iter().zip(&plan.key_types) {
-        let found = key.get_type(super::resolve::df_schema(&lineage.source_schema)?.as_ref())?;
+        let found = key.get_type(schema.as_ref())?;
         if &found != field {
             return Err(Error::new(
                 ErrorCode::DatatypeMismatch,
@@ -245,17 +352,16 @@ fn aggregate_branch(lineage: Lineage, plan: &AggregatePlan) -> Result<Branch> {
             ));
         }
     }
-    let Lineage { provider, source_schema, mut steps, .. } = lineage;
-    let mut scan = ScanBuilder::new(source_schema, &steps);
     scan.lift_steps(&mut steps)?;
     spec = spec.try_map(&mut |expr| scan.lift(expr.clone()))?;
     let partial = aggregate::partial(&spec, &mut steps, &mut scan)?;
     scan.plain_steps(&steps)?;
-    let scan = scan.finish(provider.format().is_some())?;
-    Ok(Branch { provider, scan, steps, body: Body::Partial(Box::new(partial)) })
+    let scan = scan.finish(feed.decodes())?;
+    Ok(Branch { feed, scan, steps, body: Body::Partial(Box::new(partial)), target })
 }
 
 /// The watermark column of a schema, with its delay.
 pub fn event_time(schema: &Schema) -> Option<(String, i64)> {
-    schema.fields().iter().find_map(|f| watermark_delay_ms(f).map(|delay| (f.name().clone(), delay)))
+    let delays = schema.fields().iter().zip(distinct_names(schema));
+    delays.into_iter().find_map(|(field, name)| watermark_delay_ms(field).map(|delay| (name, delay)))
 }

@@ -12,7 +12,8 @@ pub mod lower;
 pub mod output_mode;
 pub mod resolve;
 pub mod scan;
+pub mod scope;
 pub mod spark_function;
 
 pub use logical::{LogicalPlan, Named};
-pub use lower::{Body, Branch, OutputStep, QueryPlan, Step};
+pub use lower::{Body, Branch, QueryPlan, Stage, Step};

@@ -65,13 +65,3 @@ fn refuse(mode: OutputMode, what: &str, way_out: &str) -> Error {
         ),
     )
 }
-
-/// Whether the plan keeps state that nothing bounds, for the warning at start.
-pub fn unbounded_state(plan: &LogicalPlan) -> bool {
-    plan.any(&|p| match p {
-        LogicalPlan::Aggregate { keys, schema, .. } => {
-            !keys.is_empty() && !schema.fields().iter().take(keys.len()).any(|f| watermark_delay_ms(f).is_some())
-        }
-        _ => false,
-    })
-}

@@ -4,10 +4,10 @@
 //! and whose types fit. Fails: unknown and ambiguous columns (with the nearest name), types that do not fit, and
 //! expressions that have no meaning on a stream.
 
+use super::scope::{Scope, distinct_names};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::{self, cast::CastOptions};
-use crate::options::edits;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
@@ -15,19 +15,18 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Resolves `expr` against `schema`.
-pub fn resolve(expr: Expr, schema: &Schema, environment: &Environment) -> Result<Expr> {
+/// Resolves `expr` against the columns of `scope`; the result refers to them by their distinct names.
+pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<Expr> {
     let resolved = expr
         .transform_up(|e| match e {
-            Expr::Column(name) => Ok(Transformed::yes(column(&name.name, schema)?)),
+            Expr::Column(name) => Ok(Transformed::yes(column(&name, scope)?)),
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => {
                 Ok(Transformed::yes(with_environment(SparkFunction::divide(), environment).call(vec![*left, *right])))
             }
             Expr::ScalarFunction(call) => match SparkFunction::of(&call) {
-                Some(function) => Ok(Transformed::yes(spark_call(function.clone(), call.args, schema, environment)?)),
+                Some(function) => Ok(Transformed::yes(spark_call(function.clone(), call.args, scope, environment)?)),
                 // coalesce() and its like evaluate an argument only where they need it: to DataFusion they are a CASE.
                 None if call.func.short_circuits() => {
                     Ok(Transformed::yes(match call.func.simplify(call.args, &SimplifyContext::default())? {
@@ -49,7 +48,7 @@ pub fn resolve(expr: Expr, schema: &Schema, environment: &Environment) -> Result
             format!("{resolved}: a function that gives another value each time cannot be replayed after a failure"),
         ));
     }
-    let schema = df_schema(schema)?;
+    let schema = df_schema(scope.schema())?;
     let coerced = ExprSimplifier::new(SimplifyContext::default()).coerce(resolved, &schema)?;
     let meant = coerced.transform_up(|e| Ok(spark_meaning(e, &schema, environment)?))?.data;
     meant.get_type(schema.as_ref())?;
@@ -110,10 +109,10 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// Resolves a predicate: like [`resolve`], and its type must be boolean.
-pub fn resolve_predicate(expr: Expr, schema: &Schema, environment: &Environment) -> Result<Expr> {
-    let predicate = resolve(expr, schema, environment)?;
+pub fn resolve_predicate(expr: Expr, scope: &Scope, environment: &Environment) -> Result<Expr> {
+    let predicate = resolve(expr, scope, environment)?;
     refuse_aggregates(&predicate, "filter")?;
-    match predicate.get_type(df_schema(schema)?.as_ref())? {
+    match predicate.get_type(df_schema(scope.schema())?.as_ref())? {
         DataType::Boolean => Ok(predicate),
         other => Err(Error::new(
             ErrorCode::DatatypeMismatch,
@@ -127,9 +126,9 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
     let data_type = expr.get_type(df_schema(schema)?.as_ref())?;
     let field = Field::new(name, data_type, true);
     Ok(match strip_alias(expr) {
-        Expr::Column(column) => match schema.field_with_name(&column.name) {
-            Ok(source) => field.with_metadata(source.metadata().clone()),
-            Err(_) => field,
+        Expr::Column(column) => match field_named(schema, &column.name) {
+            Some(source) => field.with_metadata(source.metadata().clone()),
+            None => field,
         },
         Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|f| &f.kind) {
             Some(Kind::Window { duration, slide, start }) => {
@@ -137,7 +136,7 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
                 let parameters = format!("{duration} {slide} {start}");
                 metadata.insert(super::logical::TIME_WINDOW_KEY.to_string(), parameters);
                 if let Some(Expr::Column(time)) = call.args.first()
-                    && let Ok(time) = schema.field_with_name(&time.name)
+                    && let Some(time) = field_named(schema, &time.name)
                     && let Some(delay) = time.metadata().get(super::logical::WATERMARK_DELAY_KEY)
                 {
                     metadata.insert(super::logical::WATERMARK_DELAY_KEY.to_string(), delay.clone());
@@ -150,16 +149,19 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
     })
 }
 
-/// `schema` as DataFusion's, which wants distinct names: a later column of the same name, which nothing can refer to, gets
-/// another one.
+/// The field that a resolved expression calls `name`.
+fn field_named<'a>(schema: &'a Schema, name: &str) -> Option<&'a Field> {
+    let position = distinct_names(schema).iter().position(|n| n == name)?;
+    schema.fields().get(position).map(AsRef::as_ref)
+}
+
+/// `schema` as DataFusion's, which wants distinct names.
 pub fn df_schema(schema: &Schema) -> Result<DFSchemaRef> {
-    let mut seen = HashSet::new();
-    let distinct = |(index, field): (usize, &Arc<Field>)| match seen.insert(field.name().clone()) {
+    let fields = schema.fields().iter().zip(distinct_names(schema)).map(|(field, name)| match *field.name() == name {
         true => field.clone(),
-        false => Arc::new(field.as_ref().clone().with_name(format!("{} #{index}", field.name()))),
-    };
-    let fields: Vec<Arc<Field>> = schema.fields().iter().enumerate().map(distinct).collect();
-    Ok(Arc::new(DFSchema::try_from(Schema::new(fields))?))
+        false => Arc::new(field.as_ref().clone().with_name(name)),
+    });
+    Ok(Arc::new(DFSchema::try_from(Schema::new(fields.collect::<Vec<_>>()))?))
 }
 
 /// The name of the column that an expression makes: its alias, its column, or Spark's text of the call.
@@ -203,16 +205,22 @@ pub fn strip_alias(expr: &Expr) -> &Expr {
     }
 }
 
-/// Expands `*` and `data.*` in a selection; other expressions come back as they are.
-pub fn expand_star(expr: Expr, schema: &Schema) -> Result<Vec<Expr>> {
+/// Expands `*`, `alias.*` and `data.*` in a selection; other expressions come back as they are.
+pub fn expand_star(expr: Expr, scope: &Scope) -> Result<Vec<Expr>> {
     let Expr::Column(name) = &expr else { return Ok(vec![expr]) };
-    let by_name = |name: &str| Expr::Column(Column::new_unqualified(quoted(name)));
     if name.name == "*" {
-        return Ok(schema.fields().iter().map(|f| by_name(f.name())).collect());
+        return Ok(scope.all());
     }
     let Some(prefix) = name.name.strip_suffix(".*") else { return Ok(vec![expr]) };
-    let parent = column(prefix, schema)?;
-    match parent.get_type(df_schema(schema)?.as_ref())? {
+    if let [qualifier] = split_path(prefix).as_slice()
+        && let Some(columns) = scope.expand(qualifier)
+    {
+        return Ok(columns);
+    }
+    let parent = Column { name: prefix.to_string(), ..name.clone() };
+    let parent_type = scope.find(&parent)?.get_type(df_schema(scope.schema())?.as_ref())?;
+    let parent = Expr::Column(parent);
+    match parent_type {
         DataType::Struct(fields) => Ok(fields.iter().map(|f| field_access(parent.clone(), f.name())).collect()),
         other => Err(Error::new(
             ErrorCode::DatatypeMismatch,
@@ -230,41 +238,57 @@ fn with_environment(mut function: SparkFunction, environment: &Environment) -> S
     function
 }
 
-fn spark_call(function: SparkFunction, args: Vec<Expr>, schema: &Schema, environment: &Environment) -> Result<Expr> {
+fn spark_call(function: SparkFunction, args: Vec<Expr>, scope: &Scope, environment: &Environment) -> Result<Expr> {
     let mut function = with_environment(function, environment);
     if let Kind::MakeStruct { names } = &mut function.kind {
         if !names.is_empty() {
             return Ok(function.call(args));
         }
-        let mut fields = Vec::new();
+        let (mut fields, mut names_of) = (Vec::new(), Vec::new());
         for argument in args {
             let starred = matches!(&argument, Expr::Column(c) if c.name == "*");
             match starred {
                 // Columns below are resolved before their call, so a star is still a column here.
                 true => {
-                    for field in expand_star(argument, schema)? {
-                        fields.push(resolve_name(field, schema)?);
+                    for field in expand_star(argument, scope)? {
+                        names_of.push(output_name(&field));
+                        fields.push(resolve_name(field, scope)?);
                     }
                 }
-                false => fields.push(argument),
+                false => {
+                    // A column that is not the first of its name is known by its distinct name below, and keeps its own here.
+                    names_of.push(own_name(&argument, scope));
+                    fields.push(argument);
+                }
             }
         }
-        *names = fields.iter().map(output_name).collect();
+        *names = names_of;
         let fields = fields.into_iter().map(|f| strip_alias(&f).clone()).collect();
         return Ok(function.call(fields));
     }
     Ok(function.call(args))
 }
 
-fn resolve_name(expr: Expr, schema: &Schema) -> Result<Expr> {
+/// The output name of a resolved expression.
+fn own_name(expr: &Expr, scope: &Scope) -> String {
     match expr {
-        Expr::Column(name) => column(&name.name, schema),
+        Expr::Column(column) => scope
+            .position(&column.name)
+            .and_then(|index| scope.schema().fields().get(index))
+            .map_or_else(|| output_name(expr), |field| field.name().clone()),
+        _ => output_name(expr),
+    }
+}
+
+fn resolve_name(expr: Expr, scope: &Scope) -> Result<Expr> {
+    match expr {
+        Expr::Column(name) => column(&name, scope),
         other => Ok(other),
     }
 }
 
 /// The parts of a dotted name; a part in backticks may hold dots, and a backtick written twice.
-fn split_path(name: &str) -> Vec<String> {
+pub(super) fn split_path(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     let mut characters = name.chars().peekable();
@@ -282,61 +306,12 @@ fn split_path(name: &str) -> Vec<String> {
     parts
 }
 
-/// The column or struct field that `name` means.
-fn column(name: &str, schema: &Schema) -> Result<Expr> {
-    // A star inside struct("*") is expanded by its call.
-    if name == "*" {
-        return Ok(Expr::Column(Column::new_unqualified("*")));
+/// The column or struct field that a reference means. A star inside `struct("*")` is expanded by its call.
+fn column(name: &Column, scope: &Scope) -> Result<Expr> {
+    match name.name.as_str() {
+        "*" => Ok(Expr::Column(name.clone())),
+        _ => scope.find(name),
     }
-    let parts = split_path(name);
-    let Some((first, rest)) = parts.split_first() else { return Err(unresolved(name, schema)) };
-    let matching: Vec<&Arc<Field>> = schema.fields().iter().filter(|f| f.name().eq_ignore_ascii_case(first)).collect();
-    let field = match matching.as_slice() {
-        [] => return Err(unresolved(name, schema)),
-        [field] => field,
-        several => {
-            // Names that differ in case only are ambiguous to Spark, and so are two columns of one name.
-            return Err(Error::new(
-                ErrorCode::AmbiguousReference,
-                format!("the column {name:?} could mean any of {} columns of that name; rename them", several.len()),
-            ));
-        }
-    };
-    let mut expr = Expr::Column(Column::new_unqualified(field.name()));
-    let mut data_type = field.data_type();
-    for part in rest {
-        let DataType::Struct(fields) = data_type else { return Err(unresolved(name, schema)) };
-        let mut matching = fields.iter().filter(|f| f.name().eq_ignore_ascii_case(part));
-        let Some(child) = matching.next() else { return Err(unresolved(name, schema)) };
-        if matching.next().is_some() {
-            return Err(Error::new(
-                ErrorCode::AmbiguousReference,
-                format!(
-                    "the field {name:?} could mean several fields whose names differ in case only; use get_field()"
-                ),
-            ));
-        }
-        expr = datafusion::functions::core::expr_fn::get_field(expr, child.name().as_str());
-        data_type = child.data_type();
-    }
-    Ok(match rest.last() {
-        Some(last) => expr.alias(last),
-        None => expr,
-    })
-}
-
-fn unresolved(name: &str, schema: &Schema) -> Error {
-    let mut candidates: Vec<(usize, &str)> = schema
-        .fields()
-        .iter()
-        .map(|f| (edits(&name.to_lowercase(), &f.name().to_lowercase()), f.name().as_str()))
-        .collect();
-    candidates.sort();
-    let near: Vec<String> = candidates.iter().take(5).map(|(_, name)| format!("`{name}`")).collect();
-    Error::new(
-        ErrorCode::UnresolvedColumn,
-        format!("there is no column or struct field named {name:?}; did you mean one of [{}]?", near.join(", ")),
-    )
 }
 
 /// Whether evaluating the expression may end the query (an ANSI cast, integer arithmetic, a division, a FAILFAST parse).

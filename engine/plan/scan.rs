@@ -6,6 +6,7 @@
 
 use super::lower::{Step, mentions};
 use super::resolve::{df_schema, get_field_parts};
+use super::scope::distinct_names;
 use super::spark_function::{Kind, SparkFunction};
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -69,20 +70,24 @@ pub struct ScanBuilder {
     coded: BTreeSet<String>,
     /// What is evaluated on every row, when a filter follows that removes some.
     unfiltered: Option<Vec<Expr>>,
+    /// Columns that steps add.
+    added: Vec<(String, DataType)>,
 }
 
 impl ScanBuilder {
     /// A builder over a source's columns, for a branch of these steps.
     pub fn new(source: SchemaRef, steps: &[Step]) -> Self {
         let first_filter = steps.iter().position(|step| matches!(step, Step::Filter(_)));
-        let unfiltered = first_filter.map(|at| {
-            let expression = |step: &Step| match step {
-                Step::Filter(e) | Step::Observe { time: e, .. } => e.clone(),
-            };
-            steps.iter().take(at + 1).map(expression).collect()
+        let unfiltered =
+            first_filter.map(|at| steps.iter().take(at + 1).flat_map(Step::expressions).cloned().collect());
+        let added = steps.iter().filter_map(|step| match step {
+            Step::Expand(expand) => Some(expand.columns.clone()),
+            _ => None,
         });
-        let known = source.fields().iter().enumerate().map(|(index, field)| ScanColumn {
-            name: field.name().clone(),
+        let added = added.flatten().collect();
+        let named = source.fields().iter().zip(distinct_names(&source));
+        let known = named.enumerate().map(|(index, (field, name))| ScanColumn {
+            name,
             data_type: field.data_type().clone(),
             from: From::Source(index),
             dictionary: false,
@@ -94,6 +99,7 @@ impl ScanBuilder {
             plain: BTreeSet::new(),
             coded: BTreeSet::new(),
             unfiltered,
+            added,
         }
     }
 
@@ -109,12 +115,10 @@ impl ScanBuilder {
         Ok(lifted.data)
     }
 
-    /// [`ScanBuilder::lift`] for every filter and observation.
+    /// [`ScanBuilder::lift`] for everything that steps evaluate.
     pub fn lift_steps(&mut self, steps: &mut [Step]) -> Result<()> {
-        for step in steps {
-            match step {
-                Step::Filter(e) | Step::Observe { time: e, .. } => *e = self.lift(e.clone())?,
-            }
+        for expr in steps.iter_mut().flat_map(Step::expressions_mut) {
+            *expr = self.lift(expr.clone())?;
         }
         Ok(())
     }
@@ -135,7 +139,7 @@ impl ScanBuilder {
             other => other,
         };
         let Expr::Column(column) = text else { return None };
-        let source = self.source.index_of(&column.name).ok()?;
+        let source = distinct_names(&self.source).iter().position(|name| *name == column.name)?;
         if !matches!(self.source.field(source).data_type(), DataType::Binary | DataType::Utf8) {
             return None;
         }
@@ -162,11 +166,9 @@ impl ScanBuilder {
         Ok(())
     }
 
-    /// [`ScanBuilder::plain`] for every filter and observation.
+    /// [`ScanBuilder::plain`] for everything that steps evaluate.
     pub fn plain_steps(&mut self, steps: &[Step]) -> Result<()> {
-        steps.iter().try_for_each(|step| match step {
-            Step::Filter(e) | Step::Observe { time: e, .. } => self.plain(e),
-        })
+        steps.iter().flat_map(Step::expressions).try_for_each(|expr| self.plain(expr))
     }
 
     /// Notes that a text column is used by its dictionary codes.
@@ -176,7 +178,9 @@ impl ScanBuilder {
 
     /// The schema of everything that expressions may name.
     pub fn known_schema(&self) -> Schema {
-        Schema::new(self.known.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect::<Vec<_>>())
+        let known = self.known.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
+        let added = self.added.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+        Schema::new(known.chain(added).collect::<Vec<_>>())
     }
 
     /// The type of a lifted expression.

@@ -10,6 +10,7 @@ pub mod foreach_batch;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
+pub mod noop;
 mod staged;
 
 use crate::error::Result;

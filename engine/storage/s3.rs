@@ -4,14 +4,15 @@
 //! A setting is looked up as `fs.s3a.bucket.<bucket>.<key>`, then as `fs.s3a.<key>`, each with and without `spark.hadoop.`; what is
 //! not set comes from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_REGION`, roles of the machine).
 
+use super::Opened;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
+use object_store::RetryConfig;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::{ObjectStore, RetryConfig};
 use std::sync::Arc;
 
 /// Opens the store of a bucket; `text` is the URL that the user wrote.
-pub(super) fn open(text: &str, bucket: &str, config: &Config) -> Result<Arc<dyn ObjectStore>> {
+pub(super) fn open(text: &str, bucket: &str, config: &Config) -> Result<Opened> {
     let store = builder(bucket, config)?.build().map_err(|cause| {
         Error::caused_by(
             ErrorCode::InvalidOption,
@@ -19,7 +20,8 @@ pub(super) fn open(text: &str, bucket: &str, config: &Config) -> Result<Arc<dyn 
             cause,
         )
     })?;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    Ok((store.clone(), store))
 }
 
 fn builder(bucket: &str, config: &Config) -> Result<AmazonS3Builder> {

@@ -4,11 +4,11 @@
 //! Fails: anything that makes the query impossible to run, each as one error with its own code.
 
 use super::report::TriggerTime;
-use super::{Definition, OPERATOR, POLICY_KEY, Runner, blocking};
+use super::{Definition, POLICY_KEY, Runner, blocking};
 use crate::batch::executor::Executor;
 use crate::batch::shared::Shared;
 use crate::batch::trigger::Trigger;
-use crate::checkpoint::entry::PreparedEntry;
+use crate::checkpoint::entry::{PreparedEntry, StateChain};
 use crate::checkpoint::{Checkpoint, Pending};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::fingerprint::Fingerprint;
@@ -32,8 +32,8 @@ impl Runner {
         let policy = Policy::parse(&settings.watermark_policy)?;
         let executor = Executor::new(&plan, mode, &device, settings.workers)?;
         let mut sources = Vec::new();
-        for branch in &plan.branches {
-            let mut source = branch.provider.create()?;
+        for (_, provider) in plan.sources() {
+            let mut source = provider.create()?;
             source.check().await?;
             sources.push(source);
         }
@@ -77,9 +77,8 @@ impl Runner {
         };
         sink.open(&writer).await?;
         let requests = plan
-            .branches
-            .iter()
-            .map(|b| ReadRequest { projection: b.scan.projection.clone(), chunk_bytes: settings.chunk_bytes })
+            .sources()
+            .map(|(b, _)| ReadRequest { projection: b.scan.projection.clone(), chunk_bytes: settings.chunk_bytes })
             .collect();
         let mut runner = Self {
             tracker: Tracker::new(plan.watermark_delays_ms.clone(), policy),
@@ -94,7 +93,7 @@ impl Runner {
             requests,
             sink,
             checkpoint,
-            chain: Vec::new(),
+            chains: plan.stages.iter().map(|stage| StateChain { operator: stage.id.clone(), files: vec![] }).collect(),
             committed: Vec::new(),
             last: None,
             replay: None,
@@ -176,25 +175,24 @@ impl Runner {
 
     async fn restore_state(&mut self, prepared: &PreparedEntry) -> Result<()> {
         let mut executor = self.take_executor()?;
-        if executor.operator().is_some() {
-            let chain = prepared.state.iter().find(|c| c.operator == OPERATOR).ok_or_else(|| {
-                let (batch, attempt) = (prepared.sink.batch, prepared.sink.attempt);
+        for chain in &mut self.chains {
+            let kept = prepared.state.iter().find(|kept| kept.operator == chain.operator).ok_or_else(|| {
+                let (batch, attempt, id) = (prepared.sink.batch, prepared.sink.attempt, &chain.operator);
                 Error::new(
                     ErrorCode::CheckpointCorrupt,
-                    format!("the prepared record of batch {batch}, attempt {attempt}, names no state of {OPERATOR}"),
+                    format!("the prepared record of batch {batch}, attempt {attempt}, names no state of {id}"),
                 )
             })?;
-            for file in &chain.files {
+            for file in &kept.files {
                 let (bytes, path) = (self.checkpoint.read_state(file).await?, file.path.clone());
+                let (id, snapshot) = (chain.operator.clone(), file.snapshot);
                 executor = blocking("restoring the state", move || {
-                    if let Some(operator) = executor.operator() {
-                        operator.restore(&bytes).map_err(|e| e.within(path))?;
-                    }
+                    executor.restore(&id, &bytes, snapshot).map_err(|e| e.within(path))?;
                     Ok(executor)
                 })
                 .await?;
             }
-            self.chain = chain.files.clone();
+            chain.files.clone_from(&kept.files);
         }
         self.executor = Some(executor);
         Ok(())

@@ -3,7 +3,7 @@
 //! Comes in: timings and numbers of a batch, or of a look that found nothing. Goes out: [`StreamingQueryProgress`] records.
 
 use super::{Runner, now_ms};
-use crate::batch::executor::{BatchOutput, Executor};
+use crate::batch::executor::BatchOutput;
 use crate::checkpoint::entry::OffsetsEntry;
 use crate::progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_instant};
 use crate::source::Offset;
@@ -79,18 +79,18 @@ impl Runner {
             }
             event_time.insert("watermark".into(), iso_instant(entry.watermark_ms).into());
         }
-        let (merge, state_commit) = (times.get("merge"), times.get("stateCommit"));
-        let files = self.chain.len();
-        let state_operators = self.executor.as_mut().and_then(Executor::operator).map(|operator| {
-            let metrics = operator.metrics();
+        let state_commit = times.get("stateCommit");
+        let chains = self.chains.iter();
+        let state_operators = output.operators.iter().zip(chains).map(|(operator, chain)| {
+            let metrics = operator.metrics;
             let mut custom = Map::new();
             custom.insert("lateInputRows".into(), metrics.late_input_rows.into());
-            custom.insert("stateFiles".into(), files.into());
+            custom.insert("stateFiles".into(), chain.files.len().into());
             StateOperatorProgress {
-                operator_name: "stateStoreSave".to_string(),
+                operator_name: operator.name.to_string(),
                 num_rows_total: metrics.rows_total,
                 num_rows_updated: metrics.rows_updated,
-                all_updates_time_ms: merge,
+                all_updates_time_ms: operator.spent.as_millis() as u64,
                 num_rows_removed: metrics.rows_removed,
                 all_removals_time_ms: 0,
                 commit_time_ms: state_commit,
@@ -101,6 +101,8 @@ impl Runner {
                 custom_metrics: custom,
             }
         });
+        // Spark lists the operator nearest to the sink first.
+        let state_operators: Vec<StateOperatorProgress> = state_operators.rev().collect();
         let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
         let progress = StreamingQueryProgress {
             id: self.checkpoint.query_id(),
@@ -114,7 +116,7 @@ impl Runner {
             processed_rows_per_second: process_rate(rows),
             duration_ms: times.0,
             event_time,
-            state_operators: state_operators.into_iter().collect(),
+            state_operators,
             sources,
             sink: SinkProgress { description: self.sink.description(), num_output_rows: output_rows as i64 },
             observed_metrics: Map::new(),

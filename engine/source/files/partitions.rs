@@ -144,10 +144,17 @@ fn type_of_one(value: &str, time_zone: Tz) -> DataType {
     if (plain && number.parse::<f64>().is_ok()) || number == "NaN" {
         return DataType::Double;
     }
-    // A year alone is a number; a date has its dashes.
+    // A year alone is a number; a date has its dashes, and nothing after its day.
+    let day = !value.contains([' ', 'T', ':']);
     let fits =
         |data_type: &DataType| value.contains('-') && matches!(read_text(value, data_type, time_zone), Ok(Some(_)));
-    [DataType::Date, DataType::Timestamp].into_iter().find(fits).unwrap_or(DataType::String)
+    if day && fits(&DataType::Date) {
+        DataType::Date
+    } else if fits(&DataType::Timestamp) {
+        DataType::Timestamp
+    } else {
+        DataType::String
+    }
 }
 
 fn common(a: DataType, b: DataType) -> DataType {
