@@ -22,11 +22,10 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 /// Runs what is there into `table`, and gives its rows as text.
-async fn run(frame: &DataFrame, checkpoint: &std::path::Path, table: &str) -> Vec<String> {
-    let table = MemoryTable::new(Some(table)).unwrap();
+async fn run(frame: &DataFrame, checkpoint: &std::path::Path, table: &MemoryTable) -> Vec<String> {
     let query = frame
         .write_stream()
-        .table(&table)
+        .table(table)
         .option("checkpointLocation", checkpoint.to_str().unwrap())
         .trigger(Trigger::AvailableNow)
         .start()
@@ -68,11 +67,13 @@ async fn compressed_json_with_partitions_is_read_once() {
     assert_eq!(names, ["city", "n", "day"]);
     assert_eq!(*rides.schema().field(2).data_type(), DataType::Date32);
     let checkpoint = tempfile::tempdir().unwrap();
-    let rows = run(&rides, checkpoint.path(), "first").await;
+    let table = MemoryTable::new(Some("out")).unwrap();
+    let rows = run(&rides, checkpoint.path(), &table).await;
     assert_eq!(rows, ["Oslo|3|2026-01-02", "Paris|1|2026-01-01", "Rome|2|2026-01-01"]);
     // Another run of the same query finds only what is new.
     server.put("lake", "rides/day=2026-01-02/d.json.gz", gzip("{\"city\":\"Bern\",\"n\":4}\n"));
-    assert_eq!(run(&rides, checkpoint.path(), "second").await, ["Bern|4|2026-01-02"]);
+    let rows = run(&rides, checkpoint.path(), &table).await;
+    assert_eq!(rows, ["Bern|4|2026-01-02", "Oslo|3|2026-01-02", "Paris|1|2026-01-01", "Rome|2|2026-01-01"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +93,7 @@ async fn parquet_columns_are_fetched_by_range() {
     session.conf().set("spark.sql.streaming.schemaInference", true);
     let rides = session.read_stream().format("parquet").load_path("s3a://lake/rides/*.parquet").await.unwrap();
     let checkpoint = tempfile::tempdir().unwrap();
-    let rows = run(&rides.select(["n"]).unwrap(), checkpoint.path(), "table").await;
+    let rows = run(&rides.select(["n"]).unwrap(), checkpoint.path(), &MemoryTable::new(Some("out")).unwrap()).await;
     assert_eq!(rows, ["1", "2"]);
     let missing = session.read_stream().format("text").load_path("s3a://lake/nothing").await.err().unwrap();
     assert_eq!(
