@@ -4,6 +4,8 @@ mod queries;
 #[path = "../support/s3.rs"]
 mod s3;
 
+mod files;
+
 use s3::{Fault, S3Server};
 use tidemill::ErrorCode;
 use tidemill::config::Config;
