@@ -36,6 +36,9 @@ pub mod state;
 pub mod table;
 pub mod watermark;
 
+/// The crates whose types are part of this API, in the versions that it takes.
+pub use {arrow, async_trait::async_trait, datafusion, serde_json, uuid};
+
 pub use error::{Error, ErrorCode, Result};
 pub use session::Session;
 

@@ -351,7 +351,9 @@ fn refuse_equal_names(frame: &DataFrame) -> Result<()> {
 
 /// Whether readers of a place find something in it.
 async fn holds_rows(place: &Location) -> Result<bool> {
-    let visible = |name: &String| !name.split('/').any(|part| part.starts_with(['.', '_']));
+    // A directory of a partition column may begin as it likes.
+    let unseen = |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
+    let visible = |name: &String| !name.split('/').any(unseen);
     if let Location::Local(path) = place
         && path.is_file()
     {
