@@ -15,6 +15,7 @@ pub mod output_mode;
 pub mod resolve;
 pub mod scan;
 pub mod scope;
+pub mod spark_aggregate;
 pub mod spark_function;
 
 pub use logical::{LogicalPlan, Named};
