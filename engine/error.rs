@@ -63,6 +63,12 @@ error_codes! {
     UnsupportedOperation => "UNSUPPORTED_STREAMING_OPERATION",
     /// `write_stream` on a frame that is a table.
     WriteStreamNotAllowed => "WRITE_STREAM_NOT_ALLOWED",
+    /// `write` on a frame over a stream.
+    CallOnStreamingDataset => "CALL_ON_STREAMING_DATASET_UNSUPPORTED",
+    /// A save mode that is none.
+    InvalidSaveMode => "INVALID_SAVE_MODE",
+    /// A table that is written to where rows are already.
+    PathAlreadyExists => "PATH_ALREADY_EXISTS",
     /// A format name that no source or sink answers to.
     DataSourceNotFound => "DATA_SOURCE_NOT_FOUND",
     /// A format whose code was left out of this build.

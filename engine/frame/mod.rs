@@ -9,6 +9,7 @@ mod join;
 mod query;
 mod reader;
 mod table;
+mod table_writer;
 mod writer;
 
 pub use column::{Column, IntoColumn, Operand};
@@ -16,4 +17,5 @@ pub use data_frame::{DataFrame, GroupedFrame};
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
 pub use query::{StreamingQuery, StreamingQueryManager};
 pub use reader::{DataFrameReader, DataStreamReader};
+pub use table_writer::{DataFrameWriter, IntoSaveMode, SaveMode};
 pub use writer::{DataStreamWriter, IntoOutputMode, IntoTrigger};

@@ -188,6 +188,6 @@ impl SourceProvider for Memory {
     }
 
     fn create(&self) -> Result<Box<dyn Source>> {
-        Ok(Box::new(self.0.source()))
+        Ok(Box::new(self.0.source()?))
     }
 }
