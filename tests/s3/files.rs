@@ -90,7 +90,7 @@ async fn parquet_columns_are_fetched_by_range() {
     writer.close().unwrap();
     server.put("lake", "rides/a.parquet", bytes);
     let session = session(&server).await;
-    session.conf().set("spark.sql.streaming.schemaInference", true);
+    session.conf().set("spark.sql.streaming.schemaInference", true).unwrap();
     let rides = session.read_stream().format("parquet").load_path("s3a://lake/rides/*.parquet").await.unwrap();
     let checkpoint = tempfile::tempdir().unwrap();
     let rows = run(&rides.select(["n"]).unwrap(), checkpoint.path(), &MemoryTable::new(Some("out")).unwrap()).await;

@@ -14,7 +14,7 @@ use tidemill::storage::{Location, ObjectLocation};
 fn object(server: &S3Server, url: &str) -> ObjectLocation {
     let config = Config::default();
     for (key, value) in server.settings() {
-        config.set(key, value);
+        config.set(key, value).unwrap();
     }
     match Location::parse(url, &config).unwrap() {
         Location::Object(object) => object,
