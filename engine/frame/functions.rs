@@ -3,6 +3,10 @@
 //! Comes in: columns or column names. Goes out: [`Column`]s. What a function does is decided when a frame resolves it,
 //! with the session's time zone and ANSI setting.
 
+mod windows;
+
+pub use windows::*;
+
 use super::column::{Column, IntoColumn, Operand, null};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_duration;

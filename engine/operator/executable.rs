@@ -4,6 +4,7 @@
 //! compare as Spark's. Fails: a sliding window as a value.
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::session_window::{SESSION_WINDOW, outside_group_by};
 use crate::plan::resolve::is_fallible;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -26,6 +27,7 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef) -> Result<Expr> {
             let side = |e: Expr| SparkFunction::normalize().call(vec![e]);
             Ok(Transformed::yes(binary_expr(side(*left), op, side(*right))))
         }
+        Expr::ScalarFunction(call) if call.name() == SESSION_WINDOW => Err(outside_group_by().into()),
         Expr::ScalarFunction(call) => match SparkFunction::of(&call).map(|f| &f.kind) {
             Some(Kind::Window { duration, slide, .. }) if duration != slide => Err(Error::new(
                 ErrorCode::UnsupportedOperation,

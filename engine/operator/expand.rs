@@ -6,6 +6,7 @@
 use super::partial::{compile, evaluate};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::lower::{Expand, ExpandKind};
+use crate::plan::session::LateWatermark;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, UInt32Builder};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -20,6 +21,7 @@ pub struct ExpandExec {
 
 enum KindExec {
     Generate { generator: Arc<dyn PhysicalExpr>, outer: bool },
+    Sessions { keys: Vec<Arc<dyn PhysicalExpr>>, time: Arc<dyn PhysicalExpr>, gap: Arc<dyn PhysicalExpr>, late: LateWatermark },
 }
 
 impl ExpandExec {
@@ -29,6 +31,12 @@ impl ExpandExec {
             ExpandKind::Generate { generator, outer } => {
                 KindExec::Generate { generator: compile(generator, input)?, outer: *outer }
             }
+            ExpandKind::Sessions { keys, time, gap, late } => KindExec::Sessions {
+                keys: keys.iter().map(|key| compile(key, input)).collect::<Result<_>>()?,
+                time: compile(time, input)?,
+                gap: compile(gap, input)?,
+                late: late.clone(),
+            },
         };
         let added = expand.columns.iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type.clone(), true)));
         let fields: Vec<Arc<Field>> = input.fields().iter().cloned().chain(added).collect();
@@ -44,6 +52,12 @@ impl ExpandExec {
     pub fn run(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         match &self.kind {
             KindExec::Generate { generator, outer } => self.generate(batch, &evaluate(generator, batch)?, *outer),
+            KindExec::Sessions { keys, time, gap, late } => {
+                let keys: Vec<ArrayRef> = keys.iter().map(|key| evaluate(key, batch)).collect::<Result<_>>()?;
+                let (time, gap) = (evaluate(time, batch)?, evaluate(gap, batch)?);
+                let (rows, bounds) = super::session::of_chunk(&keys, &time, &gap, late.get())?;
+                self.joined(batch, &rows, bounds)
+            }
         }
     }
 

@@ -7,10 +7,14 @@
 pub mod aggregate;
 pub mod branch;
 pub mod codes;
+pub mod deduplicate;
 mod executable;
 pub mod expand;
+pub mod limit;
 pub mod partial;
 pub mod scan;
+pub mod session;
+pub mod sort;
 
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
@@ -30,6 +34,11 @@ pub trait OperatorPlan: fmt::Debug + Send + Sync {
     /// Why its state grows for ever, if it does, for the warning at start.
     fn unbounded(&self) -> Option<String> {
         None
+    }
+
+    /// Whether anything is kept between batches.
+    fn keeps_state(&self) -> bool {
+        true
     }
 
     /// The operator, without state.

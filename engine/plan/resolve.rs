@@ -7,6 +7,7 @@
 use super::scope::{Scope, distinct_names};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::session_window::{SESSION_WINDOW, window_of, window_time};
 use crate::functions::{self, cast::CastOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -135,18 +136,26 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
                 let mut metadata = std::collections::HashMap::new();
                 let parameters = format!("{duration} {slide} {start}");
                 metadata.insert(super::logical::TIME_WINDOW_KEY.to_string(), parameters);
-                if let Some(Expr::Column(time)) = call.args.first()
-                    && let Some(time) = field_named(schema, &time.name)
-                    && let Some(delay) = time.metadata().get(super::logical::WATERMARK_DELAY_KEY)
-                {
-                    metadata.insert(super::logical::WATERMARK_DELAY_KEY.to_string(), delay.clone());
-                }
+                metadata.extend(call.args.first().and_then(|time| event_time_of(time, schema)));
                 field.with_metadata(metadata)
             }
-            _ => field,
+            _ if call.name() == SESSION_WINDOW => {
+                let kind = (super::logical::TIME_WINDOW_KEY.to_string(), super::grouping::SESSION.to_string());
+                let watermark = call.args.first().and_then(|time| event_time_of(time, schema));
+                field.with_metadata(std::iter::once(kind).chain(watermark).collect())
+            }
+            _ => field.with_metadata(event_time_of(strip_alias(expr), schema).into_iter().collect()),
         },
         _ => field,
     })
+}
+
+/// The mark of a watermark, where the expression is an event time: a column that has one, or the time of a window that has.
+fn event_time_of(expr: &Expr, schema: &Schema) -> Option<(String, String)> {
+    let Expr::Column(column) = window_of(expr).unwrap_or(expr) else { return None };
+    let key = super::logical::WATERMARK_DELAY_KEY;
+    let delay = field_named(schema, &column.name)?.metadata().get(key)?;
+    Some((key.to_string(), delay.clone()))
 }
 
 /// The field that a resolved expression calls `name`.
@@ -171,6 +180,7 @@ pub fn output_name(expr: &Expr) -> String {
         Expr::Column(column) => split_path(&column.name).pop().unwrap_or_default(),
         Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|f| &f.kind) {
             Some(Kind::Window { .. }) => "window".to_string(),
+            _ if call.name() == SESSION_WINDOW => SESSION_WINDOW.to_string(),
             Some(Kind::Cast { .. }) => call.args.first().map(output_name).unwrap_or_default(),
             _ => format!("{}({})", call.name(), names(&call.args)),
         },
@@ -238,8 +248,15 @@ fn with_environment(mut function: SparkFunction, environment: &Environment) -> S
     function
 }
 
-fn spark_call(function: SparkFunction, args: Vec<Expr>, scope: &Scope, environment: &Environment) -> Result<Expr> {
+fn spark_call(function: SparkFunction, mut args: Vec<Expr>, scope: &Scope, environment: &Environment) -> Result<Expr> {
     let mut function = with_environment(function, environment);
+    // A window of windows goes by the last instant of each.
+    if let (Kind::Window { .. }, Some(time)) = (&function.kind, args.first_mut())
+        && let DataType::Struct(fields) = time.get_type(df_schema(scope.schema())?.as_ref())?
+        && fields.iter().any(|field| field.name() == "end")
+    {
+        *time = window_time(strip_alias(time).clone());
+    }
     if let Kind::MakeStruct { names } = &mut function.kind {
         if !names.is_empty() {
             return Ok(function.call(args));

@@ -93,7 +93,7 @@ impl Runner {
             requests,
             sink,
             checkpoint,
-            chains: plan.stages.iter().map(|stage| StateChain { operator: stage.id.clone(), files: vec![] }).collect(),
+            chains: plan.stateful().map(|stage| StateChain { operator: stage.id.clone(), files: vec![] }).collect(),
             committed: Vec::new(),
             last: None,
             replay: None,
