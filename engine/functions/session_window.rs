@@ -1,7 +1,7 @@
 //! `session_window(time, gap)`, and the event time of a window column.
 //!
 //! Comes in: calls as the user wrote them. Goes out: functions that planning recognises: a session is grouped by
-//! ([`crate::plan::session`]) and has no value of its own. Fails: gaps that are no interval.
+//! ([`crate::plan::session`]) and has no value of its own. Fails: a constant gap that is no interval, and gaps of months.
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::{parse_duration, parse_interval};
@@ -66,7 +66,7 @@ pub fn window_of(expr: &Expr) -> Option<&Expr> {
 /// Gaps in microseconds; NULL where the gap is.
 ///
 /// # Errors
-/// `CannotParseInterval` for a text that is no interval, `DatatypeMismatch` for another type, and months.
+/// `DatatypeMismatch` for another type, and months.
 pub fn gaps(gap: &ArrayRef) -> Result<Int64Array> {
     let months = || {
         Error::new(
@@ -85,7 +85,8 @@ pub fn gaps(gap: &ArrayRef) -> Result<Int64Array> {
                 if let Some(micros) = known.get(text) {
                     return Ok(Some(*micros));
                 }
-                let interval = parse_interval(text)?;
+                // As in Spark, a text that is no interval is NULL.
+                let Ok(interval) = parse_interval(text) else { return Ok(None) };
                 if interval.months != 0 {
                     return Err(months());
                 }

@@ -233,7 +233,9 @@ impl<V: Value> RowStore<V> {
         let tables = read(bytes, &[gone_schema, kept_schema])?;
         let [gone, kept] = tables.as_slice() else { return Err(another_shape()) };
         let keys = self.keys.rows(gone.columns())?;
-        keys.iter().for_each(|key| drop(self.remove(key.data())));
+        for key in keys.iter() {
+            self.remove(key.data());
+        }
         let (columns, values) = kept.columns().split_at(self.keys.width());
         let [values] = values else { return Err(another_shape()) };
         let keys = self.keys.rows(columns)?;
@@ -340,7 +342,9 @@ mod tests {
 
     fn set(store: &mut RowStore<i64>, texts: &[Option<&str>], value: i64) {
         let rows = store.keys().rows(&keys(texts)).unwrap();
-        rows.iter().for_each(|row| drop(store.insert(row.data(), value)));
+        for row in rows.iter() {
+            store.insert(row.data(), value);
+        }
     }
 
     fn contents(store: &RowStore<i64>) -> Vec<(Key, i64)> {
@@ -378,7 +382,9 @@ mod tests {
         set(&mut own, &[Some("a"), None], 1);
         set(&mut own, &[Some("a")], 2);
         let rows = own.keys().rows(&keys(&[Some("a"), None])).unwrap();
-        rows.iter().for_each(|row| drop(own.remove(row.data())));
+        for row in rows.iter() {
+            assert!(own.remove(row.data()).is_some());
+        }
         assert_eq!((own.memory(), own.is_empty()), (0, true));
     }
 
