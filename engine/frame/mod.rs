@@ -7,6 +7,7 @@ mod column;
 mod data_frame;
 pub mod functions;
 mod join;
+pub(crate) mod processor;
 mod query;
 mod reader;
 mod writer;
@@ -15,6 +16,9 @@ pub use batch_frame::BatchFrame;
 pub use column::{Column, IntoColumn, Operand};
 pub use data_frame::{DataFrame, GroupedFrame};
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
+pub use processor::{
+    InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
+};
 pub use query::{StreamingQuery, StreamingQueryManager};
 pub use reader::DataStreamReader;
 pub use writer::{DataStreamWriter, IntoOutputMode, IntoTrigger};

@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod branch;
 pub mod codes;
+pub mod custom;
 pub mod deduplicate;
 mod executable;
 pub mod expand;

@@ -6,6 +6,7 @@
 //! streaming form.
 
 use super::aggregate::{self, AggregatePlan, PartialPlan};
+use super::custom::CustomPlan;
 use super::deduplicate::DeduplicatePlan;
 use super::fingerprint::{Meaning, aggregate_meaning};
 use super::grouping::Grouping;
@@ -287,17 +288,22 @@ impl Lowering {
             LogicalPlan::Deduplicate { input, columns, within_watermark } => {
                 let operator = DeduplicatePlan::new(columns, *within_watermark, input.schema())?;
                 let meaning = operator.meaning();
-                self.over_rows(input, Arc::new(operator), meaning)
+                self.over_rows(input, Arc::new(operator), meaning, input.schema())
+            }
+            LogicalPlan::TransformWithState { input, columns, processor, time_mode, schema, .. } => {
+                let operator = CustomPlan::new(columns, processor, *time_mode, input.schema(), schema)?;
+                let meaning = operator.meaning();
+                self.over_rows(input, Arc::new(operator), meaning, schema)
             }
             LogicalPlan::Limit { input, skip, fetch } => {
                 let above_aggregate = input.any(&|p| matches!(p, LogicalPlan::Aggregate { .. }));
                 let operator = LimitPlan { skip: *skip, fetch: *fetch, above_aggregate };
                 // A changed limit counts on.
-                self.over_rows(input, Arc::new(operator), Meaning::new())
+                self.over_rows(input, Arc::new(operator), Meaning::new(), input.schema())
             }
             LogicalPlan::Sort { input, keys } => {
                 let operator = SortPlan { keys: keys.clone(), schema: input.schema().clone() };
-                self.over_rows(input, Arc::new(operator), Meaning::new())
+                self.over_rows(input, Arc::new(operator), Meaning::new(), input.schema())
             }
             other => Err(Error::new(
                 ErrorCode::UnsupportedOperation,
@@ -306,19 +312,20 @@ impl Lowering {
         }
     }
 
-    /// An operator over the rows of `input`, which gives rows of the same columns.
+    /// An operator over the rows of `input`, which gives rows of `schema`.
     fn over_rows(
         &mut self,
         input: &LogicalPlan,
         operator: Arc<dyn OperatorPlan>,
         meaning: Meaning,
+        schema: &SchemaRef,
     ) -> Result<Vec<Lineage>> {
         let lineages = self.lineages(input)?;
         let target = Target::Stage { stage: self.stages.len(), port: 0 };
         for lineage in lineages {
             self.rows_branch(lineage, input.schema(), target)?;
         }
-        Ok(self.stage(operator, meaning, input.schema()))
+        Ok(self.stage(operator, meaning, schema))
     }
 
     /// Adds the stage that was announced to its branches; its rows are a lineage of their own.

@@ -5,6 +5,7 @@
 //! [`deduplicate`], [`scan`]), and described for the checkpoint ([`fingerprint`]) and for people ([`explain`]).
 
 pub mod aggregate;
+pub mod custom;
 pub mod deduplicate;
 pub mod explain;
 pub mod fingerprint;

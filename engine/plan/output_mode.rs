@@ -5,6 +5,7 @@
 use super::deduplicate;
 use super::logical::{JoinType, LogicalPlan, TIME_WINDOW_KEY, watermark_delay_ms};
 use crate::error::{Error, ErrorCode, Result};
+use crate::frame::TimeMode;
 use crate::sink::OutputMode;
 use arrow::datatypes::Field;
 use std::sync::Arc;
@@ -74,6 +75,15 @@ fn check_node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
         {
             Err(deduplicate::without_watermark())
         }
+        LogicalPlan::TransformWithState { input, time_mode: TimeMode::EventTime, .. }
+            if deduplicate::event_time(input.schema()).is_none() =>
+        {
+            Err(unsupported(
+                "transform_with_state by event time needs a watermark; call with_watermark on the event time before group_by, or use \
+                 TimeMode::ProcessingTime"
+                    .to_string(),
+            ))
+        }
         LogicalPlan::Sort { input, .. } if mode != OutputMode::Complete || !input.any(&is_aggregate) => Err(unsupported(
             "sorting is not supported on a stream, unless it is of an aggregation in complete mode; sort in foreach_batch, or where the \
              result is read"
@@ -135,7 +145,7 @@ fn check_join(left: &LogicalPlan, right: &LogicalPlan, join_type: JoinType, mode
 fn check_chain(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     let above = |input: &Arc<LogicalPlan>| input.any(&is_aggregate);
     let stateful = match plan {
-        LogicalPlan::Aggregate { .. } => true,
+        LogicalPlan::Aggregate { .. } | LogicalPlan::TransformWithState { .. } => true,
         LogicalPlan::Deduplicate { input, columns, within_watermark } => {
             let names = super::scope::distinct_names(input.schema());
             let timed = |(name, field): (&String, &Arc<Field>)| columns.contains(name) && watermark_delay_ms(field).is_some();

@@ -12,6 +12,8 @@ mod lifecycle;
 mod mistakes;
 #[cfg(feature = "failpoints")]
 mod recovery;
+mod refusals;
+mod stateful;
 mod triggers;
 
 use case::{Case, How};
@@ -30,12 +32,12 @@ fn cases() -> Vec<(String, Case)> {
 /// Runs every case, or those whose name has the words of `TIDEMILL_CASE` in it.
 async fn run_all(how: How<'_>) {
     let wanted = std::env::var("TIDEMILL_CASE").unwrap_or_default();
-    let mut failures = Vec::new();
-    for (name, case) in cases().iter().filter(|(name, _)| name.contains(&wanted)) {
-        if let Err(difference) = case.run(how).await {
-            failures.push(format!("{name} on {}: {difference}", how.device));
-        }
-    }
+    let cases = cases();
+    let runs = cases.iter().filter(|(name, _)| name.contains(&wanted)).map(async |(name, case)| {
+        case.run(how).await.map_err(|difference| format!("{name} on {}: {difference}", how.device))
+    });
+    let outcomes = futures::future::join_all(runs).await;
+    let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -56,12 +58,13 @@ async fn cases_with_a_restart_after_every_step() {
     run_all(How { device: "cpu", restarts: true, ..How::default() }).await;
 }
 
-/// Nor do the rows depend on where the query died.
+/// Nor do the rows depend on where the query died. (A table in memory forgets with its query what it has published, so a batch that died
+/// right after that is not among these; files are, in [`recovery`].)
 #[cfg(feature = "failpoints")]
 #[tokio::test(flavor = "multi_thread")]
 async fn cases_through_faults() {
     use tidemill::checkpoint::fail;
-    for point in [fail::AFTER_OFFSETS, fail::AFTER_STATE, fail::AFTER_STAGE, fail::AFTER_PREPARED, fail::AFTER_PUBLISH, fail::AFTER_COMMIT] {
+    for point in [fail::AFTER_OFFSETS, fail::AFTER_STATE, fail::AFTER_PREPARED, fail::AFTER_COMMIT] {
         run_all(How { device: "cpu", fault: Some((point, 0)), ..How::default() }).await;
     }
 }
