@@ -42,10 +42,10 @@ pub mod prelude {
     pub use crate::batch::Trigger;
     pub use crate::error::{Error, ErrorCode};
     pub use crate::frame::functions::*;
+    pub use crate::frame::{BatchFrame, Column, DataFrame, StreamingQuery};
     pub use crate::frame::{
         InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
     };
-    pub use crate::frame::{BatchFrame, Column, DataFrame, StreamingQuery};
     pub use crate::plan::logical::JoinType;
     pub use crate::session::Session;
     pub use crate::sink::OutputMode::{self, Append, Complete, Update};

@@ -658,7 +658,8 @@ impl GroupedFrame {
         output: impl IntoSchema,
         time_mode: TimeMode,
     ) -> Result<DataFrame> {
-        let refuse = |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("transform_with_state: {why}")));
+        let refuse =
+            |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("transform_with_state: {why}")));
         if !self.frame.is_streaming() {
             return refuse("a table has no state to go on with; use agg, or read the table as a stream");
         }

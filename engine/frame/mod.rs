@@ -16,9 +16,7 @@ pub use batch_frame::BatchFrame;
 pub use column::{Column, IntoColumn, Operand};
 pub use data_frame::{DataFrame, GroupedFrame};
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
-pub use processor::{
-    InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
-};
+pub use processor::{InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState};
 pub use query::{StreamingQuery, StreamingQueryManager};
 pub use reader::DataStreamReader;
 pub use writer::{DataStreamWriter, IntoOutputMode, IntoTrigger};

@@ -295,7 +295,11 @@ impl StateHandle<'_> {
         if row.len() != self.schema.fields().len() {
             return Err(Error::new(
                 ErrorCode::DatatypeMismatch,
-                format!("a row of {} values does not fit an output of {} columns", row.len(), self.schema.fields().len()),
+                format!(
+                    "a row of {} values does not fit an output of {} columns",
+                    row.len(),
+                    self.schema.fields().len()
+                ),
             ));
         }
         for (value, field) in row.iter_mut().zip(self.schema.fields()) {
@@ -351,7 +355,9 @@ impl StateHandle<'_> {
         if ttl_ms.is_some() && self.mode != TimeMode::ProcessingTime {
             return Err(Error::new(
                 ErrorCode::UnsupportedOperation,
-                format!("the state {name:?} has a time to live, which needs TimeMode::ProcessingTime; use a timer, or that mode"),
+                format!(
+                    "the state {name:?} has a time to live, which needs TimeMode::ProcessingTime; use a timer, or that mode"
+                ),
             ));
         }
         let value = serde_json::to_value(value).map_err(|e| {
@@ -579,7 +585,8 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> MapState<
         let entries = self.entries(handle)?.into_iter().flatten().filter(|(_, entry)| handle.lives(entry));
         let entry = |(key, entry): (&String, &Entry)| {
             let key = serde_json::from_str(key).map_err(|e| {
-                let text = format!("the state {:?} holds the key {key}, which is not of the type that is read", self.name);
+                let text =
+                    format!("the state {:?} holds the key {key}, which is not of the type that is read", self.name);
                 Error::caused_by(ErrorCode::CheckpointIncompatible, text, e)
             })?;
             Ok((key, decoded(&entry.value, &self.name)?))
@@ -587,3 +594,6 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> MapState<
         entries.map(entry).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -203,7 +203,8 @@ impl ScalarUDFImpl for WindowFunction {
         let windows = arrays.first().and_then(|array| array.as_struct_opt()).ok_or_else(wrong)?;
         let ends = windows.column_by_name("end").ok_or_else(wrong)?;
         let ends = ends.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
-        let last = |row: usize| (windows.is_valid(row) && ends.is_valid(row)).then(|| ends.value(row).saturating_sub(1));
+        let last =
+            |row: usize| (windows.is_valid(row) && ends.is_valid(row)).then(|| ends.value(row).saturating_sub(1));
         let times: TimestampMicrosecondArray = (0..windows.len()).map(last).collect();
         Ok(ColumnarValue::Array(Arc::new(times.with_timezone(crate::types::UTC))))
     }

@@ -40,7 +40,6 @@ impl OperatorPlan for CustomPlan {
             store: RowStore::new(types)?,
             timers: BTreeSet::new(),
             expiries: BTreeSet::new(),
-            indexed: true,
             rows: vec![],
             keys: FxHashMap::default(),
             order: vec![],
@@ -62,8 +61,6 @@ struct Custom {
     timers: BTreeSet<(i64, Key)>,
     /// When the first value of a key expires.
     expiries: BTreeSet<(i64, Key)>,
-    /// Whether the two know all of the store.
-    indexed: bool,
     /// The batch's input.
     rows: Vec<RecordBatch>,
     /// Rows of each key: part of the input and row there.
@@ -76,17 +73,14 @@ struct Custom {
 }
 
 impl Custom {
+    /// Finds the timers and expiries of a restored store.
     fn index(&mut self) -> Result<()> {
-        if self.indexed {
-            return Ok(());
-        }
         (self.timers, self.expiries) = (BTreeSet::new(), BTreeSet::new());
         for (key, bytes) in self.store.iter() {
             let state = decoded(bytes)?;
             self.timers.extend(state.timers.iter().map(|time| (*time, key.clone())));
             self.expiries.extend(state.next_expiry_ms().map(|time| (time, key.clone())));
         }
-        self.indexed = true;
         Ok(())
     }
 
@@ -176,14 +170,16 @@ impl Custom {
     fn output(&mut self) -> Result<RecordBatch> {
         let rows = std::mem::take(&mut self.emitted);
         let count = rows.len();
-        let mut columns: Vec<Vec<ScalarValue>> = self.plan.schema.fields().iter().map(|_| Vec::with_capacity(count)).collect();
+        let mut columns: Vec<Vec<ScalarValue>> =
+            self.plan.schema.fields().iter().map(|_| Vec::with_capacity(count)).collect();
         for row in rows {
             columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
         }
-        let arrays = columns.into_iter().zip(self.plan.schema.fields()).map(|(values, field)| match values.is_empty() {
-            true => Ok(arrow::array::new_empty_array(field.data_type())),
-            false => Ok(ScalarValue::iter_to_array(values)?),
-        });
+        let arrays =
+            columns.into_iter().zip(self.plan.schema.fields()).map(|(values, field)| match values.is_empty() {
+                true => Ok(arrow::array::new_empty_array(field.data_type())),
+                false => Ok(ScalarValue::iter_to_array(values)?),
+            });
         crate::state::rows::table(&self.plan.schema, arrays.collect::<Result<_>>()?, count)
     }
 }
@@ -230,7 +226,6 @@ impl StatefulOperator for Custom {
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
-        self.index()?;
         let (rows, keys) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.keys));
         for key in std::mem::take(&mut self.order) {
             let places = keys.get(&key).map(Vec::as_slice).unwrap_or_default();
@@ -256,8 +251,7 @@ impl StatefulOperator for Custom {
         match self.plan.time_mode {
             TimeMode::None => false,
             TimeMode::EventTime => moved,
-            // After a restart nothing is indexed yet: one batch finds out.
-            TimeMode::ProcessingTime => !self.indexed || due(&self.timers) || due(&self.expiries),
+            TimeMode::ProcessingTime => due(&self.timers) || due(&self.expiries),
         }
     }
 
@@ -270,8 +264,8 @@ impl StatefulOperator for Custom {
     }
 
     fn restore(&mut self, bytes: &[u8], snapshot: bool) -> Result<()> {
-        self.indexed = false;
-        self.store.apply(bytes, snapshot)
+        self.store.apply(bytes, snapshot)?;
+        self.index()
     }
 }
 

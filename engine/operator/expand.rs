@@ -20,8 +20,16 @@ pub struct ExpandExec {
 }
 
 enum KindExec {
-    Generate { generator: Arc<dyn PhysicalExpr>, outer: bool },
-    Sessions { keys: Vec<Arc<dyn PhysicalExpr>>, time: Arc<dyn PhysicalExpr>, gap: Arc<dyn PhysicalExpr>, late: LateWatermark },
+    Generate {
+        generator: Arc<dyn PhysicalExpr>,
+        outer: bool,
+    },
+    Sessions {
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        time: Arc<dyn PhysicalExpr>,
+        gap: Arc<dyn PhysicalExpr>,
+        late: LateWatermark,
+    },
 }
 
 impl ExpandExec {

@@ -246,12 +246,9 @@ mod tests {
     #[test]
     fn rows_that_touch_are_one_session() {
         let gap = Some("5 seconds");
-        let rows = found(&[Some("a"); 3], &[Some(15 * SECOND), Some(10 * SECOND), Some(21 * SECOND)], &[gap; 3], i64::MIN);
-        assert_eq!(rows, [
-            (0, 10 * SECOND, 20 * SECOND),
-            (1, 10 * SECOND, 20 * SECOND),
-            (2, 21 * SECOND, 26 * SECOND)
-        ]);
+        let rows =
+            found(&[Some("a"); 3], &[Some(15 * SECOND), Some(10 * SECOND), Some(21 * SECOND)], &[gap; 3], i64::MIN);
+        assert_eq!(rows, [(0, 10 * SECOND, 20 * SECOND), (1, 10 * SECOND, 20 * SECOND), (2, 21 * SECOND, 26 * SECOND)]);
     }
 
     #[test]
@@ -273,11 +270,7 @@ mod tests {
         let gap = Some("5 seconds");
         let times = [Some(0), Some(4 * SECOND), Some(9 * SECOND)];
         let rows = found(&[Some("a"); 3], &times, &[gap; 3], 5 * SECOND);
-        assert_eq!(rows, [
-            (0, 0, 5 * SECOND),
-            (1, 4 * SECOND, 14 * SECOND),
-            (2, 4 * SECOND, 14 * SECOND)
-        ]);
+        assert_eq!(rows, [(0, 0, 5 * SECOND), (1, 4 * SECOND, 14 * SECOND), (2, 4 * SECOND, 14 * SECOND)]);
     }
 
     #[test]

@@ -148,7 +148,8 @@ fn check_chain(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
         LogicalPlan::Aggregate { .. } | LogicalPlan::TransformWithState { .. } => true,
         LogicalPlan::Deduplicate { input, columns, within_watermark } => {
             let names = super::scope::distinct_names(input.schema());
-            let timed = |(name, field): (&String, &Arc<Field>)| columns.contains(name) && watermark_delay_ms(field).is_some();
+            let timed =
+                |(name, field): (&String, &Arc<Field>)| columns.contains(name) && watermark_delay_ms(field).is_some();
             *within_watermark || names.iter().zip(input.schema().fields()).any(timed)
         }
         LogicalPlan::Join { left, right, .. } => left.is_streaming() && right.is_streaming(),

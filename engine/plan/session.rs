@@ -68,7 +68,8 @@ impl SessionPlan {
     ) -> Result<Self> {
         let session = keys.get(window).ok_or_else(|| Error::internal("a session without a key"))?.expr.clone();
         let bounds = |name: &str| Named { expr: reference(name), name: name.to_string() };
-        let plain: Vec<&Named> = keys.iter().enumerate().filter(|(index, _)| *index != window).map(|(_, k)| k).collect();
+        let plain: Vec<&Named> =
+            keys.iter().enumerate().filter(|(index, _)| *index != window).map(|(_, k)| k).collect();
         let grouped: Vec<Named> = plain.iter().map(|key| (*key).clone()).chain(BOUNDS.map(bounds)).collect();
         // Bounds are numbers to the partial aggregation, and no key of it is one that a watermark moves past.
         let of_key = |field: &Arc<Field>| field.as_ref().clone().with_metadata(HashMap::new());

@@ -84,14 +84,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Sums outside their type.
-    pub fn merge(
-        &mut self,
-        key: &[u8],
-        start: i64,
-        end: i64,
-        partials: &[PartialColumn],
-        from: usize,
-    ) -> Result<u64> {
+    pub fn merge(&mut self, key: &[u8], start: i64, end: i64, partials: &[PartialColumn], from: usize) -> Result<u64> {
         let (key, mut sessions) = match self.of_key.remove_entry(key) {
             Some(found) => found,
             None => (Key::from(key), vec![]),
@@ -199,7 +192,8 @@ impl Sessions {
     pub fn delta(&self) -> Result<(Bytes, u64)> {
         let mut changed: Vec<&Key> = self.changed.iter().collect();
         changed.sort_unstable();
-        let of = |key: &&Key| self.of_key.get(*key).into_iter().flatten().map(|s| ((*key).clone(), *s)).collect::<Vec<_>>();
+        let of =
+            |key: &&Key| self.of_key.get(*key).into_iter().flatten().map(|s| ((*key).clone(), *s)).collect::<Vec<_>>();
         let sessions = changed.iter().flat_map(of).collect();
         self.file(&changed, sessions)
     }
@@ -253,7 +247,8 @@ impl Sessions {
     fn decode(&mut self, slot: u32, mut state: &[ArrayRef], row: usize) -> Result<()> {
         for (position, accumulator) in self.accumulators.iter_mut().enumerate() {
             let width = accumulator.fields(position).len();
-            let (own, rest) = state.split_at_checked(width).ok_or_else(|| Error::internal("a state column is missing"))?;
+            let (own, rest) =
+                state.split_at_checked(width).ok_or_else(|| Error::internal("a state column is missing"))?;
             accumulator.decode(slot as usize, own, row)?;
             state = rest;
         }

@@ -431,7 +431,8 @@ fn texts(table: &MemoryTable) -> Vec<String> {
     let mut rows = Vec::new();
     for batch in table.rows() {
         for row in 0..batch.num_rows() {
-            let columns = batch.schema().fields().iter().zip(batch.columns()).map(|(f, c)| cell(f.name(), c, row)).collect();
+            let columns =
+                batch.schema().fields().iter().zip(batch.columns()).map(|(f, c)| cell(f.name(), c, row)).collect();
             let columns: Vec<String> = columns;
             rows.push(columns.join(" "));
         }

@@ -67,7 +67,8 @@ const OK: Option<ErrorCode> = None;
 #[tokio::test(flavor = "multi_thread")]
 async fn sparks_table() {
     let f = Frames { session: Session::builder().config("tidemill.device", "cpu").build().await.unwrap() };
-    let sessions = |frame: DataFrame| frame.group_by([session_window("t", "5 seconds"), col("k")]).unwrap().count().unwrap();
+    let sessions =
+        |frame: DataFrame| frame.group_by([session_window("t", "5 seconds"), col("k")]).unwrap().count().unwrap();
     let by_key = |frame: DataFrame| frame.group_by(["k"]).unwrap().count().unwrap();
     // append, update, complete
     let rows = [
@@ -106,7 +107,11 @@ async fn sparks_table() {
             counted(f.marked()).group_by([window("window", "10 seconds")]).unwrap().count().unwrap(),
             [OK, L, L],
         ),
-        ("aggregation twice, by a value", counted(f.marked()).group_by(["count"]).unwrap().agg([count_all()]).unwrap(), [S, L, L]),
+        (
+            "aggregation twice, by a value",
+            counted(f.marked()).group_by(["count"]).unwrap().agg([count_all()]).unwrap(),
+            [S, L, L],
+        ),
         ("union", f.marked().union(&f.marked()).unwrap(), [OK, OK, S]),
         ("union with a table", f.raw().union(&f.table()).unwrap(), [L, L, S]),
         ("stream inner table", f.marked().join(&f.table(), "k", JoinType::Inner).unwrap(), [OK, OK, S]),
@@ -173,7 +178,8 @@ async fn a_named_session_is_grouped_by() {
     let again = frame.group_by(["w"]).unwrap().count().unwrap();
     let error = again.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
-    let two = f.marked().group_by([session_window("t", "5 seconds"), window("t", "5 seconds")]).unwrap().count().unwrap();
+    let two =
+        f.marked().group_by([session_window("t", "5 seconds"), window("t", "5 seconds")]).unwrap().count().unwrap();
     let error = two.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
 }
