@@ -1,7 +1,10 @@
 //! Session configuration by Spark's keys.
 //!
-//! Comes in: `config(key, value)`. Goes out: typed settings with Spark's defaults. Unknown keys are kept and warned about once, because
-//! Spark accepts them and programs set them. Fails: values that a known key cannot have.
+//! Comes in: `config(key, value)`. Goes out: typed settings with Spark's defaults, from the table [`keys::KEYS`]. Unknown keys are kept and
+//! warned about once, because Spark accepts them and programs set them. Fails: values that a known key cannot have, when they are
+//! set; keys that only the session's builder sets.
+
+pub mod keys;
 
 use crate::batch::runner::Settings;
 use crate::error::{Error, ErrorCode, Result};
@@ -12,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::time::Duration;
 use tidemill_kernels::device::DeviceChoice;
 use tracing::warn;
 
@@ -31,37 +35,30 @@ pub const BATCHES_TO_RETAIN: &str = "spark.sql.streaming.minBatchesToRetain";
 pub const DELTAS_FOR_SNAPSHOT: &str = "spark.sql.streaming.stateStore.minDeltasForSnapshot";
 /// `spark.sql.streaming.numRecentProgressUpdates`. Default 100.
 pub const RECENT_PROGRESS: &str = "spark.sql.streaming.numRecentProgressUpdates";
+/// `spark.sql.streaming.pollingDelay`: how often a query that waits for data looks again. Default 10 ms.
+pub const POLLING_DELAY: &str = "spark.sql.streaming.pollingDelay";
+/// `spark.sql.streaming.noDataProgressEventInterval`: how often an idle query reports. Default 10 s.
+pub const IDLE_INTERVAL: &str = "spark.sql.streaming.noDataProgressEventInterval";
+/// `spark.sql.streaming.stopTimeout`: how long a stop waits; 0 waits for ever. Default 0.
+pub const STOP_TIMEOUT: &str = "spark.sql.streaming.stopTimeout";
+/// `spark.sql.streaming.stopActiveRunOnRestart`: whether a second start on a checkpoint stops the first. Default `true`.
+pub const STOP_ACTIVE_RUN: &str = "spark.sql.streaming.stopActiveRunOnRestart";
+/// `spark.sql.streaming.realTimeMode.minBatchDuration`: least duration of the real-time trigger. Default 5 s.
+pub const REAL_TIME_LEAST: &str = "spark.sql.streaming.realTimeMode.minBatchDuration";
 /// `tidemill.device`: `auto`, `gpu`, `cpu` or part of an adapter's name. Default `auto`.
 pub const DEVICE: &str = "tidemill.device";
 /// `tidemill.workers`: threads that decode and aggregate. Default: the cores there are.
 pub const WORKERS: &str = "tidemill.workers";
 
-/// Keys that Spark programs set and that cost nothing here.
-const ACCEPTED: [&str; 6] = [
-    "spark.app.name",
-    "spark.master",
-    "spark.sql.shuffle.partitions",
-    "spark.sql.streaming.stateStore.providerClass",
-    "spark.sql.streaming.stateStore.rocksDB.format",
-    "spark.sql.streaming.metricsEnabled",
-];
-const KNOWN: [&str; 10] = [
-    TIME_ZONE,
-    ANSI,
-    CHECKPOINT_LOCATION,
-    WATERMARK_POLICY,
-    NO_DATA_BATCHES,
-    BATCHES_TO_RETAIN,
-    DELTAS_FOR_SNAPSHOT,
-    RECENT_PROGRESS,
-    DEVICE,
-    WORKERS,
-];
-
 /// Bytes of a chunk on the CPU: a few thousand records, so that they stay in the cache and every core gets some.
 const CPU_CHUNK_BYTES: usize = 4 << 20;
 /// Bytes of a chunk for a GPU: some hundred thousand records, above the break-even of a kernel launch.
 const GPU_CHUNK_BYTES: usize = 64 << 20;
+
+/// Whether a key says how buckets are reached: `fs.s3a.endpoint`, `spark.hadoop.fs.s3a.access.key`.
+fn is_storage_key(key: &str) -> bool {
+    key.strip_prefix("spark.hadoop.").unwrap_or(key).starts_with("fs.s3a.")
+}
 
 /// A session's settings, shared by its frames and queries. A running query keeps the values it started with.
 #[derive(Debug, Default)]
@@ -71,23 +68,91 @@ pub struct Config {
 
 impl Config {
     /// Sets a key. Unknown keys are kept; the first time, a warning says that they do nothing.
-    pub fn set(&self, key: &str, value: impl Display) {
-        let known = KNOWN.contains(&key) || ACCEPTED.contains(&key);
-        let first = self.values.lock().insert(key.to_string(), value.to_string()).is_none();
+    ///
+    /// # Errors
+    /// [`ErrorCode::ConfStatic`] for a key that only the session's builder sets; a value that the key cannot have.
+    pub fn set(&self, key: &str, value: impl Display) -> Result<()> {
+        modifiable(key)?;
+        self.initialize(key, value)
+    }
+
+    /// [`Config::set`] before the session exists, when every key may be set.
+    ///
+    /// # Errors
+    /// A value that the key cannot have.
+    pub(crate) fn initialize(&self, key: &str, value: impl Display) -> Result<()> {
+        let value = value.to_string();
+        let known = keys::find(key);
+        if let Some(known) = known {
+            known.check(&value)?;
+        }
+        let first = self.values.lock().insert(key.to_string(), value).is_none();
         if key == "spark.streaming.kafka.maxRatePerPartition" && first {
             warn!("{key} belongs to DStreams and does nothing here; use the source option maxOffsetsPerTrigger");
-        } else if !known && first {
+        } else if known.is_none() && first && !is_storage_key(key) {
             warn!("the configuration key {key} is not known and does nothing");
+        }
+        Ok(())
+    }
+
+    /// The value of a key: as it was set, or else the default of a known key.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let set = self.values.lock().get(key).cloned();
+        set.or_else(|| keys::find(key)?.default.map(str::to_string))
+    }
+
+    /// The value of a key that is known or was set; None for a known key that has neither value nor default.
+    ///
+    /// ```
+    /// use tidemill::config::Config;
+    /// use tidemill::ErrorCode;
+    /// let config = Config::default();
+    /// assert_eq!(config.try_get("spark.sql.streaming.pollingDelay")?.as_deref(), Some("10ms"));
+    /// assert_eq!(config.try_get("no.such.key").unwrap_err().code(), ErrorCode::ConfNotFound);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorCode::ConfNotFound`] for any other key.
+    pub fn try_get(&self, key: &str) -> Result<Option<String>> {
+        match self.get(key) {
+            None if keys::find(key).is_none() => Err(Error::new(
+                ErrorCode::ConfNotFound,
+                format!(
+                    "the configuration key {key:?} is not known and was not set; set it first, or ask with a default"
+                ),
+            )),
+            value => Ok(value),
         }
     }
 
-    /// The value of a key, if it was set.
-    pub fn get(&self, key: &str) -> Option<String> {
-        self.values.lock().get(key).cloned()
+    /// The value of a key as it was set, or else `default`, whatever the default of the key itself.
+    pub fn get_or(&self, key: &str, default: &str) -> String {
+        self.values.lock().get(key).cloned().unwrap_or_else(|| default.to_string())
+    }
+
+    /// Every key that was set, in the order of names, with its value.
+    pub fn get_all(&self) -> BTreeMap<String, String> {
+        self.values.lock().clone()
+    }
+
+    /// Takes a setting back, so that the default holds again.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ConfStatic`] for a key that only the session's builder sets.
+    pub fn unset(&self, key: &str) -> Result<()> {
+        modifiable(key)?;
+        self.values.lock().remove(key);
+        Ok(())
+    }
+
+    /// Whether a running session may set the key, and setting it is of use: true for known keys that are not static.
+    pub fn is_modifiable(&self, key: &str) -> bool {
+        keys::find(key).is_some_and(keys::ConfigKey::is_modifiable)
     }
 
     fn parsed<T: FromStr>(&self, key: &str, default: T, expected: &str) -> Result<T> {
-        match self.get(key) {
+        match self.values.lock().get(key) {
             None => Ok(default),
             Some(text) => text
                 .trim()
@@ -96,15 +161,18 @@ impl Config {
         }
     }
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        match self.get(key) {
-            Some(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
-            Some(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
-            None => Ok(default),
-            Some(text) => {
-                Err(Error::new(ErrorCode::InvalidOption, format!("{key} = {text:?}: expected true or false")))
-            }
-        }
+    fn flag(&self, key: &str) -> Result<bool> {
+        let text = self.get(key).unwrap_or_default();
+        keys::flag(text.trim())
+            .ok_or_else(|| Error::new(ErrorCode::ConfValueType, format!("{key} = {text:?}: expected true or false")))
+    }
+
+    fn time(&self, key: &str) -> Result<Duration> {
+        let text = self.get(key).unwrap_or_default();
+        let millis = keys::time_ms(text.trim()).and_then(|millis| u64::try_from(millis).ok());
+        millis.map(Duration::from_millis).ok_or_else(|| {
+            Error::new(ErrorCode::ConfValueType, format!("{key} = {text:?}: expected a time such as 100ms or 5s"))
+        })
     }
 
     fn count(&self, key: &str, default: usize) -> Result<usize> {
@@ -116,7 +184,7 @@ impl Config {
     pub fn environment(&self) -> Result<Environment> {
         let utc = chrono_tz::Tz::UTC;
         let time_zone = self.parsed(TIME_ZONE, utc, "a time zone such as UTC or Europe/Berlin")?;
-        Ok(Environment { time_zone, ansi: self.flag(ANSI, true)? })
+        Ok(Environment { time_zone, ansi: self.flag(ANSI)? })
     }
 
     /// The settings that a run depends on, on a device that is a GPU or not.
@@ -126,9 +194,11 @@ impl Config {
         Policy::parse(&watermark_policy)?;
         Ok(Settings {
             watermark_policy,
-            no_data_batches: self.flag(NO_DATA_BATCHES, true)?,
+            no_data_batches: self.flag(NO_DATA_BATCHES)?,
             batches_to_retain: self.count(BATCHES_TO_RETAIN, 100)?,
             deltas_for_snapshot: self.count(DELTAS_FOR_SNAPSHOT, 10)?,
+            polling_delay: self.polling_delay()?,
+            idle_report: self.idle_interval()?,
             workers: self.count(WORKERS, cores)?,
             chunk_bytes: if gpu { GPU_CHUNK_BYTES } else { CPU_CHUNK_BYTES },
         })
@@ -139,54 +209,48 @@ impl Config {
         self.count(RECENT_PROGRESS, 100)
     }
 
+    /// How often a query that waits for data looks again.
+    pub fn polling_delay(&self) -> Result<Duration> {
+        self.time(POLLING_DELAY)
+    }
+
+    /// How often an idle query reports that it is.
+    pub fn idle_interval(&self) -> Result<Duration> {
+        self.time(IDLE_INTERVAL)
+    }
+
+    /// How long a stop waits for a query to end; None waits until it has.
+    pub fn stop_timeout(&self) -> Result<Option<Duration>> {
+        self.time(STOP_TIMEOUT).map(|limit| (!limit.is_zero()).then_some(limit))
+    }
+
+    /// Whether a second start on a checkpoint stops the session's query that runs on it.
+    pub fn stop_active_run(&self) -> Result<bool> {
+        self.flag(STOP_ACTIVE_RUN)
+    }
+
+    /// Least duration of the real-time trigger.
+    pub fn real_time_least(&self) -> Result<Duration> {
+        self.time(REAL_TIME_LEAST)
+    }
+
     /// Where kernels run.
     pub fn device(&self) -> Result<DeviceChoice> {
         self.parsed(DEVICE, DeviceChoice::Auto, "auto, gpu, cpu or part of an adapter's name")
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_that_a_key_cannot_have_are_refused_by_name() {
-        let wrong = [
-            (WATERMARK_POLICY, "median", "spark.sql.streaming.multipleWatermarkPolicy = \"median\": use min or max"),
-            (
-                NO_DATA_BATCHES,
-                "yes",
-                "spark.sql.streaming.noDataMicroBatches.enabled = \"yes\": expected true or false",
+fn modifiable(key: &str) -> Result<()> {
+    match keys::find(key) {
+        Some(known) if !known.is_modifiable() => Err(Error::new(
+            ErrorCode::ConfStatic,
+            format!(
+                "cannot modify the value of the static configuration key {key:?}; give it to the session's builder"
             ),
-            (
-                BATCHES_TO_RETAIN,
-                "0",
-                "spark.sql.streaming.minBatchesToRetain = \"0\": expected a whole number greater than 0",
-            ),
-            (
-                DELTAS_FOR_SNAPSHOT,
-                "-1",
-                "spark.sql.streaming.stateStore.minDeltasForSnapshot = \"-1\": expected a whole number greater than 0",
-            ),
-            (WORKERS, "many", "tidemill.workers = \"many\": expected a whole number greater than 0"),
-        ];
-        for (key, value, message) in wrong {
-            let config = Config::default();
-            config.set(key, value);
-            let error = config.settings(false).unwrap_err();
-            assert_eq!((error.code(), error.message()), (ErrorCode::InvalidOption, message));
-        }
-        let config = Config::default();
-        config.set(RECENT_PROGRESS, 0);
-        assert_eq!(config.recent_progress().unwrap_err().code(), ErrorCode::InvalidOption);
-    }
-
-    #[test]
-    fn flags_are_read_in_any_case() {
-        let config = Config::default();
-        config.set(ANSI, "FALSE");
-        config.set(NO_DATA_BATCHES, " False ");
-        assert!(!config.environment().unwrap().ansi);
-        assert!(!config.settings(false).unwrap().no_data_batches);
+        )),
+        _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,14 @@ error_codes! {
     ParseSyntaxError => "PARSE_SYNTAX_ERROR",
     /// A window or watermark on a column that is not a timestamp.
     EventTimeNotTimestamp => "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+    /// A column whose type a file format cannot hold.
+    UnsupportedDataType => "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+    /// A column whose type cannot name directories.
+    InvalidPartitionColumn => "INVALID_PARTITION_COLUMN_DATA_TYPE",
+    /// A sink that would have no column left beside those that name directories.
+    AllPartitionColumns => "ALL_PARTITION_COLUMNS_NOT_ALLOWED",
+    /// A column that is named twice.
+    ColumnAlreadyExists => "COLUMN_ALREADY_EXISTS",
     /// A second watermark over the same rows.
     RedefiningWatermark => "REDEFINING_WATERMARK",
     /// An output mode that is not append, update or complete.
@@ -53,12 +61,36 @@ error_codes! {
     OutputModeUnsupportedSink => "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE",
     /// Something that Spark allows on a bounded table only, or that this version does not build.
     UnsupportedOperation => "UNSUPPORTED_STREAMING_OPERATION",
+    /// `write_stream` on a frame that is a table.
+    WriteStreamNotAllowed => "WRITE_STREAM_NOT_ALLOWED",
     /// A format name that no source or sink answers to.
     DataSourceNotFound => "DATA_SOURCE_NOT_FOUND",
     /// A format whose code was left out of this build.
     KafkaNotEnabled => "KAFKA_DATA_SOURCE_NOT_ENABLED",
+    /// A path on S3 in a build without the feature `s3`.
+    S3NotEnabled => "S3_NOT_ENABLED",
+    /// An object store that refuses the credentials it was given.
+    StorageAccessDenied => "STORAGE_ACCESS_DENIED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
+    /// A configuration key that is not known, was not set and has no default.
+    ConfNotFound => "SQL_CONF_NOT_FOUND",
+    /// A configuration value of another type than its key's.
+    ConfValueType => "INVALID_CONF_VALUE.TYPE_MISMATCH",
+    /// A configuration value outside the bounds of its key.
+    ConfValueRequirement => "INVALID_CONF_VALUE.REQUIREMENT",
+    /// A configuration value that is no time zone.
+    ConfValueTimeZone => "INVALID_CONF_VALUE.TIME_ZONE",
+    /// A configuration key that can be given to the session's builder only.
+    ConfStatic => "CANNOT_MODIFY_STATIC_CONFIG",
+    /// A source that the real-time trigger cannot read.
+    RealTimeSource => "STREAMING_REAL_TIME_MODE.INPUT_STREAM_NOT_SUPPORTED",
+    /// An operator or a sink that the real-time trigger cannot run.
+    RealTimeOperator => "STREAMING_REAL_TIME_MODE.OPERATOR_OR_SINK_NOT_IN_ALLOWLIST",
+    /// An interval that is too short for the real-time trigger.
+    RealTimeInterval => "INVALID_STREAMING_REAL_TIME_MODE_TRIGGER_INTERVAL",
+    /// An output mode that the real-time trigger cannot run in.
+    RealTimeOutputMode => "STREAMING_REAL_TIME_MODE.OUTPUT_MODE_NOT_SUPPORTED",
     /// An input path that does not exist.
     PathNotFound => "PATH_NOT_FOUND",
     /// A schema that a source needs and was not given.
@@ -73,6 +105,40 @@ error_codes! {
     DivideByZero => "DIVIDE_BY_ZERO",
     /// A sum or product outside its type (ANSI mode).
     ArithmeticOverflow => "ARITHMETIC_OVERFLOW",
+    /// A remainder by zero (ANSI mode).
+    RemainderByZero => "REMAINDER_BY_ZERO",
+    /// A cast of a number that its target type is too small for (ANSI mode).
+    CastOverflow => "CAST_OVERFLOW",
+    /// A decimal with more digits than its type has (ANSI mode).
+    NumericValueOutOfRange => "NUMERIC_VALUE_OUT_OF_RANGE",
+    /// A function name that no function answers to.
+    UnresolvedRoutine => "UNRESOLVED_ROUTINE",
+    /// A call with more or fewer arguments than the function takes.
+    WrongNumArgs => "WRONG_NUM_ARGS",
+    /// An argument whose value the function has no answer for.
+    InvalidParameterValue => "INVALID_PARAMETER_VALUE",
+    /// An array index outside of the array (ANSI mode).
+    InvalidArrayIndex => "INVALID_ARRAY_INDEX",
+    /// An index outside of the array in `element_at` (ANSI mode).
+    InvalidArrayIndexInElementAt => "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
+    /// An index of 0 where elements are counted from 1.
+    InvalidIndexOfZero => "INVALID_INDEX_OF_ZERO",
+    /// A map with a key twice.
+    DuplicatedMapKey => "DUPLICATED_MAP_KEY",
+    /// A map with NULL as a key.
+    NullMapKey => "NULL_MAP_KEY",
+    /// A text that does not follow its date pattern (ANSI mode).
+    CannotParseTimestamp => "CANNOT_PARSE_TIMESTAMP",
+    /// Fields of a date or time that is none (ANSI mode).
+    DatetimeFieldOutOfBounds => "DATETIME_FIELD_OUT_OF_BOUNDS",
+    /// A time outside of the range of its type.
+    DatetimeOverflow => "DATETIME_OVERFLOW",
+    /// A text that names no day of the week (ANSI mode).
+    IllegalDayOfWeek => "ILLEGAL_DAY_OF_WEEK",
+    /// A field of a time that is none.
+    InvalidExtractField => "INVALID_EXTRACT_FIELD",
+    /// `raise_error` or `assert_true` in a query.
+    UserRaisedException => "USER_RAISED_EXCEPTION",
     /// Input offsets that the source no longer holds.
     KafkaDataLoss => "KAFKA_DATA_LOSS",
     /// A failure reported by the Kafka client or the brokers.

@@ -3,6 +3,8 @@
 //! Comes in: option maps with keys as the user wrote them. Goes out: librdkafka configurations, and errors that name the
 //! option or the broker's reason and never a secret. Fails: options that are unknown, denied, or refused by librdkafka.
 
+mod java;
+
 use crate::error::{Error, ErrorCode, Result};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -74,15 +76,27 @@ impl Options {
         invalid(format!("{}: option {name} must be {wanted}, not '{value}'", self.owner))
     }
 
-    /// Takes every `kafka.` option as a client property; `denied` names properties that this side sets itself, with the
-    /// reason.
+    /// Takes an option whose value `parse` understands; `wanted` says what it should have been.
+    pub(crate) fn take_parsed<T>(
+        &mut self,
+        name: &str,
+        wanted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        parse(text.trim()).map(Some).ok_or_else(|| self.bad(name, &text, wanted))
+    }
+
+    /// Takes every `kafka.` option as a client property, Java's names included; `denied` names properties that this side
+    /// sets itself, with the reason.
     pub(crate) fn take_client(&mut self, denied: &[(&str, &str)]) -> Result<ClientSettings> {
         let names: Vec<String> = self.left.keys().filter(|name| name.starts_with("kafka.")).cloned().collect();
         let mut properties = BTreeMap::new();
         for name in names {
             let Some((written, value)) = self.left.remove(&name) else { continue };
             let property = name.trim_start_matches("kafka.").to_owned();
-            if let Some((_, reason)) = denied.iter().chain(DENIED).find(|(denied, _)| *denied == property) {
+            let own = denied.iter().find(|(denied, _)| *denied == property).map(|(_, reason)| *reason);
+            if let Some(reason) = own.or_else(|| java::denied(&property)) {
                 return Err(invalid(format!("{}: option {written} is not supported: {reason}", self.owner)));
             }
             properties.insert(property, value);
@@ -93,42 +107,24 @@ impl Options {
                 self.owner
             )));
         }
+        java::translate(self.owner, &mut properties)?;
         Ok(ClientSettings { properties, owner: self.owner })
     }
 
-    /// Refuses whatever nobody took. `later` names Spark's options that this version does not build.
-    pub(crate) fn finish(self, known: &str, later: &[&str]) -> Result<()> {
+    /// Refuses whatever nobody took.
+    pub(crate) fn finish(self, known: &str) -> Result<()> {
         for (name, (written, _)) in &self.left {
             if GENERIC.contains(&name.as_str()) {
                 continue;
             }
-            let reason = if later.iter().any(|option| option.eq_ignore_ascii_case(name)) {
-                "is not supported by this version"
-            } else {
-                "is unknown"
-            };
             return Err(invalid(format!(
-                "{}: option {written} {reason}; options are {known}, and kafka.*",
+                "{}: option {written} is unknown; options are {known}, and kafka.*",
                 self.owner
             )));
         }
         Ok(())
     }
 }
-
-/// Properties that neither side lets through.
-const DENIED: &[(&str, &str)] = &[
-    ("plugin.library.paths", "it loads native code into this process"),
-    ("interceptor.classes", "interceptors are Java classes, which this client cannot run"),
-    (
-        "sasl.jaas.config",
-        "it is Java's; give kafka.sasl.mechanism, kafka.sasl.username and kafka.sasl.password instead",
-    ),
-    ("key.serializer", "keys are written as bytes; cast the key column instead"),
-    ("value.serializer", "values are written as bytes; cast the value column instead"),
-    ("key.deserializer", "keys are read as bytes; cast the key column instead"),
-    ("value.deserializer", "values are read as bytes; cast the value column instead"),
-];
 
 /// An invalid option.
 pub(crate) fn invalid(message: String) -> Error {
@@ -325,6 +321,45 @@ pub(crate) fn partition_count(
     Ok(i32::try_from(found.partitions().len()).ok().filter(|count| *count > 0))
 }
 
+/// Topics that the brokers keep for themselves.
+const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// Every topic whose name fits, with its number of partitions, ascending; none of the brokers' own.
+pub(crate) fn topics_that(
+    consumer: &LogConsumer,
+    servers: &str,
+    timeout: Duration,
+    fits: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, i32)>> {
+    serve_events(consumer);
+    let log = consumer.context();
+    let metadata = consumer.fetch_metadata(None, timeout).map_err(|error| {
+        serve_events(consumer);
+        log.error(
+            format_args!(
+                "cannot read the list of topics from {servers}; check kafka.bootstrap.servers, the network and the \
+                 security options"
+            ),
+            &error,
+        )
+    })?;
+    let mut found = Vec::new();
+    for topic in metadata.topics().iter().filter(|topic| !INTERNAL_TOPICS.contains(&topic.name()) && fits(topic.name()))
+    {
+        match topic.error().map(RDKafkaErrorCode::from) {
+            None => found.push((topic.name().to_owned(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))),
+            // Deleted a moment ago.
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {}
+            Some(code) => {
+                let place = format!("topic {} on {servers}", topic.name());
+                return Err(log.error(place, &KafkaError::MetadataFetch(code)));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Serves what waits in a consumer's main queue (log lines, connection errors), so that errors can name it. Returns the
 /// last error that no retry can heal.
 pub(crate) fn serve_events(consumer: &LogConsumer) -> Option<KafkaError> {
@@ -347,6 +382,27 @@ pub(crate) fn serve_events(consumer: &LogConsumer) -> Option<KafkaError> {
         }
     }
     fatal
+}
+
+/// Runs a client call that may wait for brokers on a thread of its own, which nobody waits for once the caller has given up:
+/// neither a stopped query nor the end of the process.
+pub(crate) async fn detached<T, F>(work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T> + Send + 'static,
+{
+    let (answer, wait) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("kafka-call".into())
+        .spawn(move || {
+            // Nobody listens any more when the query was stopped.
+            let _ = answer.send(work());
+        })
+        .map_err(|error| Error::caused_by(ErrorCode::Io, format!("cannot start a thread: {error}"), error))?;
+    match wait.await {
+        Ok(result) => result,
+        Err(_) => Err(Error::internal("a Kafka client call did not finish")),
+    }
 }
 
 /// Runs a blocking client call off the async threads.

@@ -15,6 +15,7 @@ pub mod config;
 pub mod error;
 pub mod options;
 pub mod session;
+pub mod storage;
 pub mod types;
 
 #[cfg(feature = "kafka")]
@@ -32,6 +33,7 @@ pub mod progress;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod table;
 pub mod watermark;
 
 pub use error::{Error, ErrorCode, Result};
@@ -42,7 +44,7 @@ pub mod prelude {
     pub use crate::batch::Trigger;
     pub use crate::error::{Error, ErrorCode};
     pub use crate::frame::functions::*;
-    pub use crate::frame::{BatchFrame, Column, DataFrame, StreamingQuery};
+    pub use crate::frame::{Column, DataFrame, StreamingQuery};
     pub use crate::frame::{
         InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
     };

@@ -367,7 +367,7 @@ pub fn parse_duration(text: &str) -> Result<i64> {
 }
 
 /// Spark's configuration form: `7d`, `10min`, `500ms`, or a number of `bare` microseconds.
-fn short_duration(text: &str, bare: i64) -> Option<i64> {
+pub(crate) fn short_duration(text: &str, bare: i64) -> Option<i64> {
     let text = text.to_ascii_lowercase();
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '-')).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

@@ -4,8 +4,10 @@
 use crate::checkpoint::FailPoints;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::{DataStreamReader, StreamingQueryManager};
+use crate::frame::{DataFrameReader, DataStreamReader, StreamingQueryManager};
+use crate::sink::memory::MemoryTable;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use tidemill_kernels::device::Device;
@@ -28,6 +30,8 @@ struct Inner {
     config: Config,
     device: Mutex<Option<Device>>,
     streams: StreamingQueryManager,
+    /// By name in lower case.
+    memory_tables: Mutex<BTreeMap<String, MemoryTable>>,
     fail: FailPoints,
 }
 
@@ -54,9 +58,29 @@ impl Session {
         DataStreamReader::new(self.clone())
     }
 
+    /// Starts to describe a table.
+    pub fn read(&self) -> DataFrameReader {
+        DataFrameReader::new(self.clone())
+    }
+
     /// The session's queries.
     pub fn streams(&self) -> &StreamingQueryManager {
         &self.inner.streams
+    }
+
+    /// The table that a query of this name writes or wrote with `format("memory")`, by its name in any case.
+    pub fn memory_table(&self, name: &str) -> Option<MemoryTable> {
+        self.inner.memory_tables.lock().get(&name.to_lowercase()).cloned()
+    }
+
+    /// Keeps the table of a memory sink under its query's name, in place of that of an earlier query.
+    pub(crate) fn keep_memory_table(&self, table: MemoryTable) {
+        self.inner.memory_tables.lock().insert(table.name().to_lowercase(), table);
+    }
+
+    /// Stops every query of the session, and returns when they have stopped.
+    pub async fn stop(&self) {
+        futures::future::join_all(self.streams().active().iter().map(|query| query.stop())).await;
     }
 
     /// The device that kernels run on, opened at first use.
@@ -102,13 +126,18 @@ impl SessionBuilder {
     pub async fn build(self) -> Result<Session> {
         let config = Config::default();
         for (key, value) in &self.settings {
-            config.set(key, value);
+            config.initialize(key, value)?;
         }
         config.environment()?;
         config.settings(false)?;
         config.recent_progress()?;
-        let inner =
-            Inner { config, device: Mutex::new(None), streams: StreamingQueryManager::default(), fail: self.fail };
+        let inner = Inner {
+            config,
+            device: Mutex::new(None),
+            streams: StreamingQueryManager::default(),
+            memory_tables: Mutex::default(),
+            fail: self.fail,
+        };
         let session = Session { inner: Arc::new(inner) };
         // Finding a GPU blocks for a moment.
         let opening = session.clone();

@@ -6,14 +6,17 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::branch::{BranchExec, ChunkOutput, ChunkResult};
+use crate::operator::clock::BatchClock;
 use crate::operator::partial::Partials;
 use crate::operator::{Metrics, OperatorClock, StatefulOperator};
 use crate::plan::lower::{Feed, QueryPlan, Target};
 use crate::sink::OutputMode;
 use crate::source::Chunks;
+use crate::watermark::EventTimeStats;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +31,8 @@ pub struct Executor {
     targets: Vec<Target>,
     /// Operators, each after those that it reads.
     stages: Vec<StageExec>,
+    /// What the expressions take for the current time.
+    clock: BatchClock,
 }
 
 /// A stateful operator and the branches over its rows.
@@ -67,8 +72,8 @@ pub struct BatchOutput {
     pub input_rows: Vec<u64>,
     /// Malformed records.
     pub malformed: u64,
-    /// Greatest event time seen, by watermark node, in microseconds.
-    pub observed: Vec<(usize, i64)>,
+    /// Event times seen, by watermark node.
+    pub observed: BTreeMap<usize, EventTimeStats>,
     /// Sum over the workers, in nanoseconds.
     pub decode_ns: u64,
     /// Sum over the workers, in nanoseconds.
@@ -109,7 +114,8 @@ pub struct EncodedState {
 impl Executor {
     /// Compiles a plan for `workers` threads.
     pub fn new(plan: &QueryPlan, mode: OutputMode, device: &Device, workers: usize) -> Result<Self> {
-        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone())).collect();
+        let clock = BatchClock::default();
+        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone(), &clock)).collect();
         let mut stages: Vec<StageExec> = Vec::new();
         for (index, stage) in plan.stages.iter().enumerate() {
             let feeds =
@@ -121,10 +127,12 @@ impl Executor {
             let links = plan.branches.iter().filter(|b| matches!(b.feed, Feed::Stage(stage) if stage == index));
             stages.push(StageExec {
                 id: stage.id.clone(),
-                operator: stage.operator.create(mode)?,
+                operator: stage.operator.create(mode, &clock)?,
                 keeps_state: stage.operator.keeps_state(),
                 inputs: inputs.collect(),
-                links: links.map(|b| Ok((b.target, BranchExec::new(b, device.clone())?))).collect::<Result<_>>()?,
+                links: links
+                    .map(|b| Ok((b.target, BranchExec::new(b, device.clone(), &clock)?)))
+                    .collect::<Result<_>>()?,
                 waiting: vec![],
                 spent: Duration::ZERO,
             });
@@ -133,6 +141,7 @@ impl Executor {
             workers: (0..workers.max(1)).map(|_| branches()).collect::<Result<_>>()?,
             targets: plan.sources().map(|(branch, _)| branch.target).collect(),
             stages,
+            clock,
         })
     }
 
@@ -175,6 +184,7 @@ impl Executor {
     ) -> Result<Option<BatchOutput>> {
         let sources = readers.len();
         let mut output = BatchOutput { input_rows: vec![0; sources], ..BatchOutput::default() };
+        self.clock.set(clock.timestamp_ms);
         begin(&mut self.stages, clock);
         let readers = readers.into_iter().map(|r| Mutex::new((0, r))).collect();
         let feed = Feeding { readers, stop: stop.clone(), failed: AtomicBool::new(false) };
@@ -306,7 +316,10 @@ fn deliver(
     output: &mut BatchOutput,
 ) -> Result<()> {
     output.malformed += chunk.malformed;
-    output.observed.extend(chunk.observed);
+    for (node, seen) in chunk.observed {
+        let known = output.observed.entry(node).or_default();
+        *known = known.merge(seen);
+    }
     output.decode_ns += chunk.decode_ns;
     output.compute_ns += chunk.compute_ns;
     match (target, chunk.output) {

@@ -1,6 +1,8 @@
-//! The micro-batch: when it runs ([`trigger`]), what it does in which order ([`runner`]), how it computes ([`executor`]), and what
+//! The micro-batch: when it runs ([`trigger`]), what it does in which order ([`runner`]), what may run without micro-batches
+//! ([`continuous`]), how it computes ([`executor`]), and what
 //! handles see of it ([`shared`]).
 
+pub mod continuous;
 pub mod executor;
 pub mod runner;
 pub mod shared;

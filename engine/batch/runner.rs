@@ -4,6 +4,7 @@
 //! is the whole protocol: every step leaves a durable trace before the next begins, and [`Runner::open`] finishes whatever the
 //! last run left unfinished. Fails: with the first error of any step; nothing is retried here, a restart recovers.
 
+mod continuous;
 mod open;
 mod report;
 
@@ -18,6 +19,7 @@ use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::QueryPlan;
 use crate::sink::{OutputMode, Prepared, Sink};
 use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
+use crate::storage::Location;
 use crate::watermark::Tracker;
 use report::{Timings, TriggerTime};
 use std::collections::BTreeMap;
@@ -26,11 +28,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemill_kernels::device::Device;
 use tracing::warn;
 use uuid::Uuid;
-
-/// How often a query that waits for data looks again, as Spark's `spark.sql.streaming.pollingDelay`.
-const POLLING_DELAY: Duration = Duration::from_millis(10);
-/// How often a query that waits reports that it does, as Spark's `noDataProgressEventInterval`.
-const IDLE_REPORT: Duration = Duration::from_secs(10);
 
 /// A query as it is started.
 pub struct Definition {
@@ -51,7 +48,7 @@ pub struct Definition {
     /// Whether the sink can go on from a checkpoint: it holds what earlier runs wrote, or does not need it.
     pub restartable: bool,
     /// Checkpoint location.
-    pub checkpoint: String,
+    pub checkpoint: Location,
     /// The session's settings that a run depends on.
     pub settings: Settings,
     /// Where kernels run.
@@ -71,6 +68,10 @@ pub struct Settings {
     pub batches_to_retain: usize,
     /// `spark.sql.streaming.stateStore.minDeltasForSnapshot`.
     pub deltas_for_snapshot: usize,
+    /// `spark.sql.streaming.pollingDelay`.
+    pub polling_delay: Duration,
+    /// `spark.sql.streaming.noDataProgressEventInterval`.
+    pub idle_report: Duration,
     /// Worker threads.
     pub workers: usize,
     /// Wanted size of a chunk in bytes.
@@ -129,6 +130,9 @@ impl Runner {
 
     /// Runs until the query is stopped, its trigger is done, or it fails.
     pub async fn run(mut self) -> Result<()> {
+        if self.trigger.flow().is_some() {
+            return self.run_continuously().await;
+        }
         let mut idle_since = Instant::now();
         let mut previous = None;
         loop {
@@ -159,12 +163,13 @@ impl Runner {
             match (self.trigger, idle) {
                 (Trigger::Once, _) | (Trigger::AvailableNow, Some(_)) => return Ok(()),
                 (Trigger::AvailableNow, None) => {}
-                (Trigger::ProcessingTime { .. }, idle) => {
-                    if let Some(times) = idle.filter(|_| idle_since.elapsed() >= IDLE_REPORT) {
+                (_, idle) => {
+                    if let Some(times) = idle.filter(|_| idle_since.elapsed() >= self.settings.idle_report) {
                         self.report_idle(times);
                         idle_since = Instant::now();
                     }
-                    wait(&self.shared, self.trigger, self.trigger_time.wall_ms, ran).await;
+                    let polling = self.settings.polling_delay;
+                    wait(&self.shared, self.trigger, self.trigger_time.wall_ms, ran, polling).await;
                 }
             }
         }
@@ -173,7 +178,6 @@ impl Runner {
     /// One trigger: runs a batch if there is one to run.
     async fn trigger_batch(&mut self) -> Result<Triggered> {
         let mut times = Timings::default();
-        self.shared.set_status("Getting offsets from sources", false, true);
         let (entry, latest) = match self.replay.take() {
             Some(entry) => {
                 let latest = entry.ranges.iter().map(|r| r.end.clone()).collect();
@@ -192,6 +196,7 @@ impl Runner {
         } else {
             self.shared.set_status("No new data but cleaning up state", false, true);
         }
+        self.note_reached(&entry);
         self.run_batch(entry, latest, times).await
     }
 
@@ -203,6 +208,7 @@ impl Runner {
         let step = Instant::now();
         let mut proposals: Vec<Proposal> = Vec::new();
         for (source, start) in self.sources.iter_mut().zip(&self.committed) {
+            self.shared.set_status(format!("Getting offsets from {}", source.description()), false, true);
             proposals.push(source.propose(start, admission).await?);
         }
         times.add("latestOffset", step);
@@ -244,6 +250,8 @@ impl Runner {
         times.add("getBatch", step);
         let step = Instant::now();
         let mut executor = self.take_executor()?;
+        // The plan was made when the query started; what is left of planning is to take it up.
+        times.add("queryPlanning", step);
         let stop = self.shared.stop.clone();
         let clock = OperatorClock {
             late_ms: entry.late_watermark_ms,
@@ -265,8 +273,8 @@ impl Runner {
         times.set("decode", output.decode_ns / 1_000_000);
         times.set("partialAggregate", output.compute_ns / 1_000_000);
         times.set("merge", output.merge_ns / 1_000_000);
-        for (node, time) in &output.observed {
-            self.tracker.observe(*node, *time);
+        for (node, seen) in output.observed.iter().filter(|(_, seen)| seen.count > 0) {
+            self.tracker.observe(*node, seen.max);
         }
         let next_watermark_ms = self.tracker.advance();
         let writing = Instant::now();
@@ -340,13 +348,13 @@ async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> Result<T
 }
 
 /// Waits for the next trigger, for data, or for a stop.
-async fn wait(shared: &Shared, trigger: Trigger, triggered_ms: i64, ran: bool) {
+async fn wait(shared: &Shared, trigger: Trigger, triggered_ms: i64, ran: bool, polling: Duration) {
     let due = trigger.wait_ms(triggered_ms, now_ms());
     let pause = match (due, ran) {
         (0, true) => return,
         (0, false) => {
             shared.set_status("Waiting for data to arrive", false, false);
-            POLLING_DELAY
+            polling
         }
         (due, _) => {
             shared.set_status("Waiting for next trigger", false, false);

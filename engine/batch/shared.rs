@@ -3,18 +3,36 @@
 //! Comes in: the runner's news. Goes out: to every [`StreamingQuery`](crate::frame::StreamingQuery) handle, without ever blocking the runner.
 
 use crate::error::Error;
+use crate::progress::listener::ListenerBus;
 use crate::progress::{StreamingQueryProgress, StreamingQueryStatus};
+use crate::source::Offset;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tidemill_kernels::device::Device;
 use tokio::sync::{Notify, oneshot, watch};
+
+/// What a run is told about being watched.
+pub struct Monitoring {
+    /// Progress records kept.
+    pub keep: usize,
+    /// Who is told of progress.
+    pub listeners: ListenerBus,
+    /// How long a stop waits; None waits until the run has ended.
+    pub stop_timeout: Option<Duration>,
+    /// The device, for its own counters.
+    pub device: Device,
+}
 
 /// State of one run, behind an `Arc`.
 pub struct Shared {
     status: Mutex<StreamingQueryStatus>,
     recent: Mutex<VecDeque<Arc<StreamingQueryProgress>>>,
-    keep: usize,
+    monitoring: Monitoring,
+    reached: Mutex<Reached>,
     exception: Mutex<Option<Error>>,
     /// Set to end the run; workers look at it between chunks.
     pub stop: Arc<AtomicBool>,
@@ -24,9 +42,17 @@ pub struct Shared {
     drained: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
+/// How far a run has come, by source, for the text of a failure.
+#[derive(Default)]
+struct Reached {
+    committed: String,
+    available: String,
+    active: bool,
+}
+
 impl Shared {
-    /// State of a run that has just begun, which keeps the last `keep` progress records.
-    pub fn new(keep: usize) -> Self {
+    /// State of a run that has just begun.
+    pub fn new(monitoring: Monitoring) -> Self {
         let status = StreamingQueryStatus {
             message: "Initializing sources".to_string(),
             is_data_available: false,
@@ -35,7 +61,8 @@ impl Shared {
         Self {
             status: Mutex::new(status),
             recent: Mutex::new(VecDeque::new()),
-            keep: keep.max(1),
+            monitoring,
+            reached: Mutex::default(),
             exception: Mutex::new(None),
             stop: Arc::new(AtomicBool::new(false)),
             wake: Notify::new(),
@@ -54,13 +81,63 @@ impl Shared {
         self.status.lock().clone()
     }
 
-    /// Adds a progress record.
+    /// Adds the progress record of a batch, and tells the listeners.
     pub fn push(&self, progress: StreamingQueryProgress) {
+        let progress = self.remember(progress);
+        self.monitoring.listeners.progress(progress);
+    }
+
+    /// Adds the progress record of a look that found nothing, and tells the listeners that the query is idle.
+    pub fn push_idle(&self, progress: StreamingQueryProgress) {
+        let progress = self.remember(progress);
+        self.monitoring.listeners.idle(&progress);
+    }
+
+    fn remember(&self, progress: StreamingQueryProgress) -> Arc<StreamingQueryProgress> {
+        let progress = Arc::new(progress);
         let mut recent = self.recent.lock();
-        if recent.len() == self.keep {
+        if recent.len() >= self.monitoring.keep.max(1) {
             recent.pop_front();
         }
-        recent.push_back(Arc::new(progress));
+        recent.push_back(progress.clone());
+        progress
+    }
+
+    /// Chunks that ran on the CPU because the GPU could not take them.
+    pub fn gpu_fallbacks(&self) -> u64 {
+        self.monitoring.device.fallbacks()
+    }
+
+    /// How long a stop waits; None waits until the run has ended.
+    pub fn stop_timeout(&self) -> Option<Duration> {
+        self.monitoring.stop_timeout
+    }
+
+    /// Notes how far the run has come: by source, what is committed, and what is planned or was planned last.
+    pub fn set_reached<'a>(&self, offsets: impl Iterator<Item = (String, Option<&'a Offset>, Option<&'a Offset>)>) {
+        let (mut committed, mut available) = (Vec::new(), Vec::new());
+        for (source, done, planned) in offsets {
+            committed.extend(done.map(|offset| format!("{source}: {offset}")));
+            available.extend(planned.map(|offset| format!("{source}: {offset}")));
+        }
+        let braces = |offsets: Vec<String>| format!("{{{}}}", offsets.join(","));
+        *self.reached.lock() = Reached { committed: braces(committed), available: braces(available), active: true };
+    }
+
+    /// The lines that Spark puts under a failure's message: who failed, where, and over which plan.
+    pub fn describe(&self, identifier: &str, plan: &str) -> String {
+        let mut text = format!("=== Streaming Query ===\nIdentifier: {identifier}\n");
+        let reached = self.reached.lock();
+        let offsets = |text: &str| if text.is_empty() { "{}".to_string() } else { text.to_string() };
+        let state = if reached.active { "ACTIVE" } else { "INITIALIZING" };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "Current Committed Offsets: {}\nCurrent Available Offsets: {}\n\nCurrent State: {state}\nThread State: RUNNABLE\n\nLogical Plan:\n{plan}",
+            offsets(&reached.committed),
+            offsets(&reached.available),
+        );
+        text
     }
 
     /// The progress records kept, oldest first.

@@ -2,6 +2,7 @@
 //!
 //! Comes in: the user's trigger and the clock. Goes out: when the next batch is due. Pure.
 
+use super::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_duration;
 
@@ -18,6 +19,17 @@ pub enum Trigger {
     Once,
     /// Everything there is now, in batches that respect the rate limits, then stop.
     AvailableNow,
+    /// Rows go to the sink as they arrive, at least once; every so many milliseconds their offsets are committed. For selections and
+    /// filters only: see [`continuous`](super::continuous).
+    Continuous {
+        /// The interval of the commits.
+        interval_ms: i64,
+    },
+    /// [`Trigger::Continuous`] under the rules of Spark's real-time mode: update mode, and at least five seconds.
+    RealTime {
+        /// The interval of the commits.
+        interval_ms: i64,
+    },
 }
 
 impl Default for Trigger {
@@ -32,17 +44,42 @@ impl Trigger {
     /// # Errors
     /// A text that is no interval, or a negative one.
     pub fn processing_time(interval: &str) -> Result<Self> {
-        let micros = parse_duration(interval)?;
-        if micros < 0 {
-            return Err(Error::new(ErrorCode::InvalidOption, "the interval of trigger should not be negative"));
+        Ok(Trigger::ProcessingTime { interval_ms: interval_ms(interval)? })
+    }
+
+    /// `continuous="1 second"`.
+    ///
+    /// # Errors
+    /// A text that is no interval, or a negative one.
+    pub fn continuous(interval: &str) -> Result<Self> {
+        Ok(Trigger::Continuous { interval_ms: interval_ms(interval)? })
+    }
+
+    /// `realTime="5 seconds"`.
+    ///
+    /// # Errors
+    /// A text that is no interval, or a negative one.
+    pub fn real_time(interval: &str) -> Result<Self> {
+        Ok(Trigger::RealTime { interval_ms: interval_ms(interval)? })
+    }
+
+    /// How rows flow, and the interval of the commits, where there are no micro-batches.
+    pub fn flow(self) -> Option<(Flow, i64)> {
+        match self {
+            Trigger::Continuous { interval_ms } => Some((Flow::Continuous, interval_ms)),
+            Trigger::RealTime { interval_ms } => Some((Flow::RealTime, interval_ms)),
+            _ => None,
         }
-        Ok(Trigger::ProcessingTime { interval_ms: micros / 1000 })
     }
 
     /// How long to wait, in milliseconds, at `now_ms` after a batch that was triggered at `triggered_ms`.
     pub fn wait_ms(self, triggered_ms: i64, now_ms: i64) -> i64 {
         match self {
-            Trigger::ProcessingTime { interval_ms } if interval_ms > 0 => {
+            Trigger::ProcessingTime { interval_ms }
+            | Trigger::Continuous { interval_ms }
+            | Trigger::RealTime { interval_ms }
+                if interval_ms > 0 =>
+            {
                 let due = (triggered_ms.div_euclid(interval_ms) + 1).saturating_mul(interval_ms);
                 // A clock that was set back must not stop the query for as long as it was set back by.
                 due.saturating_sub(now_ms).clamp(0, interval_ms)
@@ -53,8 +90,16 @@ impl Trigger {
 
     /// Whether the query ends when there is nothing left to do.
     pub fn is_finite(self) -> bool {
-        !matches!(self, Trigger::ProcessingTime { .. })
+        matches!(self, Trigger::Once | Trigger::AvailableNow)
     }
+}
+
+fn interval_ms(interval: &str) -> Result<i64> {
+    let micros = parse_duration(interval)?;
+    if micros < 0 {
+        return Err(Error::new(ErrorCode::InvalidOption, "the interval of trigger should not be negative"));
+    }
+    Ok(micros / 1000)
 }
 
 #[cfg(test)]
@@ -73,7 +118,19 @@ mod tests {
 
     #[test]
     fn a_negative_interval_is_refused() {
-        let error = Trigger::processing_time("-1 seconds").unwrap_err();
-        assert_eq!(error.to_string(), "[INVALID_OPTION] the interval of trigger should not be negative");
+        for trigger in [Trigger::processing_time, Trigger::continuous, Trigger::real_time] {
+            let error = trigger("-1 seconds").unwrap_err();
+            assert_eq!(error.to_string(), "[INVALID_OPTION] the interval of trigger should not be negative");
+            assert_eq!(trigger("x").unwrap_err().code(), ErrorCode::CannotParseInterval);
+        }
+    }
+
+    #[test]
+    fn continuous_triggers_flow_and_do_not_end() {
+        let (continuous, real_time) = (Trigger::continuous("1 second").unwrap(), Trigger::real_time("5s").unwrap());
+        assert_eq!(continuous.flow(), Some((Flow::Continuous, 1000)));
+        assert_eq!(real_time.flow(), Some((Flow::RealTime, 5000)));
+        assert_eq!((continuous.wait_ms(10_250, 10_250), continuous.is_finite()), (750, false));
+        assert_eq!((Trigger::Once.flow(), Trigger::Once.is_finite()), (None, true));
     }
 }

@@ -23,6 +23,8 @@ pub const BEFORE_PREPARED: &str = "before-prepared";
 pub const AFTER_PREPARED: &str = "after-prepared";
 /// The sink is in the middle of its publication.
 pub const DURING_PUBLISH: &str = "during-publish";
+/// In the file sinks: a file has its name; others of the batch may not.
+pub const FILE_PUBLISHED: &str = "file-published";
 /// The rows are visible; `commits/N` is not written.
 pub const AFTER_PUBLISH: &str = "after-publish";
 /// `commits/N` is durable.
@@ -57,6 +59,7 @@ pub const ALL: &[&str] = &[
     STORE_AFTER_LINK,
     KAFKA_SENT,
     KAFKA_COMMITTED,
+    FILE_PUBLISHED,
 ];
 
 /// The fail points of one query. The default has none, and costs nothing.

@@ -14,11 +14,13 @@
 //!
 //! **fsyncs per batch** on a local disk, a budget that a test holds: two each for offsets, prepared and commit, so six
 //! for a stateless query; two more per state file; two per entry of a source's log. The garbage collector works every
-//! [`GC_INTERVAL`] commits and syncs each directory it deletes from once.
+//! [`GC_INTERVAL`] commits and syncs each directory it deletes from once. In an object store a batch is as many PUTs as
+//! there are records and state files, and four LISTs for newer epochs.
 
 pub mod entry;
 pub mod fail;
 pub mod local;
+pub mod object;
 pub mod recovery;
 pub mod store;
 
@@ -26,6 +28,7 @@ mod envelope;
 mod frames;
 mod gc;
 mod layout;
+mod location;
 mod open;
 mod records;
 mod source_log;
@@ -33,6 +36,7 @@ mod state;
 
 pub use fail::FailPoints;
 pub use gc::GC_INTERVAL;
+pub use location::location;
 pub use open::Checkpoint;
 pub use records::{Committed, Pending, Recovered};
 pub use recovery::Recovery;

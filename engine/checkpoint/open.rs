@@ -2,20 +2,27 @@
 //!
 //! Comes in: a location and a run id. Goes out: a [`Checkpoint`] whose epoch is higher than any before. Fails:
 //! CHECKPOINT_IO before anything is written where the location cannot be used; CHECKPOINT_FENCED at once where another
-//! process holds it.
+//! process of this machine holds it.
+//!
+//! **Two runs at once.** A lock keeps them apart on one machine, and nothing does in an object store. There the epochs do: a run
+//! creates its prepared record, looks for a higher epoch, and publishes only if there is none. If it finds none, whoever claims
+//! the next epoch does so later and reads that record, and so completes the same attempt instead of running another. If it
+//! finds one, it stops with nothing visible; the record that it leaves is older than any of the newer run's, and recovery
+//! takes the newest first.
 
 use super::envelope::{self, corrupt};
 use super::fail::{self, FailPoints};
 use super::gc::Collector;
 use super::layout;
 use super::local::{LocalLock, LocalStore};
+use super::object::ObjectCheckpoint;
 use super::store::{CheckpointStore, Created};
 use crate::error::{Error, ErrorCode, Result};
+use crate::storage::Location;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -59,13 +66,21 @@ pub(super) struct EpochEntry {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint at a path or `file:` URI, and makes it where there is none.
+    /// Opens the checkpoint at a location, and makes it where there is none. On this machine, a checkpoint that another
+    /// process holds is refused; in an object store there is no lock, and the newer run fences the older.
     ///
     /// # Errors
-    /// INVALID_OPTION for a location of another scheme; CHECKPOINT_IO where the directory cannot be used;
-    /// CHECKPOINT_FENCED where another query holds it; CHECKPOINT_VERSION and CHECKPOINT_CORRUPT for what is there.
-    pub async fn open(location: &str, run_id: Uuid, fail: FailPoints) -> Result<Self> {
-        let path = local_path(location)?;
+    /// CHECKPOINT_IO where the directory or the store cannot be used; CHECKPOINT_FENCED where another query holds it;
+    /// CHECKPOINT_VERSION and CHECKPOINT_CORRUPT for what is there.
+    pub async fn open(location: &Location, run_id: Uuid, fail: FailPoints) -> Result<Self> {
+        let path = match location {
+            Location::Local(path) => path.clone(),
+            Location::Object(object) => {
+                let (store, url) = (Arc::new(ObjectCheckpoint::new(object.clone())), object.url.clone());
+                let identity = identify(store.as_ref(), &url).await?;
+                return Self::open_on(store, None, url, identity, run_id, fail).await;
+            }
+        };
         let opened = path.clone();
         let points = fail.clone();
         let store = tokio::task::spawn_blocking(move || LocalStore::open(&opened, points)).await.map_err(|e| {
@@ -220,7 +235,8 @@ async fn probe(store: &dyn CheckpointStore, location: &str, format: Bytes) -> Re
             ErrorCode::CheckpointIo,
             format!(
                 "{location} lets an existing file be created again, so two runs of a query could overwrite each other's \
-                 commits; use a file system or object store with create-if-absent"
+                 commits; use a file system, or an object store that answers PUT with If-None-Match (Amazon S3, MinIO, Ceph and R2 of \
+                 2024 and later do), or a checkpointLocation on a local disk"
             ),
         )),
     }
@@ -276,82 +292,4 @@ async fn fenced(store: &dyn CheckpointStore, location: &str, epoch: Option<u64>)
             "the checkpoint {location} is held by {holder}; stop that query, or give this one its own checkpointLocation"
         ),
     )
-}
-
-/// The directory that a path or `file:` URI names.
-fn local_path(location: &str) -> Result<PathBuf> {
-    let invalid = |why: &str| {
-        Error::new(
-            ErrorCode::InvalidOption,
-            format!("checkpointLocation `{location}` {why}; give a directory as a path or as a file: URI"),
-        )
-    };
-    if location.trim().is_empty() {
-        return Err(invalid("is empty"));
-    }
-    let Some((scheme, rest)) = location.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
-        return Ok(PathBuf::from(location));
-    };
-    if !scheme.eq_ignore_ascii_case("file") {
-        return Err(invalid(&format!("has the scheme {scheme}, which this version has no checkpoint store for")));
-    }
-    let path = match rest.strip_prefix("//") {
-        None => rest,
-        Some(authority) => match authority.find('/') {
-            Some(at) if at == 0 || authority.get(..at) == Some("localhost") => authority.get(at..).unwrap_or_default(),
-            _ => return Err(invalid("names a host")),
-        },
-    };
-    if !path.starts_with('/') {
-        return Err(invalid("is not absolute"));
-    }
-    let decoded = percent_decode(path).ok_or_else(|| invalid("is not a valid URI"))?;
-    Ok(PathBuf::from(decoded))
-}
-
-/// A URI scheme; a path with a colon further on is not one.
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let decoded = match byte {
-            b'%' => {
-                let high = char::from(rest.next()?).to_digit(16)?;
-                let low = char::from(rest.next()?).to_digit(16)?;
-                u8::try_from(high * 16 + low).ok()?
-            }
-            plain => plain,
-        };
-        bytes.push(decoded);
-    }
-    String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn locations() {
-        for (location, path) in [
-            ("ck/", "ck/"),
-            ("/data/ck", "/data/ck"),
-            ("file:/data/ck", "/data/ck"),
-            ("file:///data/a%20b", "/data/a b"),
-            ("FILE://localhost/data", "/data"),
-            ("./a:b", "./a:b"),
-        ] {
-            assert_eq!(local_path(location).unwrap(), PathBuf::from(path), "{location}");
-        }
-        for location in
-            ["", " ", "s3://bucket/ck", "file:ck", "file://host/ck", "file:///a%2", "file:///a%00", "file:///%ff"]
-        {
-            assert_eq!(local_path(location).unwrap_err().code(), ErrorCode::InvalidOption, "{location}");
-        }
-    }
 }

@@ -49,8 +49,19 @@ pub struct Committed {
 pub struct Pending {
     /// What the batch reads.
     pub offsets: OffsetsEntry,
-    /// The attempts that got as far as a prepared record, ascending by id.
+    /// The attempts that got as far as a prepared record, those of the newest epoch first: an older one beside a newer was
+    /// never published, because its run had been fenced before.
     pub prepared: Vec<PreparedEntry>,
+}
+
+/// A prepared record as it is written.
+#[derive(Serialize, Deserialize)]
+struct PreparedRecord<E> {
+    /// Epoch of the run that prepared it.
+    #[serde(default)]
+    epoch: u64,
+    #[serde(flatten)]
+    entry: E,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,6 +95,8 @@ impl Checkpoint {
                 for attempt in attempts {
                     prepared.push(inner.prepared(*batch, *attempt).await?.0);
                 }
+                prepared.sort_by_key(|record| std::cmp::Reverse(record.epoch));
+                let prepared = prepared.into_iter().map(|record| record.entry).collect();
                 Some(Pending { offsets: inner.offsets(*batch).await?, prepared })
             }
             Recovery::Fresh | Recovery::Next { .. } => None,
@@ -119,11 +132,14 @@ impl Checkpoint {
         inner.check_epoch().await?;
         let (batch, attempt) = (entry.sink.batch, entry.sink.attempt);
         let path = layout::prepared(batch, attempt);
-        let bytes = envelope::encode(PREPARED, entry)?;
+        let bytes = envelope::encode(PREPARED, &PreparedRecord { epoch: inner.epoch, entry })?;
         let sha256 = sha256(&bytes);
         if inner.create(&path, bytes).await?.is_some() {
             return Err(Error::internal(format!("attempt {attempt} of batch {batch} was prepared twice")));
         }
+        // A run that starts from here on finds the record. One that has started already may not have, and will run the batch
+        // itself: then this attempt must not become visible.
+        inner.check_epoch().await?;
         *inner.prepared.lock() = Some((batch, attempt, sha256));
         inner.fail.hit(fail::AFTER_PREPARED)
     }
@@ -218,14 +234,14 @@ impl Inner {
     }
 
     /// A prepared record and its hash.
-    async fn prepared(&self, batch: u64, attempt: Uuid) -> Result<(PreparedEntry, String)> {
+    async fn prepared(&self, batch: u64, attempt: Uuid) -> Result<(PreparedRecord<PreparedEntry>, String)> {
         let path = layout::prepared(batch, attempt);
-        let (entry, bytes) = self.require::<PreparedEntry>(&path, PREPARED).await?;
-        let found = (entry.sink.batch, entry.sink.attempt);
+        let (record, bytes) = self.require::<PreparedRecord<PreparedEntry>>(&path, PREPARED).await?;
+        let found = (record.entry.sink.batch, record.entry.sink.attempt);
         if found != (batch, attempt) {
             return Err(self.corrupt(&path, format!("holds batch {}, attempt {}", found.0, found.1)));
         }
-        Ok((entry, sha256(&bytes)))
+        Ok((record, sha256(&bytes)))
     }
 
     /// The decision on a batch, and the prepared record it names.
@@ -235,7 +251,7 @@ impl Inner {
         if commit.batch != batch {
             return Err(self.corrupt(&path, format!("holds batch {}", commit.batch)));
         }
-        let (prepared, sha256) = self.prepared(batch, commit.attempt).await?;
+        let (PreparedRecord { entry: prepared, .. }, sha256) = self.prepared(batch, commit.attempt).await?;
         if sha256 != commit.prepared_sha256 {
             let what = format!("has SHA-256 {sha256}, {path} says {}", commit.prepared_sha256);
             return Err(self.corrupt(&layout::prepared(batch, commit.attempt), what));

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::plan::spark_function::SparkFunction;
 use crate::types::IntoDataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr, Operator, binary_expr};
+use datafusion::logical_expr::{Expr, Operator, SortExpr, binary_expr};
 use datafusion::prelude as df;
 
 /// An expression over the columns of a frame.
@@ -184,14 +184,120 @@ impl Column {
         self.map(Expr::is_not_null)
     }
 
+    /// `<=>`: equal, where NULL equals NULL.
+    pub fn eq_null_safe(self, other: impl Operand) -> Column {
+        self.binary(Operator::IsNotDistinctFrom, other)
+    }
+
     /// SQL `LIKE` with `%` and `_`.
     pub fn like(self, pattern: &str) -> Column {
         self.map(|e| e.like(df::lit(pattern)))
     }
 
+    /// `LIKE` without regard to case.
+    pub fn ilike(self, pattern: &str) -> Column {
+        self.map(|e| e.ilike(df::lit(pattern)))
+    }
+
+    /// Whether a regular expression matches some part of the text.
+    pub fn rlike(self, pattern: &str) -> Column {
+        self.function("rlike", [pattern])
+    }
+
+    /// Whether the text has `part` in it.
+    pub fn contains(self, part: impl Operand) -> Column {
+        self.function("contains", [part])
+    }
+
+    /// Whether the text begins with `part`.
+    pub fn starts_with(self, part: impl Operand) -> Column {
+        self.function("startswith", [part])
+    }
+
+    /// Whether the text ends with `part`.
+    pub fn ends_with(self, part: impl Operand) -> Column {
+        self.function("endswith", [part])
+    }
+
+    /// `length` characters from `position` on; the first is 1, and -1 the last.
+    pub fn substr(self, position: impl Operand, length: impl Operand) -> Column {
+        self.function("substring", [position.operand(), length.operand()])
+    }
+
+    /// An element of an array by its index from 0, the value of a key of a map, or a field of a struct.
+    pub fn get_item(self, key: impl Operand) -> Column {
+        self.function("get_item", [key])
+    }
+
     /// The field `name` of a struct column.
     pub fn get_field(self, name: &str) -> Column {
         self.map(|e| datafusion::functions::core::expr_fn::get_field(e, name))
+    }
+
+    /// The struct with the field `name` added, or replaced.
+    pub fn with_field(self, name: &str, value: impl Operand) -> Column {
+        self.zip(value.operand(), |parent, value| SparkFunction::with_field(name).call(vec![parent, value]))
+    }
+
+    /// The struct without the fields of these names.
+    pub fn drop_fields<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Column {
+        let names = names.into_iter().map(str::to_string).collect();
+        self.map(|parent| SparkFunction::drop_fields(names).call(vec![parent]))
+    }
+
+    /// Bits that both integers have.
+    pub fn bitwise_and(self, other: impl Operand) -> Column {
+        self.function("bitand", [other])
+    }
+
+    /// Bits that one of the integers has.
+    pub fn bitwise_or(self, other: impl Operand) -> Column {
+        self.function("bitor", [other])
+    }
+
+    /// Bits that just one of the integers has.
+    pub fn bitwise_xor(self, other: impl Operand) -> Column {
+        self.function("bitxor", [other])
+    }
+
+    /// Ascending, NULL first; for `sort`, as are the following.
+    pub fn asc(self) -> Result<SortExpr> {
+        self.sorted(true, true)
+    }
+
+    /// Ascending, NULL first.
+    pub fn asc_nulls_first(self) -> Result<SortExpr> {
+        self.sorted(true, true)
+    }
+
+    /// Ascending, NULL last.
+    pub fn asc_nulls_last(self) -> Result<SortExpr> {
+        self.sorted(true, false)
+    }
+
+    /// Descending, NULL last.
+    pub fn desc(self) -> Result<SortExpr> {
+        self.sorted(false, false)
+    }
+
+    /// Descending, NULL first.
+    pub fn desc_nulls_first(self) -> Result<SortExpr> {
+        self.sorted(false, true)
+    }
+
+    /// Descending, NULL last.
+    pub fn desc_nulls_last(self) -> Result<SortExpr> {
+        self.sorted(false, false)
+    }
+
+    fn sorted(self, ascending: bool, nulls_first: bool) -> Result<SortExpr> {
+        Ok(self.0?.sort(ascending, nulls_first))
+    }
+
+    fn function<A: Operand>(self, name: &str, others: impl IntoIterator<Item = A>) -> Column {
+        let others: Result<Vec<Expr>> = others.into_iter().map(|o| o.operand().0).collect();
+        let call = |e: Expr| -> Result<Expr> { Ok(SparkFunction::named(name)?.call([vec![e], others?].concat())) };
+        Column(self.0.and_then(call))
     }
 
     /// A further branch of [`when`](super::functions::when).

@@ -16,6 +16,7 @@ use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
 };
 use crate::plan::scope::{Origin, Scope, next_relation};
+use crate::plan::spark_function::SparkFunction;
 use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
@@ -26,6 +27,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, SortExpr};
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// A month of a watermark's delay, in milliseconds: 31 days.
@@ -36,6 +38,12 @@ const MONTH_MS: i64 = 31 * 24 * 3600 * 1000;
 pub struct DataFrame {
     session: Session,
     plan: Arc<LogicalPlan>,
+}
+
+impl fmt::Debug for DataFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.plan)
+    }
 }
 
 impl DataFrame {
@@ -137,7 +145,21 @@ impl DataFrame {
         self.project(expressions)
     }
 
-    fn project(&self, expressions: Vec<Expr>) -> Result<Self> {
+    fn project(&self, mut expressions: Vec<Expr>) -> Result<Self> {
+        let makes_rows = |e: &Expr| SparkFunction::generator(e).is_some();
+        if let Some(at) = expressions.iter().position(makes_rows) {
+            let (generated, columns) = self.generated(expressions.remove(at))?;
+            if let Some(second) = expressions.iter().find(|e| makes_rows(e)) {
+                return Err(Error::new(
+                    ErrorCode::UnsupportedOperation,
+                    format!(
+                        "only one generator is allowed per select, and {second} is a second; select one after the other"
+                    ),
+                ));
+            }
+            expressions.splice(at..at, columns);
+            return generated.project(expressions);
+        }
         let environment = self.session.conf().environment()?;
         let scope = self.plan.scope();
         let (mut named, mut fields) = (Vec::new(), Vec::new());
@@ -360,8 +382,13 @@ impl DataFrame {
     /// # use tidemill::prelude::*;
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let session = Session::builder().build().await?;
-    /// # let clicks = MemoryStream::new("user_id STRING, page STRING")?.frame(&session)?;
-    /// # let purchases = MemoryStream::new("user_id STRING, price DOUBLE")?.frame(&session)?;
+    /// # use arrow::datatypes::Schema;
+    /// # let stream = |columns: &str| {
+    /// #     let schema = Schema::new(columns.into_schema()?.to_arrow());
+    /// #     MemoryStream::new(schema.into()).frame(&session)
+    /// # };
+    /// let clicks = stream("user_id STRING, page STRING")?;
+    /// let purchases = stream("user_id STRING, price DOUBLE")?;
     /// let bought = clicks.join(&purchases, "user_id", JoinType::Inner)?;
     /// let names: Vec<_> = bought.schema().fields().iter().map(|f| f.name().as_str()).collect();
     /// assert_eq!(names, ["user_id", "page", "price"]);
@@ -566,6 +593,25 @@ impl DataFrame {
         }
         let (input, name) = (self.plan.clone(), name.to_string());
         Ok(self.with(LogicalPlan::Observe { input, name, metrics: named }))
+    }
+
+    /// This frame with the rows that a generator makes, and references to the columns that these have.
+    fn generated(&self, generator: Expr) -> Result<(Self, Vec<Expr>)> {
+        let outer = SparkFunction::generator(&generator).unwrap_or_default();
+        let names: Vec<String> = match &generator {
+            Expr::Alias(alias) => vec![alias.name.clone()],
+            _ => vec![],
+        };
+        let resolved = resolve(generator, &self.plan.scope(), &self.session.conf().environment()?)?;
+        let generated = self.generate(resolved, outer, &names)?;
+        let columns = generated.plan.scope().all().split_off(self.schema().fields().len());
+        if names.len() == 1 && columns.len() != 1 {
+            return Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("{:?} is one name for {} generated columns; leave the alias out", names[0], columns.len()),
+            ));
+        }
+        Ok((generated, columns))
     }
 
     /// Each row with every row that `generator`, which gives a list of structs, makes of it; without any, and if `outer`, with

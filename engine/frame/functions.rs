@@ -3,8 +3,10 @@
 //! Comes in: columns or column names. Goes out: [`Column`]s. What a function does is decided when a frame resolves it,
 //! with the session's time zone and ANSI setting.
 
+mod scalar;
 mod windows;
 
+pub use scalar::*;
 pub use windows::*;
 
 use super::column::{Column, IntoColumn, Operand, null};
@@ -90,29 +92,19 @@ pub fn from_json_with(json: impl IntoColumn, schema: impl IntoSchema, options: &
 
 /// JSON text of a struct column: NULL fields are left out, timestamps have milliseconds and the session's zone.
 pub fn to_json(column: impl IntoColumn) -> Column {
-    column.into_column().map(|e| SparkFunction::to_json().call(vec![e]))
+    to_json_with(column, &[])
+}
+
+/// [`to_json`] with Spark's options: `timestampFormat`, `dateFormat`, `timeZone`, `ignoreNullFields`.
+pub fn to_json_with(column: impl IntoColumn, options: &[(&str, &str)]) -> Column {
+    let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    Column(column.into_column().0.and_then(|e| Ok(SparkFunction::to_json(options)?.call(vec![e]))))
 }
 
 /// A struct of the given columns; `"*"` stands for all of them.
 pub fn r#struct<C: IntoColumn>(columns: impl IntoIterator<Item = C>) -> Column {
     let fields: Result<Vec<Expr>> = columns.into_iter().map(|c| c.into_column().0).collect();
     Column(fields.map(|fields| SparkFunction::make_struct().call(fields)))
-}
-
-/// The date of a timestamp in the session's time zone.
-pub fn to_date(column: impl IntoColumn) -> Column {
-    column.into_column().map(|e| SparkFunction::to_date().call(vec![e]))
-}
-
-/// The hour (0 to 23) of a timestamp in the session's time zone.
-pub fn hour(column: impl IntoColumn) -> Column {
-    column.into_column().map(|e| SparkFunction::hour().call(vec![e]))
-}
-
-/// The first of the columns that is not NULL.
-pub fn coalesce<C: IntoColumn>(columns: impl IntoIterator<Item = C>) -> Column {
-    let columns: Result<Vec<Expr>> = columns.into_iter().map(|c| c.into_column().0).collect();
-    Column(columns.map(df::coalesce))
 }
 
 /// Number of rows where the column is not NULL; `count("*")` and [`count_all`] count rows.

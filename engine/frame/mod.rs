@@ -2,7 +2,6 @@
 //! [`functions`] in between. Spark's names throughout.
 #![doc = include_str!("examples.md")]
 
-mod batch_frame;
 mod column;
 mod data_frame;
 pub mod functions;
@@ -10,13 +9,13 @@ mod join;
 pub(crate) mod processor;
 mod query;
 mod reader;
+mod table;
 mod writer;
 
-pub use batch_frame::BatchFrame;
 pub use column::{Column, IntoColumn, Operand};
 pub use data_frame::{DataFrame, GroupedFrame};
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
 pub use processor::{InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState};
 pub use query::{StreamingQuery, StreamingQueryManager};
-pub use reader::DataStreamReader;
+pub use reader::{DataFrameReader, DataStreamReader};
 pub use writer::{DataStreamWriter, IntoOutputMode, IntoTrigger};

@@ -5,11 +5,13 @@
 
 use crate::batch::shared::Shared;
 use crate::error::{Error, ErrorCode, Result};
-use crate::progress::{StreamingQueryProgress, StreamingQueryStatus};
+use crate::progress::listener::{ListenerBus, QueryStartedEvent, QueryTerminatedEvent, StreamingQueryListener};
+use crate::progress::{StreamingQueryProgress, StreamingQueryStatus, iso_instant};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tracing::warn;
 use uuid::Uuid;
 
 /// A started query; clones are the same query.
@@ -19,6 +21,10 @@ pub struct StreamingQuery {
     pub(crate) run_id: Uuid,
     pub(crate) name: Option<String>,
     pub(crate) explanation: Arc<str>,
+    /// The logical plan in words.
+    pub(crate) plan: Arc<str>,
+    /// Where the checkpoint is, in one spelling.
+    pub(crate) checkpoint: Arc<str>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -63,6 +69,16 @@ impl StreamingQuery {
         self.shared.exception().map(|cause| self.failed(cause))
     }
 
+    /// The failure that ended the query as Spark writes it: the message, then the query, its offsets and its plan.
+    pub fn exception_text(&self) -> Option<String> {
+        let error = self.exception()?;
+        let identifier = match &self.name {
+            Some(name) => format!("{name} [id = {}, runId = {}]", self.id, self.run_id),
+            None => format!("[id = {}, runId = {}]", self.id, self.run_id),
+        };
+        Some(format!("{error} SQLSTATE: XXKST\n{}", self.shared.describe(&identifier, &self.plan)))
+    }
+
     /// Waits until everything that is available now has been processed and committed. For tests: a source that always has
     /// more never lets it return. It does not hurry a trigger: with a long interval, it returns after the next tick that finds
     /// nothing to do.
@@ -95,14 +111,27 @@ impl StreamingQuery {
     /// Stops the query and waits until it has stopped. A batch that still computes is given up and runs again at the next
     /// start; one that is being written is finished first. Not to be awaited in the query's own `foreach_batch`, whose
     /// batch it would wait for.
+    ///
+    /// With `spark.sql.streaming.stopTimeout` it waits no longer than that; a warning tells of a query that goes on, and
+    /// [`StreamingQuery::is_active`] stays true until it ends.
     pub async fn stop(&self) {
         self.shared.request_stop();
-        self.shared.ended().await;
+        let Some(limit) = self.shared.stop_timeout() else { return self.shared.ended().await };
+        if tokio::time::timeout(limit, self.shared.ended()).await.is_err() {
+            warn!(query = %self.id, ?limit, "the query was told to stop and has not stopped in time");
+        }
     }
 
     /// The plan, its stages and the device.
     pub fn explain(&self) -> &str {
         &self.explanation
+    }
+
+    /// [`StreamingQuery::explain`] as Spark's `explain(extended)`: the stages and the device, and before them the logical
+    /// plan if `extended`.
+    pub fn explain_string(&self, extended: bool) -> &str {
+        let stages = self.explanation.find("== Stages ==").filter(|_| !extended);
+        stages.and_then(|at| self.explanation.get(at..)).unwrap_or(&self.explanation)
     }
 
     fn result(&self) -> Result<()> {
@@ -125,6 +154,7 @@ pub struct StreamingQueryManager {
 struct Registry {
     queries: Mutex<Queries>,
     changed: Notify,
+    listeners: ListenerBus,
 }
 
 #[derive(Default)]
@@ -145,6 +175,41 @@ impl StreamingQueryManager {
     /// The active query with this id.
     pub fn get(&self, id: Uuid) -> Option<StreamingQuery> {
         self.inner.queries.lock().active.iter().find(|q| q.id == id).cloned()
+    }
+
+    /// Adds a listener, which is told of every query of the session from now on.
+    pub fn add_listener(&self, listener: Arc<dyn StreamingQueryListener>) {
+        self.inner.listeners.add(listener);
+    }
+
+    /// Removes a listener.
+    pub fn remove_listener(&self, listener: &Arc<dyn StreamingQueryListener>) {
+        self.inner.listeners.remove(listener);
+    }
+
+    /// The listeners, in the order in which they were added.
+    pub fn list_listeners(&self) -> Vec<Arc<dyn StreamingQueryListener>> {
+        self.inner.listeners.list()
+    }
+
+    /// Progress events that slow listeners have missed.
+    pub fn dropped_events(&self) -> u64 {
+        self.inner.listeners.dropped()
+    }
+
+    pub(crate) fn listeners(&self) -> &ListenerBus {
+        &self.inner.listeners
+    }
+
+    /// Makes the checkpoint free for another run: stops the active query that runs on it, as
+    /// `spark.sql.streaming.stopActiveRunOnRestart` wants it.
+    pub(crate) async fn stop_run_on(&self, checkpoint: &str) {
+        for query in self.active() {
+            if *query.checkpoint == *checkpoint {
+                warn!(query = %query.id, run = %query.run_id, "stopping the active run of a query that is started again");
+                query.stop().await;
+            }
+        }
     }
 
     /// Waits until any query has ended since the session began, or since [`StreamingQueryManager::reset_terminated`].
@@ -206,9 +271,28 @@ impl StreamingQueryManager {
         queries.active.push(query.clone());
     }
 
+    /// Tells the listeners of a query that has started, and returns when they have heard.
+    pub(crate) async fn announce(&self, query: &StreamingQuery) {
+        let event = QueryStartedEvent {
+            id: query.id,
+            run_id: query.run_id,
+            name: query.name.clone(),
+            timestamp: iso_instant(chrono::Utc::now().timestamp_millis()),
+            job_tags: Vec::new(),
+        };
+        self.inner.listeners.started(event).await;
+    }
+
     /// Ends a query whose end has been noted: for the session and for those who wait for it, at the same moment, so that
     /// whoever is woken by either finds both done.
     pub(crate) fn ended(&self, query: &StreamingQuery) {
+        let failure = query.shared.exception();
+        self.inner.listeners.terminated(QueryTerminatedEvent {
+            id: query.id,
+            run_id: query.run_id,
+            exception: failure.as_ref().map(ToString::to_string),
+            error_class_on_exception: failure.as_ref().map(|error| error.code().as_str().to_string()),
+        });
         let mut queries = self.inner.queries.lock();
         queries.active.retain(|q| q.run_id != query.run_id);
         // An orderly end does not hide an earlier failure that nobody has asked for yet.

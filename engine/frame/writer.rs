@@ -3,13 +3,14 @@
 //! Comes in: a frame, a sink, an output mode, a trigger, options. Goes out: a running [`StreamingQuery`]. Fails: everything that can be known
 //! before the first batch, before anything is written.
 
-use super::batch_frame::BatchFrame;
 use super::data_frame::DataFrame;
 use super::query::{StreamingQuery, StreamingQueryManager};
 use crate::batch::Trigger;
+use crate::batch::continuous;
 use crate::batch::executor::panicked;
 use crate::batch::runner::{Definition, Runner};
-use crate::batch::shared::Shared;
+use crate::batch::shared::{Monitoring, Shared};
+use crate::checkpoint;
 use crate::config::CHECKPOINT_LOCATION;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::{IntoOption, Options};
@@ -17,9 +18,11 @@ use crate::plan::explain::explain;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::lower;
 use crate::plan::output_mode;
+use crate::sink::foreach::{ForeachSink, ForeachWriter};
 use crate::sink::foreach_batch::{BatchFunction, ForeachBatchSink};
 use crate::sink::memory::MemoryTable;
 use crate::sink::{OutputMode, Sink, builtin};
+use crate::table;
 use futures::FutureExt;
 use std::future::Future;
 use std::io::Write;
@@ -35,6 +38,7 @@ pub struct DataStreamWriter {
     mode: Result<OutputMode>,
     trigger: Result<Trigger>,
     name: Option<String>,
+    partition_by: Vec<String>,
     options: Options,
     console: Option<Box<dyn Write + Send>>,
 }
@@ -43,6 +47,7 @@ enum Target {
     Format(String),
     Table(MemoryTable),
     Function(BatchFunction),
+    Rows(ForeachSink),
     Custom(Box<dyn Sink>),
 }
 
@@ -97,6 +102,7 @@ impl DataStreamWriter {
             mode: Ok(OutputMode::Append),
             trigger: Ok(Trigger::default()),
             name: None,
+            partition_by: Vec::new(),
             options: Options::new(),
             console: None,
         }
@@ -120,7 +126,7 @@ impl DataStreamWriter {
         self
     }
 
-    /// The sink: `parquet` (the default), `kafka`, `console` or `memory`.
+    /// The sink: `parquet` (the default), `json`, `csv`, `text`, `kafka`, `console`, `memory` or `noop`.
     pub fn format(mut self, format: &str) -> Self {
         self.target = Target::Format(format.to_string());
         self
@@ -132,21 +138,60 @@ impl DataStreamWriter {
         self
     }
 
+    /// Writes files into a directory per value of these columns, `city=Oslo/day=2024-01-01/part-...`, as Spark and Hive lay them out.
+    /// The columns are left out of the files.
+    ///
+    /// ```
+    /// # use tidemill::prelude::*;
+    /// # fn write(rides: DataFrame) {
+    /// let writer = rides.write_stream().format("json").partition_by(["city", "day"]).option("path", "s3a://lake/rides");
+    /// # }
+    /// ```
+    pub fn partition_by<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.partition_by = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Where the console sink prints, instead of standard output.
     pub fn console_output(mut self, output: impl Write + Send + 'static) -> Self {
         self.console = Some(Box::new(output));
         self
     }
 
-    /// Calls `function` with every batch and its number. At least once: see [`ForeachBatchSink`] for how to make it exactly once.
+    /// Calls `function` with the rows of every batch, as a table, and the batch's number. At least once: see [`ForeachBatchSink`] for how to make it exactly once.
     pub fn foreach_batch<F, R>(mut self, function: F) -> Self
     where
-        F: Fn(BatchFrame, u64) -> R + Send + Sync + 'static,
+        F: Fn(DataFrame, u64) -> R + Send + Sync + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
     {
+        let session = self.frame.session().clone();
         self.target = Target::Function(Arc::new(move |batches, schema, id| {
-            function(BatchFrame::new(schema, batches), id).boxed()
+            match DataFrame::from_batches(&session, schema, batches) {
+                Ok(frame) => function(frame, id).boxed(),
+                Err(error) => std::future::ready(Err(error)).boxed(),
+            }
         }));
+        self
+    }
+
+    /// Gives every row to `writer`: a [`ForeachWriter`], or a closure that takes a [`Row`](crate::sink::foreach::Row). At
+    /// least once.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::sink::foreach::Row;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let session = Session::builder().config("tidemill.device", "cpu").build().await?;
+    /// let numbers = session.read_stream().format("rate").load().await?;
+    /// let query = numbers.write_stream().trigger(Trigger::AvailableNow).foreach(|row: &Row<'_>| {
+    ///     println!("{:?}", row.get::<i64>("value")?);
+    ///     Ok(())
+    /// });
+    /// query.start().await?.await_termination().await?;
+    /// # Ok::<(), tidemill::Error>(()) }).unwrap();
+    /// ```
+    pub fn foreach(mut self, writer: impl ForeachWriter + 'static) -> Self {
+        self.target = Target::Rows(ForeachSink::new(writer));
         self
     }
 
@@ -182,6 +227,7 @@ impl DataStreamWriter {
         let (query, runner, temporary) = self.open(run_id).await?;
         session.streams().started(&query);
         let ending = Ending { query: query.clone(), manager: session.streams().clone(), outcome: None };
+        session.streams().announce(&query).await;
         tokio::spawn(async move {
             let mut ending = ending;
             let outcome = AssertUnwindSafe(runner.run()).catch_unwind().await;
@@ -196,21 +242,54 @@ impl DataStreamWriter {
     }
 
     async fn open(mut self, run_id: Uuid) -> Result<(StreamingQuery, Runner, Option<TemporaryCheckpoint>)> {
+        if !self.frame.is_streaming() {
+            return Err(Error::new(
+                ErrorCode::WriteStreamNotAllowed,
+                "write_stream can be called on a frame over a stream only; this one is a table: use write()",
+            ));
+        }
         let session = self.frame.session().clone();
         let (mode, trigger) = (self.mode?, self.trigger?);
         let plan = self.frame.plan().clone();
         output_mode::check(&plan, mode)?;
+        if let Some((flow, interval_ms)) = trigger.flow() {
+            continuous::check(&plan, mode, flow, interval_ms, session.conf().real_time_least()?)?;
+        }
         let lowered = lower(&plan)?;
+        // Tables that the stream is joined with are read once, here.
+        for joined in lowered.tables() {
+            let rows = table::collect_one(&session, &joined.table).await?;
+            if joined.rows.set(rows).is_err() {
+                return Err(Error::internal("a table was loaded twice"));
+            }
+        }
         let device = session.device()?;
         let location = self.options.remove("checkpointLocation");
+        if !self.partition_by.is_empty() && !matches!(self.target, Target::Format(_)) {
+            return Err(builtin::not_partitioned("a memory table, foreach_batch or a sink of your own"));
+        }
         // Whether the sink holds what earlier runs wrote. The complete mode writes the whole table anew.
         let mut continues = true;
+        let mut named_table = None;
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
+            Target::Format(format) if format.eq_ignore_ascii_case("memory") => {
+                self.options.reader("the memory sink").finish()?;
+                let table = MemoryTable::new(self.name.as_deref())?;
+                continues = false;
+                named_table = Some(table.clone());
+                (Box::new(table.sink()), false)
+            }
             Target::Format(format) => {
-                let (config, fail) = (session.conf(), session.fail_points());
-                let created =
-                    builtin::create(&format, &self.options, self.name.as_deref(), self.console, config, &fail)?;
-                continues = !format.eq_ignore_ascii_case("memory");
+                let request = builtin::Request {
+                    format: &format,
+                    options: &self.options,
+                    partition_by: &self.partition_by,
+                    name: self.name.as_deref(),
+                    console: self.console,
+                    config: session.conf(),
+                    fail: &session.fail_points(),
+                };
+                let created = builtin::create(request)?;
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => {
@@ -218,6 +297,7 @@ impl DataStreamWriter {
                 continues = !table.schema().fields().is_empty();
                 (Box::new(table.sink()), false)
             }
+            Target::Rows(sink) => (Box::new(sink), false),
             Target::Function(function) => (Box::new(ForeachBatchSink::new(function)), false),
             Target::Custom(sink) => (sink, true),
         };
@@ -255,7 +335,16 @@ impl DataStreamWriter {
         }
         let explanation = explain(&plan, &lowered, &format!("{} ({})", device.name(), device.reason()));
         let settings = session.conf().settings(device.is_gpu())?;
-        let shared = Arc::new(Shared::new(session.conf().recent_progress()?));
+        let shared = Arc::new(Shared::new(Monitoring {
+            keep: session.conf().recent_progress()?,
+            listeners: session.streams().listeners().clone(),
+            stop_timeout: session.conf().stop_timeout()?,
+            device: device.clone(),
+        }));
+        let place = place_of(&checkpoint);
+        if session.conf().stop_active_run()? {
+            session.streams().stop_run_on(&place).await;
+        }
         let definition = Definition {
             name: self.name.clone(),
             run_id,
@@ -265,16 +354,36 @@ impl DataStreamWriter {
             plan: lowered,
             sink,
             restartable: continues || mode == OutputMode::Complete,
-            checkpoint,
+            checkpoint: checkpoint::location(&checkpoint, session.conf())?,
             settings,
             device,
             fail: session.fail_points(),
         };
         let runner = Runner::open(definition, shared.clone()).await?;
-        let query =
-            StreamingQuery { id: runner.query_id(), run_id, name: self.name, explanation: explanation.into(), shared };
+        if let Some(table) = named_table {
+            session.keep_memory_table(table);
+        }
+        let query = StreamingQuery {
+            id: runner.query_id(),
+            run_id,
+            name: self.name,
+            explanation: explanation.into(),
+            plan: plan.to_string().into(),
+            checkpoint: place.into(),
+            shared,
+        };
         Ok((query, runner, temporary))
     }
+}
+
+/// A checkpoint's location in one spelling, so that two starts on it are known to be on the same.
+fn place_of(location: &str) -> String {
+    let local = location.strip_prefix("file://").or_else(|| location.strip_prefix("file:")).unwrap_or(location);
+    let absolute = match location.contains("://") && local == location {
+        true => location.to_string(),
+        false => std::path::absolute(local).map_or(local.to_string(), |path| path.to_string_lossy().into_owned()),
+    };
+    absolute.trim_end_matches('/').to_string()
 }
 
 /// Ends a query for everybody who waits for it, also where its task is dropped with the runtime.

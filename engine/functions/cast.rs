@@ -14,7 +14,7 @@ use crate::decode::zone::{DAY, SECOND, Zone};
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::{self, UTC};
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, ListArray, PrimitiveArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, ListArray, MapArray, PrimitiveArray,
     StringBuilder, StructArray, new_null_array,
 };
 use arrow::datatypes::{
@@ -36,7 +36,7 @@ pub struct CastOptions {
 /// Casts a column.
 ///
 /// # Errors
-/// Under ANSI [`ErrorCode::CastInvalidInput`] for a text that is no such value and [`ErrorCode::ArithmeticOverflow`] for a
+/// Under ANSI [`ErrorCode::CastInvalidInput`] for a text that is no such value and [`ErrorCode::CastOverflow`] for a
 /// number that does not fit; always [`ErrorCode::DatatypeMismatch`] for types that no cast connects.
 pub fn cast(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<ArrayRef> {
     if array.data_type() == to {
@@ -44,6 +44,9 @@ pub fn cast(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<Arr
     }
     if *array.data_type() == DataType::Null {
         return Ok(new_null_array(to, array.len()));
+    }
+    if let Some(done) = local_times(array, to, options)? {
+        return Ok(done);
     }
     let array = &plain(array)?;
     let cast = Cast { array, to, options, zone: options.time_zone.into() };
@@ -69,6 +72,7 @@ pub fn cast(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<Arr
         }
         (DataType::Struct(_), DataType::Struct(_)) => cast.of_struct()?,
         (DataType::List(_), DataType::List(_)) => cast.of_list()?,
+        (DataType::Map(..), DataType::Map(..)) => cast.of_map()?,
         _ => array.clone(),
     };
     if done.data_type() == to {
@@ -79,6 +83,76 @@ pub fn cast(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<Arr
     }
     let arrow_options = arrow::compute::CastOptions { safe: !options.ansi, ..Default::default() };
     Ok(arrow::compute::cast_with_options(&done, to, &arrow_options)?)
+}
+
+/// Casts from and to local times: `TIMESTAMP_NTZ` is an instant of UTC to everything but `TIMESTAMP`.
+fn local_times(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<Option<ArrayRef>> {
+    let local = |t: &DataType| *t == DataType::Timestamp(TimeUnit::Microsecond, None);
+    let zone: Zone = options.time_zone.into();
+    let utc = CastOptions { time_zone: Tz::UTC, ..options };
+    Ok(match (array.data_type(), to) {
+        (from, DataType::Timestamp(TimeUnit::Microsecond, Some(_))) if local(from) => {
+            let times = array.as_primitive::<TimestampMicrosecondType>();
+            Some(instants(times.iter().map(|time| time.and_then(|time| zone.instant(time))).collect()))
+        }
+        (from, to) if local(from) => {
+            let times = array.as_primitive::<TimestampMicrosecondType>().clone();
+            let instants: ArrayRef = Arc::new(times.with_timezone(UTC));
+            Some(cast(&instants, to, utc)?)
+        }
+        (DataType::Timestamp(TimeUnit::Microsecond, Some(_)), to) if local(to) => {
+            let times = array.as_primitive::<TimestampMicrosecondType>();
+            let times = times.iter().map(|time| time.map(|time| zone.local(time)));
+            Some(Arc::new(PrimitiveArray::<TimestampMicrosecondType>::from_iter(times)))
+        }
+        (_, to) if local(to) => {
+            let instants = cast(array, &types::timestamp(), utc)?;
+            let times = instants.as_primitive::<TimestampMicrosecondType>().clone();
+            Some(Arc::new(times.with_timezone_opt(None::<&str>)))
+        }
+        _ => None,
+    })
+}
+
+/// Whether a cast connects the types, as Spark's ANSI casts do.
+pub(crate) fn connects(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Binary, Boolean, Date32, Decimal128, Duration, Interval, List, Map, Null, Struct, Timestamp, Utf8};
+    let number = |t: &DataType| t.is_integer() || t.is_floating() || matches!(t, Decimal128(..));
+    match (from, to) {
+        (from, to) if from == to => true,
+        (Null, _) => true,
+        // Layouts that Spark does not have are for Arrow to know.
+        (
+            DataType::Utf8View
+            | DataType::LargeUtf8
+            | DataType::BinaryView
+            | DataType::LargeBinary
+            | DataType::Dictionary(..),
+            _,
+        )
+        | (
+            _,
+            DataType::Utf8View
+            | DataType::LargeUtf8
+            | DataType::BinaryView
+            | DataType::LargeBinary
+            | DataType::Dictionary(..),
+        ) => true,
+        (_, Utf8) => true,
+        (Utf8, to) => !to.is_nested(),
+        (from, to) if number(from) && number(to) => true,
+        (from, Boolean) | (Boolean, from) if number(from) => true,
+        (from, Timestamp(..)) | (Timestamp(..), from) if number(from) => true,
+        (Date32 | Timestamp(..), Date32 | Timestamp(..)) => true,
+        (from, Binary) if from.is_integer() => true,
+        (Duration(_), Duration(_)) | (Interval(_), Interval(_)) => true,
+        (List(from), List(to)) => connects(from.data_type(), to.data_type()),
+        (Struct(from), Struct(to)) => {
+            from.len() == to.len() && from.iter().zip(to).all(|(from, to)| connects(from.data_type(), to.data_type()))
+        }
+        (Map(from, _), Map(to, _)) => connects(from.data_type(), to.data_type()),
+        _ => false,
+    }
 }
 
 fn is_integer(data_type: &DataType) -> bool {
@@ -113,9 +187,16 @@ impl Cast<'_> {
         )
     }
 
+    fn overflow_code(&self) -> ErrorCode {
+        match self.to {
+            DataType::Decimal128(..) => ErrorCode::NumericValueOutOfRange,
+            _ => ErrorCode::CastOverflow,
+        }
+    }
+
     fn overflow(&self, value: impl std::fmt::Display) -> Error {
         Error::new(
-            ErrorCode::ArithmeticOverflow,
+            self.overflow_code(),
             format!(
                 "The value {value} of the type \"{}\" cannot be cast to \"{}\" due to an overflow. Use `try_cast` to tolerate \
                  overflow and return NULL instead.",
@@ -345,6 +426,15 @@ impl Cast<'_> {
         Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, from.len())?))
     }
 
+    fn of_map(&self) -> Result<ArrayRef> {
+        let from = self.array.as_map();
+        let DataType::Map(field, ordered) = self.to else { return Err(self.no_such_cast()) };
+        let entries: ArrayRef = Arc::new(from.entries().clone());
+        let entries = cast(&entries, field.data_type(), self.options)?;
+        let (offsets, nulls) = (from.offsets().clone(), from.nulls().cloned());
+        Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries.as_struct().clone(), nulls, *ordered)?))
+    }
+
     fn of_list(&self) -> Result<ArrayRef> {
         let from = self.array.as_list::<i32>();
         let DataType::List(field) = self.to else { return Err(self.no_such_cast()) };
@@ -358,7 +448,7 @@ fn instants(values: Vec<Option<i64>>) -> ArrayRef {
 }
 
 /// A type's name in Spark's messages.
-fn sql_name(data_type: &DataType) -> String {
+pub(crate) fn sql_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "BOOLEAN".into(),
         DataType::Int8 => "TINYINT".into(),

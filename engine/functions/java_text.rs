@@ -114,7 +114,7 @@ fn layout(scientific: &str, out: &mut String) {
 
 /// The same values in the layouts that this crate works with: `Utf8`, `Binary` and timestamps in microseconds, whatever
 /// variant a plan has made of them.
-pub(super) fn plain(array: &ArrayRef) -> Result<ArrayRef> {
+pub(crate) fn plain(array: &ArrayRef) -> Result<ArrayRef> {
     let to = match array.data_type() {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
@@ -133,16 +133,16 @@ pub(super) fn plain(array: &ArrayRef) -> Result<ArrayRef> {
 
 /// How [`write_value`] prints what has no one text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Style {
-    pub(super) zone: Zone,
+pub(crate) struct Style {
+    pub(crate) zone: Zone,
     /// `NULL` in tables, `null` inside of casts.
-    pub(super) null: &'static str,
+    pub(crate) null: &'static str,
     /// Binary values as `[61 62]` instead of as UTF-8.
-    pub(super) hex: bool,
+    pub(crate) hex: bool,
 }
 
 /// Appends a cell: structs as `{a, b}`, arrays as `[a, b]`, maps as `{k -> v}`.
-pub(super) fn write_value(array: &ArrayRef, row: usize, style: Style, out: &mut String) -> Result<()> {
+pub(crate) fn write_value(array: &ArrayRef, row: usize, style: Style, out: &mut String) -> Result<()> {
     if array.is_null(row) || array.data_type() == &DataType::Null {
         out.push_str(style.null);
         return Ok(());

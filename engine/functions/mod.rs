@@ -1,8 +1,47 @@
-//! Functions that Spark defines differently from Arrow, over columns of values.
+//! Functions with Spark's meaning, over columns of values.
+//!
+//! The tables of [`builtin`] functions stand in one file a subject; [`registry`] finds them, and everything else that a program can call,
+//! by name.
 
+pub mod arithmetic;
+pub mod builtin;
 pub mod cast;
+pub(crate) mod collection;
+pub(crate) mod conditional;
+pub(crate) mod csv_text;
+pub(crate) mod datetime;
 pub mod from_json;
+mod generator;
+mod hash;
 pub mod java_text;
+mod json_path;
+mod number;
+mod regex;
+pub mod registry;
+pub mod schema_text;
 pub mod session_window;
 pub mod show;
+mod text;
 pub mod to_json;
+
+use builtin::Builtin;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Every scalar function of the tables, by its own name.
+pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
+    static TABLE: LazyLock<HashMap<&'static str, &'static Builtin>> = LazyLock::new(|| {
+        let tables = [
+            text::FUNCTIONS,
+            regex::FUNCTIONS,
+            number::FUNCTIONS,
+            hash::FUNCTIONS,
+            datetime::FUNCTIONS,
+            collection::FUNCTIONS,
+            json_path::FUNCTIONS,
+            std::slice::from_ref(&conditional::RAISE_ERROR),
+        ];
+        tables.into_iter().flatten().map(|function| (function.name, function)).collect()
+    });
+    &TABLE
+}

@@ -4,23 +4,17 @@
 //! ([`crate::plan::session`]) and has no value of its own. Fails: a constant gap that is no interval, and gaps of months.
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::registry::FunctionRegistry;
 use crate::options::{parse_duration, parse_interval};
-use crate::plan::spark_function::window_fields;
-use crate::types::timestamp;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray};
+use crate::plan::spark_function::{Kind, SparkFunction};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit,
-    TimestampMicrosecondType,
+    DataType, DurationMicrosecondType, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
 use datafusion::common::ScalarValue;
-use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::Expr;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Name of `session_window`, which is that of its column too.
 pub const SESSION_WINDOW: &str = "session_window";
@@ -37,12 +31,31 @@ pub fn session_window(time: Expr, gap: Expr) -> Result<Expr> {
     if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &gap {
         parse_duration(text)?;
     }
-    Ok(Call::Session.of(vec![time, gap]))
+    Ok(SparkFunction::new(Kind::SessionWindow).call(vec![time, gap]))
 }
 
 /// The event time of a window column: its last microsecond.
-pub fn window_time(window: Expr) -> Expr {
-    Call::WindowTime.of(vec![window])
+///
+/// # Errors
+/// None that a caller could cause.
+pub fn window_time(window: Expr) -> Result<Expr> {
+    FunctionRegistry::default().call(WINDOW_TIME, vec![window], false)
+}
+
+/// Refuses gaps of a type that is no interval.
+///
+/// # Errors
+/// `DatatypeMismatch`.
+pub fn check_gap(gap: &DataType) -> Result<()> {
+    match gap {
+        DataType::Null
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Interval(IntervalUnit::MonthDayNano | IntervalUnit::DayTime)
+        | DataType::Duration(_) => Ok(()),
+        other => Err(not_a_gap(other)),
+    }
 }
 
 /// Time and gap of a `session_window` call.
@@ -111,7 +124,7 @@ pub fn gaps(gap: &ArrayRef) -> Result<Int64Array> {
             Ok(intervals.iter().map(|v| v.map(micros)).collect())
         }
         DataType::Duration(_) => {
-            let durations = cast(gap, &DataType::Duration(arrow::datatypes::TimeUnit::Microsecond))?;
+            let durations = cast(gap, &DataType::Duration(TimeUnit::Microsecond))?;
             Ok(durations.as_primitive::<DurationMicrosecondType>().iter().collect())
         }
         other => Err(not_a_gap(other)),
@@ -123,91 +136,6 @@ fn not_a_gap(found: &DataType) -> Error {
         ErrorCode::DatatypeMismatch,
         format!("session_window(): the gap must be an interval or a text such as '5 minutes', not {found}"),
     )
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Call {
-    Session,
-    WindowTime,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct WindowFunction {
-    call: Call,
-    signature: Signature,
-}
-
-impl Call {
-    fn of(self, arguments: Vec<Expr>) -> Expr {
-        let function = WindowFunction { call: self, signature: Signature::variadic_any(Volatility::Immutable) };
-        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), arguments))
-    }
-}
-
-impl ScalarUDFImpl for WindowFunction {
-    fn name(&self) -> &str {
-        match self.call {
-            Call::Session => SESSION_WINDOW,
-            Call::WindowTime => WINDOW_TIME,
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DataFusionResult<DataType> {
-        match (self.call, types) {
-            (Call::Session, [time, gap]) => {
-                if !matches!(time, DataType::Timestamp(_, _)) {
-                    return Err(Error::new(
-                        ErrorCode::EventTimeNotTimestamp,
-                        format!("session_window() needs a timestamp, not {time}; cast it"),
-                    )
-                    .into());
-                }
-                let fits = matches!(
-                    gap,
-                    DataType::Null
-                        | DataType::Utf8
-                        | DataType::LargeUtf8
-                        | DataType::Utf8View
-                        | DataType::Interval(IntervalUnit::MonthDayNano | IntervalUnit::DayTime)
-                        | DataType::Duration(_)
-                );
-                if !fits {
-                    return Err(not_a_gap(gap).into());
-                }
-                Ok(DataType::Struct(window_fields()))
-            }
-            (Call::WindowTime, [DataType::Struct(fields)]) if fields.iter().any(|f| f.name() == "end") => {
-                Ok(timestamp())
-            }
-            (call, types) => Err(Error::new(
-                ErrorCode::DatatypeMismatch,
-                match call {
-                    Call::Session => format!("session_window() takes a timestamp and a gap, not {types:?}"),
-                    Call::WindowTime => format!("window_time() takes a window column, not {types:?}"),
-                },
-            )
-            .into()),
-        }
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        if self.call == Call::Session {
-            return Err(outside_group_by().into());
-        }
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let wrong = || Error::internal("a window without an end");
-        let windows = arrays.first().and_then(|array| array.as_struct_opt()).ok_or_else(wrong)?;
-        let ends = windows.column_by_name("end").ok_or_else(wrong)?;
-        let ends = ends.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
-        let last =
-            |row: usize| (windows.is_valid(row) && ends.is_valid(row)).then(|| ends.value(row).saturating_sub(1));
-        let times: TimestampMicrosecondArray = (0..windows.len()).map(last).collect();
-        Ok(ColumnarValue::Array(Arc::new(times.with_timezone(crate::types::UTC))))
-    }
 }
 
 /// The refusal of a session where rows are looked at one by one.

@@ -3,6 +3,7 @@
 //! Comes in: partials of any number of chunks, and the batch's two watermarks: the previous batch's decides what is late, the
 //! current one what has ended. Goes out: the operator's rows and its state. Fails: sums outside their type.
 
+use super::clock::BatchClock;
 use super::partial::Partials;
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::Result;
@@ -44,7 +45,7 @@ impl OperatorPlan for AggregatePlan {
         grows.then(|| why.to_string())
     }
 
-    fn create(&self, mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
+    fn create(&self, mode: OutputMode, _clock: &BatchClock) -> Result<Box<dyn StatefulOperator>> {
         Ok(Box::new(AggregateOperator::new(self, mode)?))
     }
 }

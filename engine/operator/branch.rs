@@ -2,14 +2,16 @@
 //!
 //! Comes in: a [`Chunk`]. Goes out: a [`ChunkResult`]. Fails: decoding and expressions; the first failure ends the batch.
 
+use super::clock::BatchClock;
 use super::expand::ExpandExec;
 use super::partial::{PartialExec, Partials, compile, evaluate};
 use super::scan::ScanExec;
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::lower::{Body, Branch, Feed, Step};
 use crate::source::{Chunk, Origin};
+use crate::watermark::EventTimeStats;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{filter_record_batch, max};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
@@ -41,8 +43,8 @@ pub struct ChunkResult {
     pub input_rows: u64,
     /// Malformed records among them.
     pub malformed: u64,
-    /// Greatest event time seen, by watermark node, in microseconds.
-    pub observed: Vec<(usize, i64)>,
+    /// Event times seen, by watermark node.
+    pub observed: Vec<(usize, EventTimeStats)>,
     /// Rows or partial aggregates.
     pub output: ChunkOutput,
     /// Time spent decoding, in nanoseconds.
@@ -61,7 +63,7 @@ pub enum ChunkOutput {
 
 impl BranchExec {
     /// Compiles a branch for one worker.
-    pub fn new(branch: &Branch, device: Device) -> Result<Self> {
+    pub fn new(branch: &Branch, device: Device, clock: &BatchClock) -> Result<Self> {
         let format = match &branch.feed {
             Feed::Source(provider) => provider.format(),
             Feed::Stage(_) => None,
@@ -71,10 +73,12 @@ impl BranchExec {
         let mut steps = Vec::new();
         for step in &branch.steps {
             steps.push(match step {
-                Step::Filter(predicate) => StepExec::Filter(compile(predicate, &columns)?),
-                Step::Observe { node, time } => StepExec::Observe { node: *node, time: compile(time, &columns)? },
+                Step::Filter(predicate) => StepExec::Filter(compile(predicate, &columns, clock)?),
+                Step::Observe { node, time } => {
+                    StepExec::Observe { node: *node, time: compile(time, &columns, clock)? }
+                }
                 Step::Expand(expand) => {
-                    let expand = ExpandExec::new(expand, &columns)?;
+                    let expand = ExpandExec::new(expand, &columns, clock)?;
                     columns = expand.schema().clone();
                     StepExec::Expand(expand)
                 }
@@ -82,11 +86,11 @@ impl BranchExec {
         }
         let body = match &branch.body {
             Body::Rows(rows, schema) => BodyExec::Rows {
-                expressions: rows.iter().map(|named| compile(&named.expr, &columns)).collect::<Result<_>>()?,
+                expressions: rows.iter().map(|named| compile(&named.expr, &columns, clock)).collect::<Result<_>>()?,
                 schema: schema.clone(),
             },
             Body::Partial(plan) => {
-                BodyExec::Partial { exec: Box::new(PartialExec::new(plan, &columns)?), observes: plan.observes }
+                BodyExec::Partial { exec: Box::new(PartialExec::new(plan, &columns, clock)?), observes: plan.observes }
             }
         };
         Ok(Self { scan, projection: branch.scan.projection.clone(), steps, body, device })
@@ -115,7 +119,7 @@ impl BranchExec {
                     let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
                         Error::new(ErrorCode::EventTimeNotTimestamp, format!("a watermark on {}", times.data_type()))
                     })?;
-                    observed.extend(max(times).map(|t| (*node, t)));
+                    observed.push((*node, EventTimeStats::of(times)));
                 }
             }
         }

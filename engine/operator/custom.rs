@@ -3,6 +3,7 @@
 //! Comes in: rows in the order of the input. Goes out: what the processor gives, and each key's state and timers. Fails: what the
 //! processor refuses, with its message, and a processor that panics.
 
+use super::clock::BatchClock;
 use super::deduplicate::event_times;
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::{Error, ErrorCode, Result};
@@ -30,7 +31,7 @@ impl OperatorPlan for CustomPlan {
         format!("{} for each [{}], time mode {:?}", self.processor.name(), keys.join(", "), self.time_mode)
     }
 
-    fn create(&self, _mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
+    fn create(&self, _mode: OutputMode, _clock: &BatchClock) -> Result<Box<dyn StatefulOperator>> {
         let types = self.keys.iter().map(|key| self.input.field(*key).data_type().clone()).collect();
         let fields: Vec<_> = self.keys.iter().map(|key| self.input.fields()[*key].clone()).collect();
         Ok(Box::new(Custom {

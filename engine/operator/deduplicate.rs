@@ -3,6 +3,7 @@
 //! Comes in: rows in the order of the input. Goes out: those that are first of their key, in that order, and the remembered keys. Fails:
 //! event times of another type, which the plan rules out.
 
+use super::clock::BatchClock;
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::{Error, Result};
 use crate::plan::deduplicate::{DeduplicatePlan, Expiry};
@@ -42,7 +43,7 @@ impl OperatorPlan for DeduplicatePlan {
         (self.expiry == Expiry::Never).then(|| why.to_string())
     }
 
-    fn create(&self, _mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
+    fn create(&self, _mode: OutputMode, _clock: &BatchClock) -> Result<Box<dyn StatefulOperator>> {
         let types = self.keys.iter().map(|key| self.schema.field(*key).data_type().clone()).collect();
         Ok(Box::new(Deduplicate {
             plan: self.clone(),

@@ -3,14 +3,19 @@
 //! Comes in: a batch. Goes out: a batch whose rows are repeated, once for each row made of them, with the columns that the step adds.
 //! Fails: expressions, and more rows than a batch can hold.
 
+use super::clock::BatchClock;
 use super::partial::{compile, evaluate};
 use crate::error::{Error, ErrorCode, Result};
+use crate::plan::join::{StaticJoin, StaticJoinKind};
 use crate::plan::lower::{Expand, ExpandKind};
 use crate::plan::session::LateWatermark;
+use crate::plan::spark_function::normalize;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, UInt32Builder};
-use arrow::compute::take;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::compute::{filter, take};
+use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
+use arrow::row::{RowConverter, SortField};
 use datafusion::physical_expr::PhysicalExpr;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Executable form of an [`Expand`].
@@ -30,25 +35,44 @@ enum KindExec {
         gap: Arc<dyn PhysicalExpr>,
         late: LateWatermark,
     },
+    Join {
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        rest: Option<Arc<dyn PhysicalExpr>>,
+        table: Arc<Table>,
+    },
+}
+
+/// A table's rows by their keys. Workers share it.
+struct Table {
+    kind: StaticJoinKind,
+    rows: RecordBatch,
+    converter: RowConverter,
+    by_key: HashMap<Box<[u8]>, Vec<u32>>,
 }
 
 impl ExpandExec {
     /// Compiles the step over `input`.
-    pub fn new(expand: &Expand, input: &SchemaRef) -> Result<Self> {
-        let kind = match &expand.kind {
-            ExpandKind::Generate { generator, outer } => {
-                KindExec::Generate { generator: compile(generator, input)?, outer: *outer }
-            }
-            ExpandKind::Sessions { keys, time, gap, late } => KindExec::Sessions {
-                keys: keys.iter().map(|key| compile(key, input)).collect::<Result<_>>()?,
-                time: compile(time, input)?,
-                gap: compile(gap, input)?,
-                late: late.clone(),
-            },
-        };
+    pub fn new(expand: &Expand, input: &SchemaRef, clock: &BatchClock) -> Result<Self> {
         let added = expand.columns.iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type.clone(), true)));
         let fields: Vec<Arc<Field>> = input.fields().iter().cloned().chain(added).collect();
-        Ok(Self { kind, schema: Arc::new(Schema::new(fields)) })
+        let schema = Arc::new(Schema::new(fields));
+        let kind = match &expand.kind {
+            ExpandKind::Generate { generator, outer } => {
+                KindExec::Generate { generator: compile(generator, input, clock)?, outer: *outer }
+            }
+            ExpandKind::Sessions { keys, time, gap, late } => KindExec::Sessions {
+                keys: keys.iter().map(|key| compile(key, input, clock)).collect::<Result<_>>()?,
+                time: compile(time, input, clock)?,
+                gap: compile(gap, input, clock)?,
+                late: late.clone(),
+            },
+            ExpandKind::Join { keys, rest, table } => KindExec::Join {
+                keys: keys.iter().map(|key| compile(key, input, clock)).collect::<Result<_>>()?,
+                rest: rest.as_ref().map(|rest| compile(rest, &schema, clock)).transpose()?,
+                table: Arc::new(Table::new(table, clock)?),
+            },
+        };
+        Ok(Self { kind, schema })
     }
 
     /// Columns after the step.
@@ -66,6 +90,7 @@ impl ExpandExec {
                 let (rows, bounds) = super::session::of_chunk(&keys, &time, &gap, late.get())?;
                 self.joined(batch, &rows, bounds)
             }
+            KindExec::Join { keys, rest, table } => self.join(batch, keys, rest.as_ref(), table),
         }
     }
 
@@ -113,11 +138,104 @@ impl ExpandExec {
         self.joined(batch, &parents, added.collect::<Result<_>>()?)
     }
 
+    fn join(
+        &self,
+        batch: &RecordBatch,
+        keys: &[Arc<dyn PhysicalExpr>],
+        rest: Option<&Arc<dyn PhysicalExpr>>,
+        table: &Table,
+    ) -> Result<RecordBatch> {
+        let (mut own, mut theirs) = table.partners(batch, keys)?;
+        if let Some(rest) = rest {
+            let pairs = self.joined(batch, &own, table.take(&theirs)?)?;
+            let truth = evaluate(rest, &pairs)?;
+            let truth = truth.as_boolean_opt().ok_or_else(|| Error::internal("a condition that is not boolean"))?;
+            own = filter(&own, truth)?.as_primitive::<UInt32Type>().clone();
+            theirs = filter(&theirs, truth)?.as_primitive::<UInt32Type>().clone();
+        }
+        match table.kind {
+            StaticJoinKind::Inner => {}
+            StaticJoinKind::Outer => {
+                let (mut rows, mut partners) = (UInt32Builder::new(), UInt32Builder::new());
+                let mut at = 0;
+                for row in 0..batch.num_rows() as u32 {
+                    let first = at;
+                    while at < own.len() && own.value(at) == row {
+                        rows.append_value(row);
+                        partners.append_value(theirs.value(at));
+                        at += 1;
+                    }
+                    if first == at {
+                        rows.append_value(row);
+                        partners.append_null();
+                    }
+                }
+                (own, theirs) = (rows.finish(), partners.finish());
+            }
+            StaticJoinKind::Semi | StaticJoinKind::Anti => {
+                let mut found = vec![false; batch.num_rows()];
+                own.values().iter().for_each(|row| found[*row as usize] = true);
+                let wanted = table.kind == StaticJoinKind::Semi;
+                own = (0..batch.num_rows() as u32).filter(|row| found[*row as usize] == wanted).collect();
+                theirs = std::iter::repeat_n(None, own.len()).collect();
+            }
+        }
+        self.joined(batch, &own, table.take(&theirs)?)
+    }
+
     fn joined(&self, batch: &RecordBatch, rows: &UInt32Array, added: Vec<ArrayRef>) -> Result<RecordBatch> {
         let repeated = batch.columns().iter().map(|column| Ok(take(column, rows, None)?));
         let mut columns: Vec<ArrayRef> = repeated.collect::<Result<_>>()?;
         columns.extend(added);
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+impl Table {
+    fn new(table: &StaticJoin, clock: &BatchClock) -> Result<Self> {
+        let rows = table.rows.get().ok_or_else(|| Error::internal("a table that was not loaded"))?.clone();
+        let schema = rows.schema();
+        let keys = table.table_keys.iter().map(|key| compile(key, &schema, clock)).collect::<Result<Vec<_>>>()?;
+        let fields = keys.iter().map(|key| Ok(SortField::new(key.data_type(&schema)?))).collect::<Result<_>>()?;
+        let mut table = Self {
+            kind: table.kind,
+            rows: rows.clone(),
+            converter: RowConverter::new(fields)?,
+            by_key: HashMap::new(),
+        };
+        for (row, key) in table.keys(&rows, &keys)?.into_iter().enumerate() {
+            if let Some(key) = key {
+                table.by_key.entry(key).or_default().push(row as u32);
+            }
+        }
+        Ok(table)
+    }
+
+    /// Keys as comparable bytes; None where one is NULL, which equals nothing.
+    fn keys(&self, batch: &RecordBatch, keys: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<Option<Box<[u8]>>>> {
+        if keys.is_empty() {
+            return Ok(vec![Some(Box::default()); batch.num_rows()]);
+        }
+        let columns = keys.iter().map(|key| Ok(normalize(&evaluate(key, batch)?))).collect::<Result<Vec<_>>>()?;
+        let rows = self.converter.convert_columns(&columns)?;
+        let key = |row: usize| columns.iter().all(|c| c.is_valid(row)).then(|| rows.row(row).data().into());
+        Ok((0..batch.num_rows()).map(key).collect())
+    }
+
+    /// Pairs of a batch's row and a table's row with equal keys, in the order of the batch.
+    fn partners(&self, batch: &RecordBatch, keys: &[Arc<dyn PhysicalExpr>]) -> Result<(UInt32Array, UInt32Array)> {
+        let (mut own, mut theirs) = (UInt32Builder::new(), UInt32Builder::new());
+        for (row, key) in self.keys(batch, keys)?.into_iter().enumerate() {
+            for partner in key.and_then(|key| self.by_key.get(&key)).into_iter().flatten() {
+                own.append_value(row as u32);
+                theirs.append_value(*partner);
+            }
+        }
+        Ok((own.finish(), theirs.finish()))
+    }
+
+    fn take(&self, rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
+        self.rows.columns().iter().map(|column| Ok(take(column, rows, None)?)).collect()
     }
 }

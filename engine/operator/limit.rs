@@ -3,6 +3,7 @@
 //! Comes in: rows in order. Goes out: those between the two numbers, and how many have been counted. Fails: a state file that is
 //! not a count.
 
+use super::clock::BatchClock;
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::{Error, ErrorCode, Result};
 use crate::sink::OutputMode;
@@ -33,7 +34,7 @@ impl OperatorPlan for LimitPlan {
         }
     }
 
-    fn create(&self, mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
+    fn create(&self, mode: OutputMode, _clock: &BatchClock) -> Result<Box<dyn StatefulOperator>> {
         let each_batch = self.above_aggregate && mode == OutputMode::Complete;
         let metrics = Metrics::default();
         Ok(Box::new(Limit { plan: *self, each_batch, seen: 0, before: 0, passed: vec![], metrics }))

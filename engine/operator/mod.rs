@@ -6,12 +6,15 @@
 
 pub mod aggregate;
 pub mod branch;
+pub mod clock;
 pub mod codes;
 pub mod custom;
 pub mod deduplicate;
-mod executable;
+pub mod executable;
 pub mod expand;
+mod join;
 pub mod limit;
+pub mod measure;
 pub mod partial;
 pub mod scan;
 pub mod session;
@@ -21,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::sink::OutputMode;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use clock::BatchClock;
 use partial::Partials;
 use std::fmt;
 
@@ -42,11 +46,11 @@ pub trait OperatorPlan: fmt::Debug + Send + Sync {
         true
     }
 
-    /// The operator, without state.
+    /// The operator, without state. Its expressions tell the time by `clock`.
     ///
     /// # Errors
     /// Plans that cannot run in `mode`.
-    fn create(&self, mode: OutputMode) -> Result<Box<dyn StatefulOperator>>;
+    fn create(&self, mode: OutputMode, clock: &BatchClock) -> Result<Box<dyn StatefulOperator>>;
 }
 
 /// What time it is for an operator in a batch.

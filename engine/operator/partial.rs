@@ -3,6 +3,7 @@
 //! Comes in: decoded columns. Goes out: [`Partials`], one entry a group, ready to be merged into state. Fails: expressions (ANSI), and
 //! kernels that cannot run anywhere.
 
+use super::clock::BatchClock;
 use super::codes::Codes;
 use super::executable::executable;
 use crate::error::{Error, ErrorCode, Result};
@@ -10,6 +11,7 @@ use crate::plan::aggregate::{Binding, PartialPlan};
 use crate::plan::resolve::df_schema;
 use crate::plan::spark_function::normalize;
 use crate::state::table::NO_WINDOW;
+use crate::watermark::EventTimeStats;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt32Array, new_null_array,
 };
@@ -25,7 +27,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use std::sync::Arc;
 use tidemill_kernels::device::{Device, Ran, Scratch};
-use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Partial, hll};
+use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Partial, Watched, hll};
 
 /// Partial aggregates of a chunk.
 #[derive(Debug)]
@@ -38,8 +40,8 @@ pub struct Partials {
     pub rows: Vec<u64>,
     /// Aggregates in call order.
     pub aggregates: Vec<PartialColumn>,
-    /// Greatest event time for the branch's watermark node, in microseconds.
-    pub observed: Option<i64>,
+    /// Event times for the branch's watermark node, if there were any.
+    pub observed: Option<EventTimeStats>,
     /// The device that ran, and why.
     pub ran: Ran,
 }
@@ -63,10 +65,10 @@ pub enum PartialColumn {
     Distinct(Vec<Vec<Box<[u8]>>>),
 }
 
-/// Compiles an expression over `schema`.
-pub fn compile(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+/// Compiles an expression over `schema`, for the batches whose time `clock` has.
+pub fn compile(expr: &Expr, schema: &SchemaRef, clock: &BatchClock) -> Result<Arc<dyn PhysicalExpr>> {
     let schema = df_schema(schema)?;
-    let expr = executable(expr, &schema)?;
+    let expr = executable(expr, &schema, clock)?;
     Ok(create_physical_expr(&expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
 }
 
@@ -112,7 +114,7 @@ enum Evaluated {
 
 impl PartialExec {
     /// Compiles a plan over `columns`.
-    pub fn new(plan: &PartialPlan, columns: &SchemaRef) -> Result<Self> {
+    pub fn new(plan: &PartialPlan, columns: &SchemaRef, clock: &BatchClock) -> Result<Self> {
         let mut bindings = Vec::new();
         for binding in &plan.columns {
             let (Binding::Integer(e)
@@ -121,13 +123,13 @@ impl PartialExec {
             | Binding::Code(e)
             | Binding::Rank(e)
             | Binding::Truth(e)) = binding;
-            bindings.push(compile(e, columns)?);
+            bindings.push(compile(e, columns, clock)?);
         }
         let mut tables = Vec::new();
         for table in &plan.tables {
             // The predicate was planned over text; it runs over the dictionary's values, which are text.
             let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new(&table.name, DataType::Utf8, true)]));
-            let predicate = compile(&table.predicate, &schema)?;
+            let predicate = compile(&table.predicate, &schema, clock)?;
             tables.push(TruthTable { column: table.column, predicate, schema, values: None, truth: vec![] });
         }
         let hll_table = |(column, precision): &(usize, u8)| HllTable {
@@ -195,7 +197,9 @@ impl PartialExec {
             .zip(&self.plan.program.aggregates)
             .map(|(partial, aggregate)| finish(partial, &aggregate.function, &evaluated, first_rows.len()))
             .collect::<Result<_>>()?;
-        let (rows, observed) = (groups.rows, groups.max);
+        let Watched { count, sum, min } = groups.watched;
+        let observed = groups.max.map(|max| EventTimeStats { count, sum, min, max });
+        let rows = groups.rows;
         Ok(Partials { keys, pane_start, rows, aggregates, observed, ran })
     }
 }

@@ -3,6 +3,7 @@
 //! Comes in: rows, then partial aggregates whose last two keys are a session's start and end. Goes out: sessions that the watermark
 //! has passed (append), or all (complete). Fails: gaps that are no interval, sums outside their type, and sessions without another key.
 
+use super::clock::BatchClock;
 use super::partial::Partials;
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::{Error, ErrorCode, Result};
@@ -81,7 +82,7 @@ impl OperatorPlan for SessionPlan {
         (!self.watermarked).then(|| why.to_string())
     }
 
-    fn create(&self, mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
+    fn create(&self, mode: OutputMode, _clock: &BatchClock) -> Result<Box<dyn StatefulOperator>> {
         let mut types = self.inner.key_types.clone();
         types.truncate(types.len().saturating_sub(2));
         let sessions = match types.is_empty() {

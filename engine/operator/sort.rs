@@ -2,6 +2,7 @@
 //!
 //! Comes in: all rows of the table. Goes out: the same in order. Fails: expressions. It keeps nothing between batches.
 
+use super::clock::BatchClock;
 use super::partial::{compile, evaluate};
 use super::{Metrics, OperatorClock, OperatorPlan, StatefulOperator};
 use crate::error::Result;
@@ -39,10 +40,10 @@ impl OperatorPlan for SortPlan {
         false
     }
 
-    fn create(&self, _mode: OutputMode) -> Result<Box<dyn StatefulOperator>> {
+    fn create(&self, _mode: OutputMode, clock: &BatchClock) -> Result<Box<dyn StatefulOperator>> {
         let key = |key: &SortExpr| {
             let options = SortOptions { descending: !key.asc, nulls_first: key.nulls_first };
-            Ok((compile(&key.expr, &self.schema)?, options))
+            Ok((compile(&key.expr, &self.schema, clock)?, options))
         };
         let keys = self.keys.iter().map(key).collect::<Result<_>>()?;
         Ok(Box::new(Sort { keys, schema: self.schema.clone(), rows: vec![] }))

@@ -3,10 +3,11 @@
 //! Comes in: a plan. Goes out: a [`Fingerprint`], written to the checkpoint as JSON. Fails: a restarted query whose state would
 //! mean something else, with the difference named field by field.
 
-use super::logical::{LogicalPlan, Named, TIME_WINDOW_KEY};
+use super::logical::{JoinType, LogicalPlan, Named, TIME_WINDOW_KEY};
 use super::lower::QueryPlan;
 use crate::error::{Error, ErrorCode, Result};
 use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::Expr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,4 +103,21 @@ pub fn aggregate_meaning(keys: &[Named], aggregates: &[Named], schema: &SchemaRe
     [("grouping key", keys), ("aggregate", calls), ("window (duration, slide, start)", window)]
         .map(|(label, texts)| (label.to_string(), texts))
         .into()
+}
+
+/// What the state of a join of two streams means: its kind, its condition and its sides' columns.
+pub fn join_meaning(join_type: JoinType, condition: Option<&Expr>, sides: &[SchemaRef; 2]) -> Meaning {
+    let columns = |schema: &SchemaRef| -> Vec<String> {
+        schema.fields().iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect()
+    };
+    let kind = vec![join_type.name().to_string()];
+    let condition = condition.map(ToString::to_string).into_iter().collect();
+    [
+        ("join", kind),
+        ("condition", condition),
+        ("left column", columns(&sides[0])),
+        ("right column", columns(&sides[1])),
+    ]
+    .map(|(label, texts)| (label.to_string(), texts))
+    .into()
 }

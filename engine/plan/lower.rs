@@ -8,9 +8,10 @@
 use super::aggregate::{self, AggregatePlan, PartialPlan};
 use super::custom::CustomPlan;
 use super::deduplicate::DeduplicatePlan;
-use super::fingerprint::{Meaning, aggregate_meaning};
+use super::fingerprint::{Meaning, aggregate_meaning, join_meaning};
 use super::grouping::Grouping;
-use super::logical::{LogicalPlan, Named, watermark_delay_ms};
+use super::join::{JoinCondition, StaticJoin, StaticJoinKind, StreamJoinPlan};
+use super::logical::{JoinType, LogicalPlan, Named, join_scope, watermark_delay_ms};
 use super::resolve::{df_schema, is_fallible, strip_alias};
 use super::scan::{Scan, ScanBuilder};
 use super::scope::{distinct_names, reference};
@@ -24,7 +25,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Everything a query does to a batch.
 #[derive(Debug)]
@@ -112,6 +113,8 @@ pub enum ExpandKind {
     Generate { generator: Expr, outer: bool },
     /// A row with the bounds of the session that its chunk's rows of the same keys make, or none for a row without a time or a gap.
     Sessions { keys: Vec<Expr>, time: Expr, gap: Expr, late: LateWatermark },
+    /// The table's rows with the same keys as the stream's row, of those pairs for which `rest` is TRUE; their columns are the added ones.
+    Join { keys: Vec<Expr>, rest: Option<Expr>, table: Arc<StaticJoin> },
 }
 
 impl ExpandKind {
@@ -119,6 +122,7 @@ impl ExpandKind {
         match self {
             ExpandKind::Generate { generator, .. } => vec![generator],
             ExpandKind::Sessions { keys, time, gap, .. } => keys.iter().chain([time, gap]).collect(),
+            ExpandKind::Join { keys, rest, .. } => keys.iter().chain(rest).collect(),
         }
     }
 
@@ -126,6 +130,7 @@ impl ExpandKind {
         match self {
             ExpandKind::Generate { generator, .. } => vec![generator],
             ExpandKind::Sessions { keys, time, gap, .. } => keys.iter_mut().chain([time, gap]).collect(),
+            ExpandKind::Join { keys, rest, .. } => keys.iter_mut().chain(rest).collect(),
         }
     }
 }
@@ -140,6 +145,14 @@ pub enum Body {
 }
 
 impl QueryPlan {
+    /// The tables that streams are joined with.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<StaticJoin>> {
+        self.branches.iter().flat_map(|branch| &branch.steps).filter_map(|step| match step {
+            Step::Expand(Expand { kind: ExpandKind::Join { table, .. }, .. }) => Some(table),
+            _ => None,
+        })
+    }
+
     /// The sources, in the order in which offsets are logged.
     pub fn sources(&self) -> impl Iterator<Item = (&Branch, &Arc<dyn SourceProvider>)> {
         self.branches.iter().filter_map(|branch| match &branch.feed {
@@ -261,6 +274,20 @@ impl Lowering {
                 }
                 Ok(all)
             }
+            LogicalPlan::Join { left, right, join_type, condition, schema, .. } => {
+                match (left.is_streaming(), right.is_streaming()) {
+                    (true, true) => self.stream_join(left, right, *join_type, condition.as_ref(), schema),
+                    (stream_on_left, _) => {
+                        let (stream, table) = if stream_on_left { (left, right) } else { (right, left) };
+                        let kind = StaticJoinKind::of(*join_type, stream_on_left)?;
+                        let mut lineages = self.lineages(stream)?;
+                        for lineage in &mut lineages {
+                            lineage.join_table(plan, table, kind, stream_on_left)?;
+                        }
+                        Ok(lineages)
+                    }
+                }
+            }
             LogicalPlan::Aggregate { input, keys, aggregates, schema, .. } => {
                 let lineages = self.lineages(input)?;
                 let target = Target::Stage { stage: self.stages.len(), port: 0 };
@@ -326,6 +353,26 @@ impl Lowering {
             self.rows_branch(lineage, input.schema(), target)?;
         }
         Ok(self.stage(operator, meaning, schema))
+    }
+
+    fn stream_join(
+        &mut self,
+        left: &LogicalPlan,
+        right: &LogicalPlan,
+        join_type: JoinType,
+        condition: Option<&Expr>,
+        schema: &SchemaRef,
+    ) -> Result<Vec<Lineage>> {
+        let operator = StreamJoinPlan::new(left, right, join_type, condition, schema)?;
+        let inputs = [(left, self.lineages(left)?), (right, self.lineages(right)?)];
+        let stage = self.stages.len();
+        for (port, (side, lineages)) in inputs.into_iter().enumerate() {
+            for lineage in lineages {
+                self.rows_branch(lineage, side.schema(), Target::Stage { stage, port })?;
+            }
+        }
+        let meaning = join_meaning(join_type, condition, &operator.sides);
+        Ok(self.stage(Arc::new(operator), meaning, schema))
     }
 
     /// Adds the stage that was announced to its branches; its rows are a lineage of their own.
@@ -408,6 +455,48 @@ impl Lineage {
             columns.push((own, field.data_type().clone()));
         }
         self.steps.push(Step::Expand(Expand { kind, columns }));
+    }
+
+    /// Adds the join of these rows with a table; `plan` is the join.
+    fn join_table(
+        &mut self,
+        plan: &LogicalPlan,
+        table: &Arc<LogicalPlan>,
+        kind: StaticJoinKind,
+        stream_on_left: bool,
+    ) -> Result<()> {
+        let LogicalPlan::Join { left, right, condition, schema, .. } = plan else {
+            return Err(Error::internal("a join that is none"));
+        };
+        let parts = JoinCondition::of(left, right, condition.as_ref())?;
+        let (stream_keys, table_keys) = match stream_on_left {
+            true => (parts.left_keys, parts.right_keys),
+            false => (parts.right_keys, parts.left_keys),
+        };
+        let step = self.steps.len();
+        let added = table.schema().fields().iter().enumerate();
+        let added: Vec<(String, DataType)> =
+            added.map(|(index, field)| (format!("#{step}.{index}"), field.data_type().clone())).collect();
+        let keys = stream_keys.iter().map(|key| self.substitute(key)).collect::<Result<_>>()?;
+        let own = self.columns.iter().map(|(_, expr)| expr.clone());
+        let theirs = added.iter().map(|(name, _)| reference(name));
+        let both: Vec<Expr> = match stream_on_left {
+            true => own.chain(theirs).collect(),
+            false => theirs.chain(own).collect(),
+        };
+        // The rest of the condition sees both sides, by their names in the join.
+        let pairs = join_scope(left, right, 0);
+        self.columns = pairs.names().iter().cloned().zip(both).collect();
+        let rest = parts.rest.into_iter().reduce(Expr::and).map(|rest| self.substitute(&rest)).transpose()?;
+        if matches!(kind, StaticJoinKind::Semi | StaticJoinKind::Anti) {
+            self.columns.truncate(schema.fields().len());
+        }
+        for ((name, _), own) in self.columns.iter_mut().zip(distinct_names(schema)) {
+            *name = own;
+        }
+        let table = Arc::new(StaticJoin { kind, table: table.clone(), table_keys, rows: OnceLock::new() });
+        self.steps.push(Step::Expand(Expand { kind: ExpandKind::Join { keys, rest, table }, columns: added }));
+        Ok(())
     }
 }
 

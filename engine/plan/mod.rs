@@ -5,11 +5,13 @@
 //! [`deduplicate`], [`scan`]), and described for the checkpoint ([`fingerprint`]) and for people ([`explain`]).
 
 pub mod aggregate;
+pub mod coerce;
 pub mod custom;
 pub mod deduplicate;
 pub mod explain;
 pub mod fingerprint;
 mod grouping;
+pub mod join;
 pub mod logical;
 pub mod lower;
 pub mod output_mode;

@@ -3,11 +3,13 @@
 //! Comes in: a plan and a mode. Goes out: nothing, or the refusal in Spark's words with a way out. A pure function.
 
 use super::deduplicate;
+use super::join::JoinCondition;
 use super::logical::{JoinType, LogicalPlan, TIME_WINDOW_KEY, watermark_delay_ms};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::TimeMode;
 use crate::sink::OutputMode;
 use arrow::datatypes::Field;
+use datafusion::logical_expr::Expr;
 use std::sync::Arc;
 
 impl OutputMode {
@@ -96,13 +98,21 @@ fn check_node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             "union between a stream and a table is not supported; read the table as a stream, or write both to one sink"
                 .to_string(),
         )),
-        LogicalPlan::Join { left, right, join_type, .. } => check_join(left, right, *join_type, mode),
+        LogicalPlan::Join { left, right, join_type, condition, .. } => {
+            check_join(left, right, *join_type, condition.as_ref(), mode)
+        }
         _ => Ok(()),
     }
 }
 
 /// Which sides of a join may be streams.
-fn check_join(left: &LogicalPlan, right: &LogicalPlan, join_type: JoinType, mode: OutputMode) -> Result<()> {
+fn check_join(
+    left: &LogicalPlan,
+    right: &LogicalPlan,
+    join_type: JoinType,
+    condition: Option<&Expr>,
+    mode: OutputMode,
+) -> Result<()> {
     use JoinType::{Cross, FullOuter, Inner, LeftAnti, LeftOuter, LeftSemi, RightOuter};
     let name = join_type.name();
     match (left.is_streaming(), right.is_streaming()) {
@@ -137,7 +147,24 @@ fn check_join(left: &LogicalPlan, right: &LogicalPlan, join_type: JoinType, mode
         (LeftOuter | RightOuter | FullOuter, OutputMode::Update) => Err(unsupported(format!(
             "{name} join between two streams is not supported in update mode, only in append mode; use append"
         ))),
-        _ => Ok(()),
+        (Inner | Cross, _) => Ok(()),
+        _ => {
+            let parts = JoinCondition::of(left, right, condition)?;
+            let bounded = parts.time_in_keys
+                || match join_type {
+                    RightOuter => parts.right_bound.is_some(),
+                    FullOuter => parts.left_bound.is_some() && parts.right_bound.is_some(),
+                    _ => parts.left_bound.is_some(),
+                };
+            match bounded {
+                true => Ok(()),
+                false => Err(unsupported(format!(
+                    "stream-stream {name} join is not supported without a watermark in the join keys, or a watermark on the nullable side \
+                     and a range condition: a row without a partner could never be told; use with_watermark on both sides, and a condition \
+                     such as b.time >= a.time and b.time <= a.time + 1 hour"
+                ))),
+            }
+        }
     }
 }
 

@@ -4,30 +4,31 @@
 //! and whose types fit. Fails: unknown and ambiguous columns (with the nearest name), types that do not fit, and
 //! expressions that have no meaning on a stream.
 
+use super::coerce;
 use super::scope::{Scope, distinct_names};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
-use crate::functions::session_window::{SESSION_WINDOW, window_of, window_time};
+use crate::functions::session_window::{window_of, window_time};
 use crate::functions::{self, cast::CastOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use std::sync::Arc;
 
 /// Resolves `expr` against the columns of `scope`; the result refers to them by their distinct names.
 pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<Expr> {
+    let schema = df_schema(scope.schema())?;
     let resolved = expr
         .transform_up(|e| match e {
             Expr::Column(name) => Ok(Transformed::yes(column(&name, scope)?)),
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => {
-                Ok(Transformed::yes(with_environment(SparkFunction::divide(), environment).call(vec![*left, *right])))
-            }
             Expr::ScalarFunction(call) => match SparkFunction::of(&call) {
-                Some(function) => Ok(Transformed::yes(spark_call(function.clone(), call.args, scope, environment)?)),
+                Some(function) => {
+                    Ok(Transformed::yes(spark_call(function.clone(), call.args, scope, &schema, environment)?))
+                }
                 // coalesce() and its like evaluate an argument only where they need it: to DataFusion they are a CASE.
                 None if call.func.short_circuits() => {
                     Ok(Transformed::yes(match call.func.simplify(call.args, &SimplifyContext::default())? {
@@ -39,7 +40,7 @@ pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<E
                 }
                 None => Ok(Transformed::no(Expr::ScalarFunction(call))),
             },
-            other => Ok(Transformed::no(other)),
+            other => Ok(coerce::operator(other, &schema, environment)?),
         })
         .map_err(Error::from)?
         .data;
@@ -49,7 +50,6 @@ pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<E
             format!("{resolved}: a function that gives another value each time cannot be replayed after a failure"),
         ));
     }
-    let schema = df_schema(scope.schema())?;
     let coerced = ExprSimplifier::new(SimplifyContext::default()).coerce(resolved, &schema)?;
     let meant = coerced.transform_up(|e| Ok(spark_meaning(e, &schema, environment)?))?.data;
     meant.get_type(schema.as_ref())?;
@@ -70,24 +70,11 @@ fn spark_meaning(expr: Expr, schema: &DFSchemaRef, environment: &Environment) ->
                     Transformed::yes(Expr::Literal(ScalarValue::try_from_array(&array, 0)?, metadata.clone()))
                 }
                 inner if inner.get_type(schema.as_ref())? == DataType::Utf8 => {
-                    let function = with_environment(SparkFunction::cast(to.clone(), false), environment);
+                    let function = SparkFunction::cast(to.clone(), false).within(environment);
                     Transformed::yes(function.call(vec![inner.clone()]))
                 }
                 _ => Transformed::no(Expr::Cast(cast)),
             }
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let data_type = left.get_type(schema.as_ref())?;
-            let checked = match op {
-                Operator::Plus | Operator::Minus | Operator::Multiply => data_type.is_integer(),
-                Operator::Modulo => data_type.is_integer() || data_type.is_floating(),
-                _ => false,
-            };
-            if checked && right.get_type(schema.as_ref())? == data_type {
-                let function = with_environment(SparkFunction::arithmetic(op), environment);
-                return Ok(Transformed::yes(function.call(vec![*left, *right])));
-            }
-            Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
         }
         other => Transformed::no(other),
     })
@@ -139,11 +126,12 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
                 metadata.extend(call.args.first().and_then(|time| event_time_of(time, schema)));
                 field.with_metadata(metadata)
             }
-            _ if call.name() == SESSION_WINDOW => {
+            Some(Kind::SessionWindow) => {
                 let kind = (super::logical::TIME_WINDOW_KEY.to_string(), super::grouping::SESSION.to_string());
                 let watermark = call.args.first().and_then(|time| event_time_of(time, schema));
                 field.with_metadata(std::iter::once(kind).chain(watermark).collect())
             }
+            // The time of a window is an event time as the window is.
             _ => field.with_metadata(event_time_of(strip_alias(expr), schema).into_iter().collect()),
         },
         _ => field,
@@ -180,7 +168,7 @@ pub fn output_name(expr: &Expr) -> String {
         Expr::Column(column) => split_path(&column.name).pop().unwrap_or_default(),
         Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|f| &f.kind) {
             Some(Kind::Window { .. }) => "window".to_string(),
-            _ if call.name() == SESSION_WINDOW => SESSION_WINDOW.to_string(),
+            Some(Kind::SessionWindow) => "session_window".to_string(),
             Some(Kind::Cast { .. }) => call.args.first().map(output_name).unwrap_or_default(),
             _ => format!("{}({})", call.name(), names(&call.args)),
         },
@@ -243,19 +231,40 @@ fn field_access(parent: Expr, name: &str) -> Expr {
     datafusion::functions::core::expr_fn::get_field(parent, name).alias(name)
 }
 
-fn with_environment(mut function: SparkFunction, environment: &Environment) -> SparkFunction {
-    function.environment = environment.clone();
-    function
-}
-
-fn spark_call(function: SparkFunction, mut args: Vec<Expr>, scope: &Scope, environment: &Environment) -> Result<Expr> {
-    let mut function = with_environment(function, environment);
+fn spark_call(
+    function: SparkFunction,
+    mut args: Vec<Expr>,
+    scope: &Scope,
+    schema: &DFSchemaRef,
+    environment: &Environment,
+) -> Result<Expr> {
+    let mut function = function.within(environment);
     // A window of windows goes by the last instant of each.
-    if let (Kind::Window { .. }, Some(time)) = (&function.kind, args.first_mut())
-        && let DataType::Struct(fields) = time.get_type(df_schema(scope.schema())?.as_ref())?
+    if let (Kind::Window { .. } | Kind::SessionWindow, Some(time)) = (&function.kind, args.first_mut())
+        && let DataType::Struct(fields) = time.get_type(schema.as_ref())?
         && fields.iter().any(|field| field.name() == "end")
     {
-        *time = window_time(strip_alias(time).clone());
+        *time = window_time(strip_alias(time).clone())?;
+    }
+    match &function.kind {
+        Kind::Rewrite(rewrite) => {
+            let expanded = (rewrite.expand)(args);
+            let meant = expanded.transform_up(|e| Ok(coerce::operator(e, schema, environment)?))?;
+            return Ok(meant.data);
+        }
+        Kind::Arithmetic { .. } => return Ok(function.folded(coerce::beside_decimals(args, schema)?)),
+        Kind::Scalar(builtin) if builtin.name == "get_item" => {
+            // A field of a struct, where the key is its name.
+            if let [parent, Expr::Literal(key, _)] = args.as_slice()
+                && let DataType::Struct(_) = parent.get_type(schema.as_ref())?
+                && let Some(name) = key.try_as_str().flatten()
+            {
+                return Ok(datafusion::functions::core::expr_fn::get_field(parent.clone(), name));
+            }
+            return Ok(function.folded(args));
+        }
+        Kind::Scalar(_) | Kind::Cast { .. } => return Ok(function.folded(args)),
+        _ => {}
     }
     if let Kind::MakeStruct { names } = &mut function.kind {
         if !names.is_empty() {
@@ -274,7 +283,7 @@ fn spark_call(function: SparkFunction, mut args: Vec<Expr>, scope: &Scope, envir
                 }
                 false => {
                     // A column that is not the first of its name is known by its distinct name below, and keeps its own here.
-                    names_of.push(own_name(&argument, scope));
+                    names_of.push(field_name(&argument, names_of.len(), scope));
                     fields.push(argument);
                 }
             }
@@ -284,6 +293,25 @@ fn spark_call(function: SparkFunction, mut args: Vec<Expr>, scope: &Scope, envir
         return Ok(function.call(fields));
     }
     Ok(function.call(args))
+}
+
+/// The name of a field of `struct(...)`: what has a name keeps it, anything else is called by its position.
+fn field_name(expr: &Expr, index: usize, scope: &Scope) -> String {
+    let named = match expr {
+        Expr::Alias(_) | Expr::Column(_) => true,
+        Expr::ScalarFunction(call) => {
+            is_get_field(call) || matches!(SparkFunction::of(call).map(|f| &f.kind), Some(Kind::Window { .. }))
+        }
+        _ => false,
+    };
+    match (named, expr) {
+        (true, Expr::ScalarFunction(call)) => match get_field_parts(call) {
+            Some((_, name)) => name.to_string(),
+            None => own_name(expr, scope),
+        },
+        (true, _) => own_name(expr, scope),
+        (false, _) => format!("col{}", index + 1),
+    }
 }
 
 /// The output name of a resolved expression.

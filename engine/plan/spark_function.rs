@@ -7,15 +7,16 @@
 use crate::decode::{JsonDecoder, JsonOptions, ParseMode, Wanted};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions;
-use crate::functions::cast::CastOptions;
+use crate::functions::arithmetic::{self, Math};
+use crate::functions::builtin::{Arguments, Builtin, Call, conform};
+use crate::functions::conditional::Rewrite;
 use crate::functions::to_json::ToJsonOptions;
+use crate::operator::clock::BatchClock;
 use crate::options::Options;
 use crate::source::Origin;
-use crate::types::{StructType, timestamp};
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int8Array, Scalar, StructArray, TimestampMicrosecondArray};
+use crate::types::{self, StructType, timestamp};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
 use arrow::buffer::NullBuffer;
-use arrow::compute::kernels::numeric;
-use arrow::compute::{DatePart, date_part};
 use arrow::datatypes::{
     DataType, Field, FieldRef, Fields, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
 };
@@ -25,8 +26,8 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    Accumulator, AggregateUDFImpl, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -51,24 +52,36 @@ impl Default for Environment {
 pub enum Kind {
     /// Time windows, all in microseconds.
     Window { duration: i64, slide: i64, start: i64 },
-    /// JSON text or bytes to a struct.
-    FromJson { schema: StructType, options: Vec<(String, String)>, fail_fast: bool },
+    /// Sessions that end after a gap: the time, and the gap as an interval.
+    SessionWindow,
+    /// JSON text or bytes to a struct; `wrapped` parses another type, as the only field of the schema.
+    FromJson { schema: StructType, options: Vec<(String, String)>, fail_fast: bool, wrapped: bool },
     /// A struct to JSON text.
-    ToJson,
+    ToJson { options: Vec<(String, String)> },
+    /// CSV text to a struct.
+    FromCsv { schema: StructType, options: Vec<(String, String)> },
+    /// A struct to CSV text.
+    ToCsv { options: Vec<(String, String)> },
+    /// A struct with a field added or replaced.
+    WithField { name: String },
+    /// A struct without some fields.
+    DropFields { names: Vec<String> },
     /// Columns to a struct; the names are filled in when the call is resolved.
     MakeStruct { names: Vec<String> },
-    /// A timestamp's date.
-    ToDate,
-    /// A timestamp's hour.
-    Hour,
     /// Spark's CAST, or TRY_CAST.
     Cast { to: DataType, safe: bool },
-    /// `/`: always a double.
-    Divide,
-    /// `+`, `-`, `*` of integers and `%`: what overflows, and a remainder by zero, is an error under ANSI.
-    Arithmetic { op: Operator },
-    /// A double with -0.0 as 0.0 and one NaN, as Spark compares doubles.
+    /// `+`, `-`, `*`, `/`, `%`, `div` and `pmod`; `safe` gives NULL where there is an error otherwise.
+    Arithmetic { op: Math, safe: bool },
+    /// A value with every -0.0 as 0.0 and one NaN, as Spark compares doubles.
     Normalize,
+    /// The batch's time, from its clock once the expression is compiled for a stream.
+    CurrentTimestamp { clock: Option<BatchClock> },
+    /// A function of the table in [`crate::functions`].
+    Scalar(&'static Builtin),
+    /// A function that is another expression once its arguments are known.
+    Rewrite(&'static Rewrite),
+    /// A function that makes rows: a list of structs, which the plan's Generate unnests.
+    Generator { function: &'static Builtin, outer: bool },
 }
 
 /// A call-by-name of one of Spark's functions.
@@ -82,9 +95,38 @@ pub struct SparkFunction {
 }
 
 impl SparkFunction {
-    fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         let signature = Signature::variadic_any(Volatility::Immutable);
         Self { kind, environment: Environment::default(), signature }
+    }
+
+    /// The function in a session.
+    pub(crate) fn within(mut self, environment: &Environment) -> Self {
+        self.environment = environment.clone();
+        self
+    }
+
+    /// A function of the table.
+    pub(crate) fn scalar(function: &'static Builtin) -> Self {
+        Self::new(Kind::Scalar(function))
+    }
+
+    /// The function of the table that Spark calls `name`.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        let function = crate::functions::builtins().get(name);
+        function.map(|f| Self::scalar(f)).ok_or_else(|| Error::internal(format!("no function {name}")))
+    }
+
+    /// Whether the expression makes rows, and then whether it makes one of NULLs where it has none.
+    pub fn generator(expr: &Expr) -> Option<bool> {
+        match expr {
+            Expr::Alias(alias) => Self::generator(&alias.expr),
+            Expr::ScalarFunction(call) => match Self::of(call).map(|f| &f.kind) {
+                Some(Kind::Generator { outer, .. }) => Some(*outer),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// `window(time)`.
@@ -104,12 +146,35 @@ impl SparkFunction {
                 "from_json does not support the mode DROPMALFORMED; use PERMISSIVE and filter, or FAILFAST",
             ));
         }
-        Ok(Self::new(Kind::FromJson { schema, options, fail_fast: mode == ParseMode::FailFast }))
+        Ok(Self::new(Kind::FromJson { schema, options, fail_fast: mode == ParseMode::FailFast, wrapped: false }))
+    }
+
+    /// `from_json(json)` of any type that `schema` is the text or tree of.
+    ///
+    /// # Errors
+    /// `InvalidOption` as in [`SparkFunction::from_json`]; `DatatypeMismatch` for a type that is not nested.
+    pub fn from_json_type(data_type: types::DataType, options: Vec<(String, String)>) -> Result<Self> {
+        match data_type {
+            types::DataType::Struct(schema) => Self::from_json(schema, options),
+            nested @ (types::DataType::Array(_) | types::DataType::Map(..)) => {
+                let field = types::StructField::new("value", nested, true);
+                let mut function = Self::from_json(StructType::new([field]), options)?;
+                if let Kind::FromJson { wrapped, .. } = &mut function.kind {
+                    *wrapped = true;
+                }
+                Ok(function)
+            }
+            other => Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("from_json: the schema must be a STRUCT, an ARRAY or a MAP, not {other:?}"),
+            )),
+        }
     }
 
     /// `to_json(struct)`.
-    pub fn to_json() -> Self {
-        Self::new(Kind::ToJson)
+    pub fn to_json(options: Vec<(String, String)>) -> Result<Self> {
+        to_json_options(&options, Tz::UTC)?;
+        Ok(Self::new(Kind::ToJson { options }))
     }
 
     /// `struct(...)`.
@@ -117,14 +182,14 @@ impl SparkFunction {
         Self::new(Kind::MakeStruct { names: Vec::new() })
     }
 
-    /// `to_date(time)`.
-    pub fn to_date() -> Self {
-        Self::new(Kind::ToDate)
+    /// The struct with a field of this name.
+    pub fn with_field(name: &str) -> Self {
+        Self::new(Kind::WithField { name: name.to_string() })
     }
 
-    /// `hour(time)`.
-    pub fn hour() -> Self {
-        Self::new(Kind::Hour)
+    /// The struct without these fields.
+    pub fn drop_fields(names: Vec<String>) -> Self {
+        Self::new(Kind::DropFields { names })
     }
 
     /// `cast(value as to)`; `safe` is TRY_CAST.
@@ -132,14 +197,9 @@ impl SparkFunction {
         Self::new(Kind::Cast { to, safe })
     }
 
-    /// `a / b`.
-    pub fn divide() -> Self {
-        Self::new(Kind::Divide)
-    }
-
-    /// `a op b` for `op` of `+`, `-`, `*`, `%`.
-    pub fn arithmetic(op: Operator) -> Self {
-        Self::new(Kind::Arithmetic { op })
+    /// `a op b`.
+    pub fn math(op: Math, safe: bool) -> Self {
+        Self::new(Kind::Arithmetic { op, safe })
     }
 
     /// The double that stands for all that are equal to it.
@@ -152,6 +212,54 @@ impl SparkFunction {
         Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(self)), arguments))
     }
 
+    /// The literal that a call on literals alone stands for.
+    ///
+    /// # Errors
+    /// What the call fails with.
+    pub(crate) fn constant(expr: &Expr) -> Result<Expr> {
+        let Expr::ScalarFunction(call) = expr else { return Ok(expr.clone()) };
+        let mut values = Vec::new();
+        for argument in &call.args {
+            match Self::constant(argument)? {
+                Expr::Literal(value, _) => values.push(value),
+                _ => return Ok(expr.clone()),
+            }
+        }
+        let fields: Vec<FieldRef> =
+            values.iter().map(|v| Arc::new(Field::new("constant", v.data_type(), true)) as FieldRef).collect();
+        let scalars: Vec<Option<&ScalarValue>> = values.iter().map(Some).collect();
+        let return_field =
+            call.func.return_field_from_args(ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalars })?;
+        let result = call.func.invoke_with_args(ScalarFunctionArgs {
+            args: values.into_iter().map(ColumnarValue::Scalar).collect(),
+            arg_fields: fields,
+            number_rows: 1,
+            return_field,
+            config_options: Arc::default(),
+        })?;
+        Ok(Expr::Literal(ScalarValue::try_from_array(&result.into_array(1)?, 0)?, None))
+    }
+
+    /// The call, or the literal that it stands for if it is one: kernels and other functions want constants.
+    pub(crate) fn folded(self, args: Vec<Expr>) -> Expr {
+        let pure = match &self.kind {
+            Kind::Cast { to, .. } => !to.is_nested(),
+            Kind::Arithmetic { .. } => true,
+            Kind::Scalar(function) => function.name != "raise_error",
+            _ => false,
+        };
+        let literals = !args.is_empty() && args.iter().all(|e| matches!(e, Expr::Literal(..)));
+        let call = self.call(args);
+        if !pure || !literals {
+            return call;
+        }
+        match Self::constant(&call) {
+            Ok(Expr::Literal(value, metadata)) if !value.data_type().is_nested() => Expr::Literal(value, metadata),
+            // What fails, fails where and if it is evaluated.
+            _ => call,
+        }
+    }
+
     /// The function that `call` calls, if it is one of these.
     pub fn of(call: &ScalarFunction) -> Option<&SparkFunction> {
         let implementation: &dyn Any = call.func.inner().as_ref();
@@ -162,9 +270,10 @@ impl SparkFunction {
     pub fn is_fallible(&self) -> bool {
         match &self.kind {
             Kind::Cast { safe, .. } => self.environment.ansi && !safe,
-            // Of a text they parse it, as a cast does.
-            Kind::Divide | Kind::Arithmetic { .. } | Kind::ToDate | Kind::Hour => self.environment.ansi,
+            Kind::Arithmetic { safe, .. } => self.environment.ansi && !safe,
             Kind::FromJson { fail_fast, .. } => *fail_fast,
+            Kind::Scalar(function) | Kind::Generator { function, .. } => function.fallible,
+            Kind::Rewrite(_) => true,
             _ => false,
         }
     }
@@ -184,44 +293,151 @@ impl SparkFunction {
             })
         };
         let time_zone = self.environment.time_zone;
-        let cast_to = |array: &ArrayRef, to: &DataType, safe: bool| {
-            functions::cast::cast(array, to, CastOptions { ansi: self.environment.ansi && !safe, time_zone })
-        };
         match &self.kind {
             Kind::Window { duration, start, .. } => window_struct(argument(0)?, *duration, *start),
-            Kind::FromJson { schema, .. } => {
+            Kind::SessionWindow => Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                "session_window() has no value of its own, because later rows may lengthen a session; use it in group_by",
+            )),
+            Kind::FromJson { schema, wrapped, .. } => {
                 let wanted = Wanted::all(schema.fields.len());
                 let mut decoder = JsonDecoder::new(schema, &wanted, self.json_options()?)?;
-                let parsed = functions::from_json::from_json(argument(0)?, &mut decoder, &Origin::Process)?;
-                Ok(Arc::new(parsed.0))
+                let texts = if *wrapped { wrapped_texts(argument(0)?)? } else { argument(0)?.clone() };
+                let parsed = functions::from_json::from_json(&texts, &mut decoder, &Origin::Process)?;
+                Ok(if *wrapped { parsed.0.column(0).clone() } else { Arc::new(parsed.0) })
             }
-            Kind::ToJson => Ok(Arc::new(functions::to_json::to_json(
-                argument(0)?,
-                &ToJsonOptions { time_zone, ..Default::default() },
-            )?)),
+            Kind::ToJson { options } => {
+                Ok(Arc::new(functions::to_json::to_json(argument(0)?, &to_json_options(options, time_zone)?)?))
+            }
+            Kind::FromCsv { schema, options } => {
+                functions::csv_text::from_csv(argument(0)?, schema, options, time_zone)
+            }
+            Kind::ToCsv { options } => functions::csv_text::to_csv(argument(0)?, options, time_zone),
+            Kind::WithField { name } => {
+                let DataType::Struct(fields) = return_type else {
+                    return Err(Error::internal("a struct with a field is a struct"));
+                };
+                let parent = argument(0)?.as_struct();
+                let column = |field: &Arc<Field>| match field.name().eq_ignore_ascii_case(name) {
+                    true => argument(1).cloned(),
+                    false => parent
+                        .column_by_name(field.name())
+                        .cloned()
+                        .ok_or_else(|| Error::internal(format!("no field {}", field.name()))),
+                };
+                let columns = fields.iter().map(column).collect::<Result<_>>()?;
+                let nulls = parent.nulls().cloned();
+                Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, parent.len())?))
+            }
+            Kind::DropFields { .. } => {
+                let DataType::Struct(fields) = return_type else {
+                    return Err(Error::internal("a struct without a field is a struct"));
+                };
+                let parent = argument(0)?.as_struct();
+                let columns: Vec<ArrayRef> =
+                    fields.iter().filter_map(|field| parent.column_by_name(field.name()).cloned()).collect();
+                let nulls = parent.nulls().cloned();
+                Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, parent.len())?))
+            }
             Kind::MakeStruct { .. } => {
                 let DataType::Struct(fields) = return_type else {
                     return Err(Error::internal("struct() does not return a struct"));
                 };
                 Ok(Arc::new(StructArray::try_new(fields.clone(), arguments.to_vec(), None)?))
             }
-            Kind::ToDate => cast_to(argument(0)?, &DataType::Date32, false),
-            Kind::Hour => {
-                let instant = cast_to(argument(0)?, &timestamp(), false)?;
-                let local = DataType::Timestamp(TimeUnit::Microsecond, Some(time_zone.name().into()));
-                Ok(date_part(&arrow::compute::cast(&instant, &local)?, DatePart::Hour)?)
+            Kind::Cast { to, safe } => {
+                let options = functions::cast::CastOptions { ansi: self.environment.ansi && !safe, time_zone };
+                functions::cast::cast(argument(0)?, to, options)
             }
-            Kind::Cast { to, safe } => cast_to(argument(0)?, to, *safe),
-            Kind::Divide => {
-                let (left, right) = (argument(0)?, argument(1)?);
-                let left = arrow::compute::cast(left, &DataType::Float64)?;
-                let right = arrow::compute::cast(right, &DataType::Float64)?;
-                divide(left.as_primitive::<Float64Type>(), right.as_primitive::<Float64Type>(), self.environment.ansi)
+            Kind::Normalize => deep_normalize(argument(0)?),
+            Kind::CurrentTimestamp { clock } => {
+                let now =
+                    clock.as_ref().map_or_else(|| chrono::Utc::now().timestamp_millis(), BatchClock::timestamp_ms);
+                let instant = TimestampMicrosecondArray::from(vec![now.saturating_mul(1000)]);
+                Ok(Arc::new(instant.with_timezone(crate::types::UTC)))
             }
-            Kind::Arithmetic { op } => arithmetic(*op, argument(0)?, argument(1)?, self.environment.ansi),
-            Kind::Normalize => Ok(normalize(argument(0)?)),
+            Kind::Arithmetic { .. } | Kind::Scalar(_) | Kind::Rewrite(_) | Kind::Generator { .. } => {
+                Err(Error::internal(format!("{} is evaluated with its constants", self.name())))
+            }
         }
     }
+
+    /// A call whose constants stay single values.
+    fn evaluate_call(
+        &self,
+        arguments: Vec<ArrayRef>,
+        constant: Vec<bool>,
+        rows: usize,
+        returns: &DataType,
+    ) -> Result<ArrayRef> {
+        let types: Vec<DataType> = arguments.iter().map(|a| a.data_type().clone()).collect();
+        let constants = arguments
+            .iter()
+            .zip(&constant)
+            .map(|(array, constant)| constant.then(|| ScalarValue::try_from_array(array, 0)).transpose())
+            .collect::<DataFusionResult<Vec<_>>>()?;
+        match &self.kind {
+            Kind::Arithmetic { op, safe } => {
+                let known =
+                    Arguments { name: op.name(*safe), types: &types, constants, environment: &self.environment };
+                let wanted = arithmetic::types(*op, &known)?.arguments;
+                let (Ok(arrays), Ok(constant)) =
+                    (<[ArrayRef; 2]>::try_from(arguments), <[bool; 2]>::try_from(constant))
+                else {
+                    return Err(Error::internal("an operation without two operands"));
+                };
+                let operands = arithmetic::Operands { arrays, constant, rows };
+                // What try_ forgives is the operation, and the conversion of a text with it.
+                let ansi = self.environment.ansi && !safe;
+                let environment = Environment { ansi, ..self.environment.clone() };
+                let operands = arithmetic::converted(operands, &wanted, &environment)?;
+                arithmetic::evaluate(*op, &operands, returns, *safe, &self.environment)
+            }
+            Kind::Scalar(function) | Kind::Generator { function, .. } => {
+                let known = Arguments { name: function.name, types: &types, constants, environment: &self.environment };
+                let wanted = function.typed(&known)?.arguments;
+                let mut call =
+                    Call { name: function.name, arguments, constant, rows, returns, environment: &self.environment };
+                for (index, to) in wanted.iter().enumerate() {
+                    let converted = call.cast(index, to)?;
+                    if let Some(argument) = call.arguments.get_mut(index) {
+                        *argument = converted;
+                    }
+                }
+                conform((function.evaluate)(&call)?, returns)
+            }
+            _ => {
+                let arrays = arguments.iter().zip(&constant).map(|(array, constant)| match *constant && rows != 1 {
+                    true => Ok(ScalarValue::try_from_array(array, 0)?.to_array_of_size(rows)?),
+                    false => Ok(array.clone()),
+                });
+                self.evaluate(&arrays.collect::<Result<Vec<_>>>()?, returns)
+            }
+        }
+    }
+}
+
+/// Texts of any JSON as texts of objects with the one field `value`.
+fn wrapped_texts(texts: &ArrayRef) -> Result<ArrayRef> {
+    let texts = arrow::compute::cast(texts, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>().iter().map(|text| {
+        text.map(|text| if text.trim().is_empty() { String::new() } else { format!("{{\"value\":{text}}}") })
+    });
+    Ok(Arc::new(arrow::array::StringArray::from_iter(texts)))
+}
+
+fn to_json_options(options: &[(String, String)], session_zone: Tz) -> Result<ToJsonOptions> {
+    let given: Options = options.iter().map(|(key, value)| (key, value.as_str())).collect();
+    let mut reader = given.reader("to_json");
+    let zone = reader.parsed("timeZone", "a time zone such as UTC or Europe/Berlin", |text| text.parse().ok())?;
+    let to_json = ToJsonOptions {
+        time_zone: zone.unwrap_or(session_zone),
+        timestamp_format: reader.text("timestampFormat").map(str::to_string),
+        date_format: reader.text("dateFormat").map(str::to_string),
+        ignore_null_fields: reader.bool("ignoreNullFields")?.unwrap_or(true),
+    };
+    reader.finish()?;
+    Ok(to_json)
 }
 
 fn json_options(options: &[(String, String)], time_zone: Tz) -> Result<JsonOptions> {
@@ -257,46 +473,6 @@ pub fn window_fields() -> Fields {
     Fields::from(vec![Field::new("start", timestamp(), true), Field::new("end", timestamp(), true)])
 }
 
-fn divide(left: &Float64Array, right: &Float64Array, ansi: bool) -> Result<ArrayRef> {
-    let mut quotients = Float64Array::builder(left.len());
-    for (dividend, divisor) in left.iter().zip(right.iter()) {
-        match (dividend, divisor) {
-            (Some(_), Some(0.0)) if ansi => {
-                return Err(Error::new(
-                    ErrorCode::DivideByZero,
-                    "division by zero; guard the divisor with when(), or set spark.sql.ansi.enabled to false to get NULL",
-                ));
-            }
-            (Some(_), Some(0.0)) | (None, _) | (_, None) => quotients.append_null(),
-            (Some(dividend), Some(divisor)) => quotients.append_value(dividend / divisor),
-        }
-    }
-    Ok(Arc::new(quotients.finish()))
-}
-
-fn arithmetic(op: Operator, left: &ArrayRef, right: &ArrayRef, ansi: bool) -> Result<ArrayRef> {
-    Ok(match op {
-        Operator::Plus if ansi => numeric::add(left, right)?,
-        Operator::Plus => numeric::add_wrapping(left, right)?,
-        Operator::Minus if ansi => numeric::sub(left, right)?,
-        Operator::Minus => numeric::sub_wrapping(left, right)?,
-        Operator::Multiply if ansi => numeric::mul(left, right)?,
-        Operator::Multiply => numeric::mul_wrapping(left, right)?,
-        Operator::Modulo => {
-            let zero = Scalar::new(arrow::compute::cast(&Int8Array::from(vec![0]), right.data_type())?);
-            let zeros = arrow::compute::kernels::cmp::eq(&normalize(right), &zero)?;
-            if ansi && arrow::compute::and(&zeros, &arrow::compute::is_not_null(left)?)?.true_count() > 0 {
-                return Err(Error::new(
-                    ErrorCode::DivideByZero,
-                    "remainder by zero; guard the divisor with when(), or set spark.sql.ansi.enabled to false to get NULL",
-                ));
-            }
-            numeric::rem(left, &arrow::compute::nullif(right, &zeros)?)?
-        }
-        other => return Err(Error::internal(format!("{other} is not arithmetic"))),
-    })
-}
-
 /// Doubles with -0.0 as 0.0 and one NaN; other arrays as they are.
 pub fn normalize(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
@@ -314,22 +490,44 @@ pub fn normalize(array: &ArrayRef) -> ArrayRef {
     }
 }
 
+/// [`normalize`] at every depth of structs and arrays.
+pub fn deep_normalize(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Struct(fields) => {
+            let structs = array.as_struct();
+            let columns = structs.columns().iter().map(deep_normalize).collect::<Result<_>>()?;
+            let nulls = structs.nulls().cloned();
+            Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, structs.len())?)
+        }
+        DataType::List(field) => {
+            let list = array.as_list::<i32>();
+            let values = deep_normalize(list.values())?;
+            let nulls = list.nulls().cloned();
+            Arc::new(ListArray::try_new(field.clone(), list.offsets().clone(), values, nulls)?)
+        }
+        _ => normalize(array),
+    })
+}
+
 impl ScalarUDFImpl for SparkFunction {
     fn name(&self) -> &str {
         match &self.kind {
             Kind::Window { .. } => "window",
             Kind::FromJson { .. } => "from_json",
-            Kind::ToJson => "to_json",
+            Kind::SessionWindow => "session_window",
+            Kind::ToJson { .. } => "to_json",
+            Kind::FromCsv { .. } => "from_csv",
+            Kind::ToCsv { .. } => "to_csv",
+            Kind::WithField { .. } => "with_field",
+            Kind::DropFields { .. } => "drop_fields",
             Kind::MakeStruct { .. } => "struct",
-            Kind::ToDate => "to_date",
-            Kind::Hour => "hour",
             Kind::Cast { safe: false, .. } => "cast",
             Kind::Cast { safe: true, .. } => "try_cast",
-            Kind::Divide => "divide",
-            Kind::Arithmetic { op: Operator::Plus } => "add",
-            Kind::Arithmetic { op: Operator::Minus } => "subtract",
-            Kind::Arithmetic { op: Operator::Multiply } => "multiply",
-            Kind::Arithmetic { .. } => "mod",
+            Kind::Arithmetic { op, safe } => op.name(*safe),
+            Kind::CurrentTimestamp { .. } => "current_timestamp",
+            Kind::Scalar(function) => function.name,
+            Kind::Rewrite(rewrite) => rewrite.name,
+            Kind::Generator { function, .. } => function.name,
             Kind::Normalize => "normalize_nan_and_zero",
         }
     }
@@ -353,30 +551,75 @@ impl ScalarUDFImpl for SparkFunction {
                 DataType::Timestamp(TimeUnit::Microsecond, _) => DataType::Struct(window_fields()),
                 other => return Err(mismatch("a timestamp", other)),
             },
-            Kind::FromJson { schema, .. } => match argument {
-                DataType::Utf8 | DataType::Binary => DataType::Struct(schema.to_arrow()),
+            Kind::SessionWindow => match argument {
+                DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                    let gap = args.arg_fields.get(1).map_or(&DataType::Null, |f| f.data_type());
+                    functions::session_window::check_gap(gap)?;
+                    DataType::Struct(window_fields())
+                }
+                other => return Err(mismatch("a timestamp", other)),
+            },
+            Kind::FromJson { schema, wrapped, .. } => match (argument, schema.fields.as_slice()) {
+                (DataType::Utf8 | DataType::Binary | DataType::Null, [value]) if *wrapped => value.data_type.to_arrow(),
+                (DataType::Utf8 | DataType::Binary | DataType::Null, _) => DataType::Struct(schema.to_arrow()),
+                (other, _) => return Err(mismatch("a string", other)),
+            },
+            Kind::FromCsv { schema, .. } => match argument {
+                DataType::Utf8 | DataType::Null => DataType::Struct(schema.to_arrow()),
                 other => return Err(mismatch("a string", other)),
             },
-            Kind::ToJson => match argument {
+            Kind::ToJson { .. } => match argument {
                 DataType::Struct(_) | DataType::List(_) | DataType::Map(_, _) => DataType::Utf8,
                 other => return Err(mismatch("a struct, an array or a map", other)),
             },
+            Kind::ToCsv { .. } => match argument {
+                DataType::Struct(_) => DataType::Utf8,
+                other => return Err(mismatch("a struct", other)),
+            },
+            Kind::WithField { name } => {
+                let DataType::Struct(fields) = argument else { return Err(mismatch("a struct", argument)) };
+                let value = args.arg_fields.get(1).map(|f| f.data_type().clone()).unwrap_or(DataType::Null);
+                let replaced = fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
+                let field = |field: &Arc<Field>| match field.name().eq_ignore_ascii_case(name) {
+                    true => Arc::new(Field::new(field.name(), value.clone(), true)),
+                    false => field.clone(),
+                };
+                let added = (!replaced).then(|| Arc::new(Field::new(name, value.clone(), true)));
+                DataType::Struct(fields.iter().map(field).chain(added).collect())
+            }
+            Kind::DropFields { names } => {
+                let DataType::Struct(fields) = argument else { return Err(mismatch("a struct", argument)) };
+                let dropped = |field: &&Arc<Field>| !names.iter().any(|name| field.name().eq_ignore_ascii_case(name));
+                let kept: Fields = fields.iter().filter(dropped).cloned().collect();
+                if kept.is_empty() {
+                    return Err(mismatch("to keep a field", argument));
+                }
+                DataType::Struct(kept)
+            }
             Kind::MakeStruct { names } => {
                 let fields = names.iter().zip(args.arg_fields).map(|(n, f)| Field::new(n, f.data_type().clone(), true));
                 DataType::Struct(fields.collect())
             }
-            Kind::ToDate => DataType::Date32,
-            Kind::Hour => DataType::Int32,
-            Kind::Cast { to, .. } => to.clone(),
-            Kind::Arithmetic { .. } | Kind::Normalize => argument.clone(),
-            Kind::Divide => {
-                for field in args.arg_fields {
-                    if !(field.data_type().is_numeric() || field.data_type().is_null()) {
-                        return Err(mismatch("numbers", field.data_type()));
-                    }
+            Kind::Cast { to, .. } => {
+                if !functions::cast::connects(argument, to) {
+                    let (from, to) = (functions::cast::sql_name(argument), functions::cast::sql_name(to));
+                    let text = format!("cannot cast {from} to {to}");
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, text).into());
                 }
-                DataType::Float64
+                to.clone()
             }
+            Kind::Normalize => argument.clone(),
+            Kind::CurrentTimestamp { .. } => timestamp(),
+            Kind::Arithmetic { op, safe } => {
+                let types = types_of(args.arg_fields);
+                arithmetic::types(*op, &self.arguments(op.name(*safe), &types, &args))?.returns
+            }
+            Kind::Scalar(function) | Kind::Generator { function, .. } => {
+                let types = types_of(args.arg_fields);
+                function.typed(&self.arguments(function.name, &types, &args))?.returns
+            }
+            // Replaced as soon as its arguments are resolved.
+            Kind::Rewrite(_) => DataType::Null,
         };
         Ok(Arc::new(Field::new(self.name(), data_type, true)))
     }
@@ -384,16 +627,34 @@ impl ScalarUDFImpl for SparkFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         let return_type = args.return_field.data_type();
         // A call on constants alone is evaluated on one row and stays a constant.
-        let constant = !args.args.is_empty() && args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays: Vec<ArrayRef> =
-            args.args.iter().map(|a| a.clone().into_array(rows)).collect::<DataFusionResult<_>>()?;
-        let result = self.evaluate(&arrays, return_type)?;
-        Ok(if constant {
+        let constant: Vec<bool> = args.args.iter().map(|a| matches!(a, ColumnarValue::Scalar(_))).collect();
+        let constants_only = constant.iter().all(|constant| *constant);
+        let rows = if constants_only { 1 } else { args.number_rows };
+        let arrays: Vec<ArrayRef> = args
+            .args
+            .iter()
+            .map(|a| match a {
+                ColumnarValue::Scalar(value) => value.to_array(),
+                ColumnarValue::Array(array) => Ok(array.clone()),
+            })
+            .collect::<DataFusionResult<_>>()?;
+        let result = self.evaluate_call(arrays, constant, rows, return_type)?;
+        Ok(if constants_only {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
         } else {
             ColumnarValue::Array(result)
         })
+    }
+}
+
+fn types_of(fields: &[FieldRef]) -> Vec<DataType> {
+    fields.iter().map(|f| f.data_type().clone()).collect()
+}
+
+impl SparkFunction {
+    fn arguments<'a>(&'a self, name: &'static str, types: &'a [DataType], args: &ReturnFieldArgs) -> Arguments<'a> {
+        let constants = args.scalar_arguments.iter().map(|value| value.cloned()).collect();
+        Arguments { name, types, constants, environment: &self.environment }
     }
 }
 

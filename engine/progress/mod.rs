@@ -1,6 +1,9 @@
 //! What a query tells about itself: Spark's `StreamingQueryProgress` and `status`, with our own numbers beside them.
 //!
-//! Comes in: the runner's measurements. Goes out: serialisable records with Spark's names, order and units; our keys follow Spark's.
+//! Comes in: the runner's measurements. Goes out: serialisable records with Spark's names, order and units, and [`listener`]s that are given
+//! them; our keys follow Spark's. As in Spark, an empty map is left out of the JSON.
+
+pub mod listener;
 
 use crate::source::Offset;
 use serde::Serialize;
@@ -31,21 +34,28 @@ pub struct StreamingQueryProgress {
     pub processed_rows_per_second: f64,
     /// Milliseconds of each step: Spark's steps, then `decode`, `partialAggregate` (sums over the workers), `merge`, `stateCommit`, `stage`,
     /// `prepare`, `publish`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub duration_ms: Map<String, Value>,
-    /// `max`, `watermark` as ISO instants; empty without a watermark.
+    /// `avg`, `max`, `min` of the event times seen, if any were, and `watermark`, as ISO instants; empty without a watermark.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub event_time: Map<String, Value>,
-    /// State of each stateful operator.
+    /// State of each stateful operator, the one next to the sink first.
     pub state_operators: Vec<StateOperatorProgress>,
     /// Each source.
     pub sources: Vec<SourceProgress>,
     /// The sink.
     pub sink: SinkProgress,
     /// Observed metrics by name.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub observed_metrics: Map<String, Value>,
     /// Device that ran the kernels, and why.
     pub device: Option<String>,
     /// Malformed records met by the decoders.
     pub malformed_records: u64,
+    /// Input rows that came too late, over all operators; Spark counts groups instead, in `numRowsDroppedByWatermark`.
+    pub late_input_rows: u64,
+    /// Chunks since the session began that ran on the CPU because the GPU could not take them.
+    pub gpu_fallbacks: u64,
 }
 
 /// State of one operator after a batch.
@@ -75,6 +85,7 @@ pub struct StateOperatorProgress {
     /// Always 1.
     pub num_state_store_instances: u64,
     /// `lateInputRows`: late input rows exactly; `stateFiles`: files that rebuild the state.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub custom_metrics: Map<String, Value>,
 }
 
@@ -97,6 +108,7 @@ pub struct SourceProgress {
     /// Rows per second of this batch's own time.
     pub processed_rows_per_second: f64,
     /// The source's own numbers, as texts as in Spark.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub metrics: Map<String, Value>,
 }
 
@@ -114,6 +126,16 @@ impl StreamingQueryProgress {
     /// The record as Spark's compact JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The record as JSON on several lines, indented.
+    pub fn pretty_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// The record as a JSON value.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     /// The watermark in force in this batch, in milliseconds since the epoch, if the query has one.

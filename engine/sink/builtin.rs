@@ -4,8 +4,9 @@
 
 use super::Sink;
 use super::console::{ConsoleSink, Renderers};
-use super::files::ParquetSink;
+use super::files::{self, FileSink};
 use super::memory::MemoryTable;
+use super::noop::NoopSink;
 use crate::checkpoint::FailPoints;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
@@ -25,24 +26,44 @@ pub struct Created {
     pub needs_checkpoint: bool,
 }
 
-/// The sink of a format; the console sink writes to `console` instead of standard output, if given.
+/// What a sink is made of.
+pub struct Request<'a> {
+    /// Name of the format, in any case.
+    pub format: &'a str,
+    /// The user's options.
+    pub options: &'a Options,
+    /// Columns that name directories.
+    pub partition_by: &'a [String],
+    /// The query's name.
+    pub name: Option<&'a str>,
+    /// Where the console sink writes, instead of standard output.
+    pub console: Option<Box<dyn Write + Send>>,
+    /// The session's settings.
+    pub config: &'a Config,
+    /// Test hooks.
+    pub fail: &'a FailPoints,
+}
+
+/// The sink of a format.
 ///
 /// # Errors
-/// [`ErrorCode::DataSourceNotFound`], and what the sink says of its options.
-pub fn create(
-    format: &str,
-    options: &Options,
-    name: Option<&str>,
-    console: Option<Box<dyn Write + Send>>,
-    config: &Config,
-    fail: &FailPoints,
-) -> Result<Created> {
+/// [`ErrorCode::DataSourceNotFound`], [`ErrorCode::UnsupportedOperation`] for directories where there are no files, and what the sink says of its
+/// options.
+pub fn create(request: Request<'_>) -> Result<Created> {
+    let Request { format, options, partition_by, name, console, config, fail } = request;
     let lower = format.to_ascii_lowercase();
     let mut reader = options.reader(format!("the {lower} sink"));
     let lasting = |sink: Box<dyn Sink>| Created { sink, needs_checkpoint: true };
     let passing = |sink: Box<dyn Sink>| Created { sink, needs_checkpoint: false };
+    if !partition_by.is_empty() && ["kafka", "memory"].contains(&lower.as_str()) {
+        return Err(not_partitioned(&format!("the {lower} sink")));
+    }
     let created = match lower.as_str() {
-        "parquet" => lasting(Box::new(ParquetSink::new(&mut reader)?)),
+        file if files::FORMATS.contains(&file) => {
+            lasting(Box::new(FileSink::new(file, &mut reader, partition_by, config, fail.clone())?))
+        }
+        // As in Spark, directories say nothing to these two.
+        "noop" => passing(Box::new(NoopSink)),
         "console" => {
             let renderers = renderers(config.environment()?.time_zone);
             let output = console.unwrap_or_else(|| Box::new(std::io::stdout()));
@@ -57,7 +78,6 @@ pub fn create(
         }
         #[cfg(not(feature = "kafka"))]
         "kafka" => {
-            let _ = fail;
             return Err(Error::new(
                 ErrorCode::KafkaNotEnabled,
                 "this build has no Kafka; build tidemill with the feature \"kafka\"",
@@ -67,13 +87,24 @@ pub fn create(
             return Err(Error::new(
                 ErrorCode::DataSourceNotFound,
                 format!(
-                    "there is no sink of the format {format:?}; there are parquet, kafka, console, memory, foreach_batch, and sink() for your own"
+                    "there is no sink of the format {format:?}; there are parquet, json, csv, text, kafka, console, memory, noop, \
+                     foreach_batch, and sink() for your own"
                 ),
             ));
         }
     };
     reader.finish()?;
     Ok(created)
+}
+
+/// The refusal of `partition_by` where there are no directories.
+pub fn not_partitioned(sink: &str) -> Error {
+    Error::new(
+        ErrorCode::UnsupportedOperation,
+        format!(
+            "{sink} does not support partitioning; leave partition_by out, or write csv, json, parquet or text files"
+        ),
+    )
 }
 
 fn renderers(time_zone: Tz) -> Renderers {

@@ -5,6 +5,7 @@
 //! `{"batchId":3,"row":{...}}` per row and nothing else. At least once after a restart. Fails: a writer that fails; a
 //! reader that has closed its end of the pipe is noted once and ends the output, not the query.
 
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::OptionReader;
 use crate::sink::{Prepared, Settled, Sink, Staged, Writer};
@@ -114,6 +115,10 @@ impl ConsoleSink {
 impl Sink for ConsoleSink {
     fn description(&self) -> String {
         "ConsoleSink".to_string()
+    }
+
+    fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
+        Ok(())
     }
 
     async fn open(&mut self, writer: &Writer) -> Result<()> {

@@ -4,6 +4,7 @@
 //! replaces. At least once after a restart: a table does not outlive its process, so no batch is known to be in it.
 //! Fails: a query without a name, which the table is known by.
 
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::sink::{OutputMode, Prepared, Settled, Sink, Staged, Writer};
 use arrow::array::RecordBatch;
@@ -83,6 +84,10 @@ pub struct MemorySink {
 impl Sink for MemorySink {
     fn description(&self) -> String {
         "MemorySink".to_string()
+    }
+
+    fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
+        Ok(())
     }
 
     async fn open(&mut self, writer: &Writer) -> Result<()> {

@@ -6,12 +6,15 @@
 pub mod builtin;
 pub mod console;
 pub mod files;
+pub mod foreach;
 pub mod foreach_batch;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
+pub mod noop;
 mod staged;
 
+use crate::batch::continuous::Flow;
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -77,6 +80,16 @@ pub trait Sink: Send {
     /// Checks options, schema and destination, and changes nothing anywhere. Called before the checkpoint is touched.
     async fn check(&mut self, _mode: OutputMode, _schema: &SchemaRef) -> Result<()> {
         Ok(())
+    }
+
+    /// Prepares for rows as they arrive (`trigger(continuous)`): `stage` and `publish` are then called several times with
+    /// the same batch and attempt, each time with further rows, and `settle` may answer for all of them. Called once, before
+    /// `open`.
+    ///
+    /// # Errors
+    /// The default: a sink that publishes a batch as a whole cannot publish parts of one.
+    fn begin_continuous(&mut self, flow: Flow) -> Result<()> {
+        Err(flow.refuse_sink(&self.description()))
     }
 
     /// Connects, and fences every earlier run of the same query.

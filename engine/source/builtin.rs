@@ -8,6 +8,8 @@ use super::files::{FileFormat, FileSource};
 use super::memory::MemoryStream;
 use super::provider::{LineFormat, SourceProvider, Syntax};
 use super::rate::{RateSource, system_clock};
+use super::rate_micro_batch::RateMicroBatchSource;
+use super::socket::SocketSource;
 use crate::config::Config;
 use crate::decode::{CsvOptions, JsonOptions};
 use crate::error::{Error, ErrorCode, Result};
@@ -17,7 +19,7 @@ use chrono_tz::Tz;
 use std::fmt;
 use std::sync::Arc;
 
-const FORMATS: &str = "json, csv, parquet, text, kafka and rate";
+const FORMATS: &str = "json, csv, parquet, text, kafka, rate, rate-micro-batch and socket";
 
 /// The provider for a format.
 ///
@@ -43,14 +45,19 @@ pub fn provider(
         ));
     }
     match lower.as_str() {
-        "rate" => {
-            let provider = Rate { options };
+        "rate" | "rate-micro-batch" | "socket" => {
+            let kind = match lower.as_str() {
+                "rate" => Generated::Rate,
+                "socket" => Generated::Socket,
+                _ => Generated::RateMicroBatch,
+            };
+            let provider = Simple { kind, options };
             provider.create()?;
             Ok(Arc::new(provider))
         }
         #[cfg(feature = "kafka")]
         "kafka" => {
-            let provider = Kafka { options };
+            let provider = Kafka { options, bounded: false };
             provider.create()?;
             Ok(Arc::new(provider))
         }
@@ -65,6 +72,32 @@ pub fn provider(
                 "there is no source of the format {format:?}; there are {FORMATS}, and DataFrame::from_source for your own"
             ),
         )),
+    }
+}
+
+/// The provider of a table: a source that is read once, from `initial` to what `propose` says. Options of batch reads, such as
+/// Kafka's `endingOffsets`, are accepted here and nowhere else.
+///
+/// # Errors
+/// As [`provider`], and [`ErrorCode::UnsupportedOperation`] for sources that have no end.
+pub fn table_provider(
+    format: &str,
+    schema: Option<StructType>,
+    options: &Options,
+    config: &Config,
+) -> Result<Arc<dyn SourceProvider>> {
+    match format.to_ascii_lowercase().as_str() {
+        #[cfg(feature = "kafka")]
+        "kafka" if schema.is_none() => {
+            let provider = Kafka { options: options.clone(), bounded: true };
+            provider.create()?;
+            Ok(Arc::new(provider))
+        }
+        lower @ ("rate" | "rate-micro-batch" | "socket") => Err(Error::new(
+            ErrorCode::UnsupportedOperation,
+            format!("the {lower} source has no end and cannot be read as a table; use read_stream()"),
+        )),
+        _ => provider(format, schema, options, config),
     }
 }
 
@@ -112,32 +145,52 @@ impl SourceProvider for Files {
     }
 }
 
-struct Rate {
+/// Sources that need nothing but their options.
+struct Simple {
+    kind: Generated,
     options: Options,
 }
 
-impl fmt::Debug for Rate {
+#[derive(Clone, Copy)]
+enum Generated {
+    Rate,
+    RateMicroBatch,
+    Socket,
+}
+
+impl fmt::Debug for Simple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe())
     }
 }
 
-impl SourceProvider for Rate {
+impl SourceProvider for Simple {
     fn describe(&self) -> String {
-        "rate".to_string()
+        match self.kind {
+            Generated::Rate => "rate",
+            Generated::RateMicroBatch => "rate-micro-batch",
+            Generated::Socket => "socket",
+        }
+        .to_string()
     }
 
     fn create(&self) -> Result<Box<dyn Source>> {
-        let mut reader = self.options.reader("the rate source");
-        let source = RateSource::new(&mut reader, system_clock())?;
+        let mut reader = self.options.reader(format!("the {} source", self.describe()));
+        let source: Box<dyn Source> = match self.kind {
+            Generated::Rate => Box::new(RateSource::new(&mut reader, system_clock())?),
+            Generated::RateMicroBatch => Box::new(RateMicroBatchSource::new(&mut reader)?),
+            Generated::Socket => Box::new(SocketSource::new(&mut reader)?),
+        };
         reader.finish()?;
-        Ok(Box::new(source))
+        Ok(source)
     }
 }
 
 #[cfg(feature = "kafka")]
 struct Kafka {
     options: Options,
+    /// Whether it is read once, between two ends.
+    bounded: bool,
 }
 
 #[cfg(feature = "kafka")]
@@ -151,13 +204,16 @@ impl fmt::Debug for Kafka {
 impl SourceProvider for Kafka {
     fn describe(&self) -> String {
         // Brokers may change; the topics are what the offsets belong to.
-        let topics = ["subscribe", "assign"].into_iter().find_map(|key| self.options.get(key));
+        let topics = ["subscribe", "subscribePattern", "assign"].into_iter().find_map(|key| self.options.get(key));
         format!("kafka {}", topics.unwrap_or_default())
     }
 
     fn create(&self) -> Result<Box<dyn Source>> {
         let options = self.options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Ok(Box::new(super::kafka::KafkaSource::new(&options)?))
+        Ok(Box::new(match self.bounded {
+            true => super::kafka::KafkaSource::bounded(&options)?,
+            false => super::kafka::KafkaSource::new(&options)?,
+        }))
     }
 }
 

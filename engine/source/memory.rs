@@ -5,6 +5,7 @@
 //! can be read again by a query that is given the same stream. Fails: rows of another schema, and a checkpoint from a
 //! process that has ended, because its rows ended with it.
 
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, SourceLog};
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -97,6 +98,10 @@ impl Source for MemorySource {
     fn description(&self) -> String {
         let columns: Vec<_> = self.stream.schema.fields().iter().map(|field| field.name().as_str()).collect();
         format!("MemoryStream[{}]", columns.join(","))
+    }
+
+    fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
+        Ok(())
     }
 
     async fn open(&mut self, _log: Arc<dyn SourceLog>) -> Result<()> {

@@ -8,18 +8,23 @@ pub mod builtin;
 pub mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod local;
 pub mod memory;
 pub mod provider;
 pub mod rate;
+pub mod rate_micro_batch;
+pub mod socket;
 #[cfg(test)]
 pub(crate) mod test_log;
 
+use crate::batch::continuous::Flow;
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A position in a source, in Spark's JSON form: `{"logOffset":3}`, `{"topic":{"0":23}}`, `7`.
 pub type Offset = serde_json::Value;
@@ -61,6 +66,15 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
+    /// Prepares for being read as rows arrive, in ranges that are logged only after they were read (`trigger(continuous)`).
+    /// Called once, before `open`.
+    ///
+    /// # Errors
+    /// The default: a source whose ranges must be logged before they are read cannot do without.
+    fn begin_continuous(&mut self, flow: Flow) -> Result<()> {
+        Err(flow.refuse_source(&self.description()))
+    }
+
     /// Takes the source's own log in the checkpoint, and reads what earlier runs left in it.
     async fn open(&mut self, _log: Arc<dyn SourceLog>) -> Result<()> {
         Ok(())
@@ -99,6 +113,9 @@ pub struct ReadRequest {
     pub projection: Vec<usize>,
     /// Wanted size of a chunk in bytes.
     pub chunk_bytes: usize,
+    /// Set when the query is to stop. A source that waits for data looks at it at least every half second, and then gives no
+    /// more chunks; the batch is given up, and read again after the next start.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// The chunks of a range, in order. Several workers pull from one `Chunks` behind a lock, so `next` should hand out work

@@ -4,17 +4,21 @@
 //! which the source's log keeps, so that a replay and a restart give the same rows. Offsets are those seconds. The first
 //! batch is empty, as in Spark: there is offset 0 at once. Fails: a rate whose values pass 64 bits.
 
+mod continuous;
+
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::OptionReader;
 use crate::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, SourceLog};
 use crate::types::{UTC, timestamp};
-use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Milliseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -56,6 +60,9 @@ pub struct RateSource {
     /// The newest second given out; a clock that steps back does not take it back.
     newest: i64,
     frozen: bool,
+    /// Read as rows arise, and up to which millisecond.
+    flowing: bool,
+    newest_ms: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,13 +87,12 @@ impl RateSource {
             rate: Rate { rows_per_second: rows.unwrap_or(1), ramp_up_seconds: ramp_up / 1_000_000 },
             partitions,
             clock,
-            schema: Arc::new(Schema::new(vec![
-                Field::new("timestamp", timestamp(), true),
-                Field::new("value", DataType::Int64, true),
-            ])),
+            schema: schema(),
             created_ms: None,
             newest: 0,
             frozen: false,
+            flowing: false,
+            newest_ms: 0,
         })
     }
 
@@ -126,6 +132,11 @@ impl Source for RateSource {
         )
     }
 
+    fn begin_continuous(&mut self, flow: Flow) -> Result<()> {
+        self.flowing = flow == Flow::Continuous;
+        if self.flowing { Ok(()) } else { Err(flow.refuse_source(&self.description())) }
+    }
+
     async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()> {
         let created_ms = match log.entries().await?.first() {
             Some((_, bytes)) => {
@@ -154,6 +165,9 @@ impl Source for RateSource {
     }
 
     async fn propose(&mut self, start: &Offset, _admission: Admission) -> Result<Proposal> {
+        if self.flowing {
+            return self.propose_flowing(start);
+        }
         let latest = self.now()?;
         let end = match parse_offset(start)? {
             None => Offset::from(0),
@@ -169,6 +183,10 @@ impl Source for RateSource {
     }
 
     async fn read(&mut self, start: &Offset, end: &Offset, request: &ReadRequest) -> Result<Box<dyn Chunks>> {
+        if self.flowing {
+            let chunk_rows = (request.chunk_bytes / ROW_BYTES).max(1);
+            return Ok(Box::new(self.read_flowing(start, end, chunk_rows, &request.projection)?));
+        }
         let (start, end) = (parse_offset(start)?.unwrap_or(0), parse_offset(end)?.unwrap_or(0));
         let (first, after) = (self.value_at(start)?, self.value_at(end)?);
         let stretch = Stretch {
@@ -177,19 +195,20 @@ impl Source for RateSource {
             begin_ms: self.created_ms()?.saturating_add(start.saturating_mul(1000)),
             length_ms: end.saturating_sub(start).saturating_mul(1000),
         };
-        Ok(Box::new(RateChunks {
-            stretch,
-            next: 0,
-            chunk_rows: (request.chunk_bytes / ROW_BYTES).max(1) as i64,
-            schema: self.schema.clone(),
-            projection: request.projection.clone(),
-        }))
+        Ok(Box::new(RowBlocks::new(first..after, move |value| stretch.micros(value), self.schema.clone(), request)))
     }
 }
 
 fn parse_offset(offset: &Offset) -> Result<Option<i64>> {
     if offset.is_null() {
         return Ok(None);
+    }
+    if offset.get("elapsedMs").is_some() {
+        return Err(Error::new(
+            ErrorCode::CheckpointIncompatible,
+            "the checkpoint reads the rate source continuously, by milliseconds; go on with Trigger::continuous, or start a \
+             new checkpoint",
+        ));
     }
     offset.as_i64().filter(|seconds| *seconds >= 0).map(Some).ok_or_else(|| {
         Error::new(ErrorCode::CheckpointCorrupt, format!("{offset} is not an offset of the rate source"))
@@ -206,42 +225,67 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// The time of row `row`, to the nearest millisecond as in Spark.
-    fn micros(&self, row: i64) -> i64 {
+    /// The time of a value, to the nearest millisecond as in Spark.
+    fn micros(&self, value: i64) -> i64 {
+        let row = value - self.first;
         let offset_ms = (row as f64 * (self.length_ms as f64 / self.rows as f64)).round() as i64;
         self.begin_ms.saturating_add(offset_ms).saturating_mul(1000)
     }
-
-    fn batch(&self, rows: Range<i64>, schema: &SchemaRef, projection: &[usize]) -> Result<RecordBatch> {
-        let times: TimestampMicrosecondArray = rows.clone().map(|row| Some(self.micros(row))).collect();
-        let values: Int64Array = rows.clone().map(|row| Some(self.first + row)).collect();
-        let all = RecordBatch::try_new_with_options(
-            schema.clone(),
-            vec![Arc::new(times.with_timezone(UTC)), Arc::new(values)],
-            &RecordBatchOptions::new().with_row_count(Some((rows.end - rows.start) as usize)),
-        )?;
-        Ok(all.project(projection)?)
-    }
 }
 
-struct RateChunks {
-    stretch: Stretch,
-    next: i64,
-    chunk_rows: i64,
+/// Columns of the rate sources.
+pub(super) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("timestamp", timestamp(), true), Field::new("value", DataType::Int64, true)]))
+}
+
+/// Rows with consecutive values, whose times follow from them, in blocks of the wanted size.
+pub(super) struct RowBlocks<F> {
+    left: Range<i64>,
+    micros: F,
+    block_rows: i64,
     schema: SchemaRef,
     projection: Vec<usize>,
+    stop: Arc<AtomicBool>,
 }
 
-impl Chunks for RateChunks {
+impl<F: Fn(i64) -> i64 + Clone + Send + 'static> RowBlocks<F> {
+    /// The rows of `values`; `micros` gives the time of a value.
+    pub(super) fn new(values: Range<i64>, micros: F, schema: SchemaRef, request: &ReadRequest) -> Self {
+        Self {
+            left: values,
+            micros,
+            block_rows: (request.chunk_bytes / ROW_BYTES).max(1) as i64,
+            schema,
+            projection: request.projection.clone(),
+            stop: request.stop.clone(),
+        }
+    }
+}
+
+impl<F: Fn(i64) -> i64 + Clone + Send + 'static> Chunks for RowBlocks<F> {
     fn next(&mut self) -> Result<Option<Chunk>> {
-        if self.next >= self.stretch.rows {
+        if self.left.is_empty() || self.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let rows = self.next..self.next.saturating_add(self.chunk_rows).min(self.stretch.rows);
-        self.next = rows.end;
-        let (stretch, schema, projection) = (self.stretch, self.schema.clone(), self.projection.clone());
-        Ok(Some(Chunk::Deferred(Box::new(move || Ok((stretch.batch(rows, &schema, &projection)?, Origin::Process))))))
+        let block = self.left.start..self.left.start.saturating_add(self.block_rows).min(self.left.end);
+        self.left.start = block.end;
+        let (micros, schema, projection) = (self.micros.clone(), self.schema.clone(), self.projection.clone());
+        let rows = move || Ok((rows(block, micros, &schema, &projection)?, Origin::Process));
+        Ok(Some(Chunk::Deferred(Box::new(rows))))
     }
+}
+
+/// The rows of some values, of which `micros` gives the times.
+fn rows(
+    values: Range<i64>,
+    micros: impl Fn(i64) -> i64,
+    schema: &SchemaRef,
+    projection: &[usize],
+) -> Result<RecordBatch> {
+    let times: TimestampMicrosecondArray = values.clone().map(|value| Some(micros(value))).collect();
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(times.with_timezone(UTC)), Arc::new(values.map(Some).collect::<Int64Array>())];
+    Ok(RecordBatch::try_new(schema.clone(), columns)?.project(projection)?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! milliseconds since the epoch, which never goes down and takes effect in the next batch. Pure.
 
 use crate::error::{Error, ErrorCode, Result};
+use arrow::array::{Array, TimestampMicrosecondArray};
 
 /// How several watermarks make one (`spark.sql.streaming.multipleWatermarkPolicy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,73 @@ impl Policy {
                 format!("spark.sql.streaming.multipleWatermarkPolicy = {text:?}: use min or max"),
             )),
         }
+    }
+}
+
+/// The event times that a watermark node saw.
+///
+/// ```
+/// use arrow::array::TimestampMicrosecondArray;
+/// use tidemill::watermark::EventTimeStats;
+/// let times = TimestampMicrosecondArray::from(vec![Some(3_000_000), None, Some(1_000_000)]);
+/// let seen = EventTimeStats::of(&times);
+/// assert_eq!((seen.count, seen.min, seen.max, seen.avg_ms()), (2, 1_000_000, 3_000_000, Some(2_000)));
+/// assert_eq!(EventTimeStats::default().avg_ms(), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventTimeStats {
+    /// Times that are not NULL.
+    pub count: u64,
+    /// Their sum in microseconds.
+    pub sum: i128,
+    /// The least in microseconds; `i64::MAX` where there is none.
+    pub min: i64,
+    /// The greatest in microseconds; `i64::MIN` where there is none.
+    pub max: i64,
+}
+
+impl Default for EventTimeStats {
+    fn default() -> Self {
+        Self { count: 0, sum: 0, min: i64::MAX, max: i64::MIN }
+    }
+}
+
+impl EventTimeStats {
+    /// The statistics of a column of times.
+    pub fn of(times: &TimestampMicrosecondArray) -> Self {
+        match times.null_count() {
+            0 => Self::of_values(times.values()),
+            _ => times.iter().flatten().fold(Self::default(), |seen, time| seen.merge(Self::of_values(&[time]))),
+        }
+    }
+
+    fn of_values(times: &[i64]) -> Self {
+        // In halves, neither of which can overflow, so that the loops have no branch and run on vectors.
+        let high: i64 = times.iter().map(|time| time >> 32).sum();
+        let low: u64 = times.iter().map(|time| *time as u64 & u64::from(u32::MAX)).sum();
+        Self {
+            count: times.len() as u64,
+            sum: (i128::from(high) << 32) + i128::from(low),
+            min: times.iter().copied().fold(i64::MAX, i64::min),
+            max: times.iter().copied().fold(i64::MIN, i64::max),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            sum: self.sum + other.sum,
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+        }
+    }
+
+    /// The mean in milliseconds, cut off as Spark cuts it.
+    pub fn avg_ms(&self) -> Option<i64> {
+        let mean = self.sum.checked_div(i128::from(self.count))?;
+        i64::try_from(mean / 1000).ok()
     }
 }
 
@@ -114,6 +182,20 @@ mod tests {
         assert_eq!(tracker.advance(), 14_999);
         tracker.observe(0, 3_000_000);
         assert_eq!(tracker.advance(), 14_999);
+    }
+
+    #[test]
+    fn statistics_do_not_depend_on_how_times_are_split() {
+        let times = [i64::MAX, -1, i64::MIN, 7, -7_000_001, 1 << 40];
+        let whole = EventTimeStats::of(&TimestampMicrosecondArray::from(times.to_vec()));
+        let sum: i128 = times.iter().map(|time| i128::from(*time)).sum();
+        assert_eq!(whole, EventTimeStats { count: 6, sum, min: i64::MIN, max: i64::MAX });
+        for at in 0..=times.len() {
+            let part = |times: &[i64]| EventTimeStats::of(&TimestampMicrosecondArray::from(times.to_vec()));
+            assert_eq!(part(&times[..at]).merge(part(&times[at..])), whole);
+            let with_null = times[..at].iter().copied().map(Some).chain([None]).collect::<TimestampMicrosecondArray>();
+            assert_eq!(EventTimeStats::of(&with_null).merge(part(&times[at..])), whole);
+        }
     }
 
     #[test]

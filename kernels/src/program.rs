@@ -193,6 +193,34 @@ pub struct Groups {
     pub rows_passed: u64,
     /// Greatest non-NULL value of [`Program::max_of`] over the rows that passed the filter.
     pub max: Option<i64>,
+    /// How many such values there were, their sum and the least of them: for reports, and always computed on the host.
+    pub watched: Watched,
+}
+
+/// The non-NULL values of [`Program::max_of`] over the rows that passed the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watched {
+    /// Their number.
+    pub count: u64,
+    /// Their sum.
+    pub sum: i128,
+    /// The least; `i64::MAX` where there is none.
+    pub min: i64,
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self { count: 0, sum: 0, min: i64::MAX }
+    }
+}
+
+impl Watched {
+    /// Takes in a value.
+    pub fn add(&mut self, value: i64) {
+        self.count += 1;
+        self.sum += i128::from(value);
+        self.min = self.min.min(value);
+    }
 }
 
 /// One aggregate's partial values, one entry a group.

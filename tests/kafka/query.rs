@@ -137,3 +137,42 @@ async fn headers_pass_from_topic_to_topic() {
     ];
     assert_eq!(found, expected);
 }
+
+/// Rows go from topic to topic as they arrive, in transactions of their own; what was written so cannot be gone on with
+/// exactly once, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn continuous_from_topic_to_topic() {
+    let kafka = Kafka::start();
+    let (input, output) = (kafka.topic(1), kafka.topic(1));
+    let directory = tempfile::tempdir().unwrap();
+    let checkpoint = directory.path().join("checkpoint");
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let start = async |trigger: Trigger| {
+        let frame = session.read_stream().format("kafka").option("kafka.bootstrap.servers", &kafka.bootstrap);
+        let frame = frame.option("kafka.broker.address.family", "v4").option("subscribe", &input);
+        let frame = frame.option("startingOffsets", "earliest").load().await.unwrap();
+        let frame = frame.select(["key", "value"]).unwrap();
+        let writer = frame.write_stream().format("kafka").option("kafka.bootstrap.servers", &kafka.bootstrap);
+        let writer = writer.option("kafka.broker.address.family", "v4").option("topic", &output).trigger(trigger);
+        writer.option("checkpointLocation", checkpoint.to_str().unwrap()).start().await
+    };
+    let continuous = || Trigger::continuous("100000 days").unwrap();
+    let query = start(continuous()).await.unwrap();
+    kafka.produce(&input, 0, ["a", "b"]);
+    query.process_all_available().await.unwrap();
+    kafka.produce(&input, 0, ["c"]);
+    query.process_all_available().await.unwrap();
+    kafka.settle(&output);
+    assert_eq!(kafka.committed(&output), ["a", "b", "c"]);
+    let progress = query.last_progress().unwrap();
+    assert_eq!((progress.batch_id, progress.num_input_rows), (1, 1));
+    query.stop().await;
+    let again = start(continuous()).await.unwrap();
+    kafka.produce(&input, 0, ["d"]);
+    again.process_all_available().await.unwrap();
+    again.stop().await;
+    kafka.settle(&output);
+    assert_eq!((again.id(), kafka.committed(&output)), (query.id(), ["a", "b", "c", "d"].map(String::from).to_vec()));
+    let error = start(Trigger::AvailableNow).await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::CheckpointIncompatible, "{error}");
+}

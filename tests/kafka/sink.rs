@@ -264,9 +264,16 @@ async fn what_cannot_be_written_is_refused_before_a_transaction() {
     assert!(error.message().contains("has 1000001 bytes, more than the 1000000 of kafka.message.max.bytes"), "{error}");
     put(&mut sink, 0, &batch).await.unwrap();
     assert_eq!(kafka.committed(&topic), ["a"], "a refused batch does not spoil the sink");
-    for (option, part) in [("tpoic", "option tpoic is unknown"), ("includeHeaders", "is not supported by this version")]
-    {
-        let error = KafkaSink::new(&kafka.options(&[(option, "x")]), None).err().unwrap();
+    KafkaSink::new(&kafka.options(&[("includeHeaders", "true")]), None).unwrap();
+    for (option, value, part) in [
+        ("tpoic", "x", "option tpoic is unknown"),
+        ("includeHeaders", "x", "option includeHeaders must be true or false, not 'x'"),
+        ("includeHeaders", "false", "leave the column headers out instead"),
+        ("kafka.value.serializer", "x", "values are written as bytes; cast the value column instead"),
+        ("kafka.partitioner.class", "x", "choose another with kafka.partitioner"),
+        ("kafka.ssl.truststore.location", "/trust.jks", "counts as a JKS store, which only Java reads"),
+    ] {
+        let error = KafkaSink::new(&kafka.options(&[(option, value)]), None).err().unwrap();
         assert_eq!(error.code(), ErrorCode::InvalidOption);
         assert!(error.message().contains(part), "{error}");
     }

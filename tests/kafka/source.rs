@@ -117,7 +117,7 @@ async fn columns_are_sparks_and_only_those_asked_for() {
     assert_eq!(names, ["key", "value", "topic", "partition", "offset", "timestamp", "timestampType", "headers"]);
     let (start, end) = (json!({ topic.as_str(): {"0": 0} }), json!({ topic.as_str(): {"0": 2} }));
     let mut next = async |projection: Vec<usize>| {
-        let request = ReadRequest { projection, chunk_bytes: 1 << 20 };
+        let request = ReadRequest { projection, chunk_bytes: 1 << 20, stop: Arc::default() };
         let mut chunks = source.read(&start, &end, &request).await.unwrap();
         let Some(Chunk::Columns { batch, .. }) = chunks.next().unwrap() else { panic!("no chunk") };
         assert!(chunks.next().unwrap().is_none());
@@ -268,7 +268,9 @@ async fn lost_offsets_stop_the_query_or_are_counted() {
     let error = source.propose(&at(9), Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::KafkaDataLoss);
     assert!(
-        error.message().contains("offsets 6 to 9 cannot be read, 3 offsets are lost; the log now ends at"),
+        error
+            .message()
+            .contains("offsets 6 to 9 cannot be read, 3 offsets are lost; the log now ends at offset 6, and no"),
         "{error}"
     );
 

@@ -67,12 +67,26 @@ impl Kafka {
     /// A new topic under a name that nobody used before.
     pub fn topic(&self, partitions: i32) -> String {
         let name = format!("t-{}", Uuid::new_v4().simple());
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        self.named_topic(&name, partitions);
+        name
+    }
+
+    /// A new topic under a name of the caller's.
+    pub fn named_topic(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(WAIT));
         let made = futures::executor::block_on(self.admin().create_topics([&topic], &options)).unwrap();
         made.into_iter().for_each(|result| assert_eq!(result.unwrap(), name));
-        self.await_partitions(&name, partitions as usize);
-        name
+        self.await_partitions(name, partitions as usize);
+    }
+
+    /// Deletes a topic and waits until nobody is told of it any more.
+    pub fn delete_topic(&self, name: &str) {
+        let options = AdminOptions::new().operation_timeout(Some(WAIT));
+        let gone = futures::executor::block_on(self.admin().delete_topics(&[name], &options)).unwrap();
+        gone.into_iter().for_each(|result| assert_eq!(result.unwrap(), name));
+        let consumer: BaseConsumer = self.client().set("group.id", "tests").create().unwrap();
+        while consumer.fetch_metadata(None, WAIT).unwrap().topics().iter().any(|topic| topic.name() == name) {}
     }
 
     /// Waits until the brokers tell everyone of a topic's partitions.
@@ -125,6 +139,17 @@ impl Kafka {
         let producer: BaseProducer = self.client().set("queue.buffering.max.messages", "1000000").create().unwrap();
         for value in values {
             send(&producer, topic, partition, value.as_ref());
+        }
+        producer.flush(WAIT).unwrap();
+    }
+
+    /// Writes one record for each time, in milliseconds.
+    pub fn produce_at(&self, topic: &str, partition: i32, times: &[i64]) {
+        let producer: BaseProducer = self.client().create().unwrap();
+        for millis in times {
+            let value = millis.to_string();
+            let record = BaseRecord::<str, str>::to(topic).partition(partition).payload(&value).timestamp(*millis);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         producer.flush(WAIT).unwrap();
     }
@@ -247,7 +272,7 @@ pub async fn read(
     chunk_bytes: usize,
 ) -> Result<Vec<Vec<Row>>, Error> {
     let projection: Vec<usize> = (0..source.schema().fields().len()).collect();
-    let mut chunks = source.read(start, end, &ReadRequest { projection, chunk_bytes }).await?;
+    let mut chunks = source.read(start, end, &ReadRequest { projection, chunk_bytes, stop: Arc::default() }).await?;
     let mut all = Vec::new();
     while let Some(chunk) = chunks.next()? {
         let Chunk::Columns { batch, origin: Origin::Kafka { topic, partition, offsets } } = chunk else {

@@ -1,5 +1,7 @@
-//! Expressions end to end: worked examples F02, F07 and F11, through a source, the analysis and a sink.
+//! Expressions end to end: worked examples F02, F07 and F11, and a table of calls with Spark's answers, through a source, the analysis
+//! and a sink.
 
+use crate::call_text;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use std::sync::Arc;
@@ -164,4 +166,148 @@ async fn to_json_of_an_aggregate() {
             r#""s":0.1,"none_of_it":0.1,"rate":0.5}"#
         )
     );
+}
+
+/// Calls and what Spark 4.3 answers in New York, cast to STRING: `call<TAB>=text`, `NULL`, or `!` and the error's code.
+const ANSWERS: &str = include_str!("expressions.golden");
+
+/// What the engine answers, in the same writing.
+async fn answer(session: &Session, call: &str) -> String {
+    let answered = async {
+        let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let frame = stream(vec![("one", one)]).frame(session)?;
+        let column = Column::from(call_text::parse(call)?).cast("string").alias("answer");
+        let table = MemoryTable::new(Some("answers"))?;
+        let query = frame
+            .select([column])?
+            .write_stream()
+            .output_mode(Append)
+            .trigger(Trigger::AvailableNow)
+            .table(&table)
+            .start()
+            .await?;
+        query.await_termination().await?;
+        table.concat()
+    };
+    match answered.await {
+        Ok(rows) if rows.column(0).is_null(0) => "NULL".to_string(),
+        Ok(rows) => format!("={}", rows.column(0).as_string::<i32>().value(0)),
+        // A query that ended has the cause in its message.
+        Err(error) if error.code() == ErrorCode::StreamFailed => {
+            let code = error.message().split('[').nth(1).and_then(|rest| rest.split(']').next());
+            format!("!{}", code.unwrap_or(error.message()))
+        }
+        Err(error) => format!("!{}", error.code()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_answer_as_spark_does() {
+    let session = Session::builder()
+        .config("tidemill.device", "cpu")
+        .config("spark.sql.session.timeZone", "America/New_York")
+        .build()
+        .await
+        .unwrap();
+    let (mut wrong, mut asked) = (Vec::new(), 0);
+    for line in ANSWERS.lines().filter(|line| !line.starts_with('#')) {
+        let (call, expected) = line.split_once('\t').unwrap();
+        let found = answer(&session, call).await;
+        asked += 1;
+        if found != expected {
+            wrong.push(format!("{call}\n    Spark {expected}\n    found {found}"));
+        }
+    }
+    assert!(asked > 600, "{asked} calls");
+    assert!(wrong.is_empty(), "{} of {asked} calls differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What has no place in a query that may be replayed, or is not there, is refused by name.
+#[test]
+fn functions_that_are_refused() {
+    for (call, code) in [
+        ("rand()", ErrorCode::UnsupportedOperation),
+        ("uuid()", ErrorCode::UnsupportedOperation),
+        ("shuffle(array(1))", ErrorCode::UnsupportedOperation),
+        ("transform(array(1), 1)", ErrorCode::UnsupportedOperation),
+        ("to_number('1', '9')", ErrorCode::UnsupportedOperation),
+        ("uper('a')", ErrorCode::UnresolvedRoutine),
+        ("upper()", ErrorCode::WrongNumArgs),
+        ("nvl(1)", ErrorCode::WrongNumArgs),
+        ("window(1)", ErrorCode::WrongNumArgs),
+    ] {
+        assert_eq!(call_text::parse(call).unwrap_err().code(), code, "{call}");
+    }
+}
+
+/// The time of a batch is its logged time, wherever it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_current_time_is_the_batchs() {
+    let session = session("cpu").await;
+    let one: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    let frame = stream(vec![("one", one)])
+        .frame(&session)
+        .unwrap()
+        .select([current_timestamp().alias("a"), call_function("now", Vec::<Column>::new()).alias("b")])
+        .unwrap();
+    let rows = run(frame, Append).await;
+    let time = |column: usize, row: usize| rows.column(column).as_primitive::<TimestampMicrosecondType>().value(row);
+    let first = time(0, 0);
+    assert_eq!([time(0, 1), time(1, 0), time(1, 1)], [first; 3]);
+    // The log has milliseconds.
+    assert_eq!(first % 1000, 0);
+    assert!(first > 1_704_067_200_000_000);
+}
+
+/// Columns have Spark's methods.
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_of_columns() {
+    let session = session("cpu").await;
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["abc"]));
+    let number: ArrayRef = Arc::new(Int64Array::from(vec![6]));
+    let frame = stream(vec![("s", text), ("n", number)]).frame(&session).unwrap();
+    let pair = || r#struct(["s", "n"]);
+    let cases: Vec<(Column, &str)> = vec![
+        (col("s").contains("b"), "true"),
+        (col("s").starts_with("b"), "false"),
+        (col("s").ends_with("bc"), "true"),
+        (col("s").rlike("^a.c$"), "true"),
+        (col("s").ilike("A%"), "true"),
+        (col("s").substr(2, 2), "bc"),
+        (col("n").bitwise_and(3), "2"),
+        (col("n").bitwise_or(1), "7"),
+        (col("n").bitwise_xor(2), "4"),
+        (-col("n"), "-6"),
+        (col("n").between(1, 6), "true"),
+        (col("n").eq_null_safe(lit_null()), "false"),
+        (pair().get_item("s"), "abc"),
+        (pair().with_field("x", 1), "{abc, 6, 1}"),
+        (pair().with_field("n", "z"), "{abc, z}"),
+        (pair().drop_fields(["s"]), "{6}"),
+        (array(["n", "n"]).get_item(1), "6"),
+        (coalesce([lit_null(), col("s")]), "abc"),
+    ];
+    let expected: Vec<&str> = cases.iter().map(|(_, text)| *text).collect();
+    let columns = cases.into_iter().enumerate().map(|(i, (column, _))| column.cast("string").alias(format!("c{i}")));
+    let rows = run(frame.select(columns.collect::<Vec<_>>()).unwrap(), Append).await;
+    let found: Vec<&str> = rows.columns().iter().map(|c| c.as_string::<i32>().value(0)).collect();
+    assert_eq!(found, expected);
+}
+
+/// `explode` makes the rows that Spark makes, in their order.
+#[tokio::test(flavor = "multi_thread")]
+async fn generators_are_lists_of_structs() {
+    for (call, expected) in [
+        ("explode(array(1, 2))", "array<struct<col:int>>"),
+        ("explode(map('a', 1))", "array<struct<key:string,value:int>>"),
+        ("posexplode_outer(array('x'))", "array<struct<pos:int,col:string>>"),
+        ("stack(2, 1, 'a', 2, 'b')", "array<struct<col0:int,col1:string>>"),
+        ("json_tuple('{}', 'a', 'b')", "array<struct<c0:string,c1:string>>"),
+    ] {
+        let session = session("cpu").await;
+        assert_eq!(answer(&session, &format!("typeof({call})")).await, format!("={expected}"), "{call}");
+    }
+    let session = session("cpu").await;
+    assert_eq!(answer(&session, "stack(2, 1, 'a', 2)").await, "=[{1, a}, {2, null}]");
+    assert_eq!(answer(&session, "posexplode(array('x', 'y'))").await, "=[{0, x}, {1, y}]");
 }

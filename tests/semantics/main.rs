@@ -3,17 +3,22 @@
 //! life of a query, and recovery, whose faults need the feature `failpoints`.
 
 mod aggregates;
+mod call_text;
 mod case;
+mod continuous;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
 mod invariance;
+mod joins;
 mod lifecycle;
 mod mistakes;
+mod monitoring;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod refusals;
 mod stateful;
+mod tables;
 mod triggers;
 
 use case::{Case, How};

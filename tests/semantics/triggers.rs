@@ -203,15 +203,16 @@ async fn rate_begins_with_an_empty_batch() {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let query = rate
         .write_stream()
-        .foreach_batch(move |frame: BatchFrame, id| {
-            let values: Vec<i64> = frame
-                .batches()
-                .iter()
-                .flat_map(|b| b.column(1).as_primitive::<Int64Type>().values().to_vec())
-                .collect();
-            // The test may have seen enough.
-            let _ = sender.send((id, values));
-            async { Ok(()) }
+        .foreach_batch(move |frame: DataFrame, id| {
+            let sender = sender.clone();
+            async move {
+                let batches = frame.collect().await?;
+                let values: Vec<i64> =
+                    batches.iter().flat_map(|b| b.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
+                // The test may have seen enough.
+                let _ = sender.send((id, values));
+                Ok(())
+            }
         })
         .start()
         .await

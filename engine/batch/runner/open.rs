@@ -38,6 +38,10 @@ impl Runner {
             sources.push(source);
         }
         sink.check(mode, &plan.schema).await?;
+        if let Some((flow, _)) = trigger.flow() {
+            sources.iter_mut().try_for_each(|source| source.begin_continuous(flow))?;
+            sink.begin_continuous(flow)?;
+        }
         let checkpoint = Checkpoint::open(&checkpoint, run_id, fail.clone()).await?;
         let hash = fingerprint.hash();
         match checkpoint.latest_plan().await? {
@@ -78,7 +82,11 @@ impl Runner {
         sink.open(&writer).await?;
         let requests = plan
             .sources()
-            .map(|(b, _)| ReadRequest { projection: b.scan.projection.clone(), chunk_bytes: settings.chunk_bytes })
+            .map(|(b, _)| ReadRequest {
+                projection: b.scan.projection.clone(),
+                chunk_bytes: settings.chunk_bytes,
+                stop: shared.stop.clone(),
+            })
             .collect();
         let mut runner = Self {
             tracker: Tracker::new(plan.watermark_delays_ms.clone(), policy),

@@ -35,6 +35,11 @@ impl Timings {
         self.set(step, since.elapsed().as_millis() as u64);
     }
 
+    /// Adds to a step that is made of several.
+    pub(super) fn more(&mut self, step: &str, since: Instant) {
+        self.set(step, self.get(step) + since.elapsed().as_millis() as u64);
+    }
+
     pub(super) fn set(&mut self, step: &str, millis: u64) {
         self.0.insert(step.to_string(), json!(millis));
     }
@@ -42,14 +47,35 @@ impl Timings {
     pub(super) fn get(&self, step: &str) -> u64 {
         self.0.get(step).and_then(Value::as_u64).unwrap_or(0)
     }
+
+    /// The steps in the order of their names, as Spark lists them.
+    fn sorted(mut self) -> Map<String, Value> {
+        self.0.sort_keys();
+        self.0
+    }
 }
 
 impl Runner {
-    pub(super) fn report(
+    /// Notes how far the query has come when `entry` is planned, for the text of a failure.
+    pub(super) fn note_reached(&self, entry: &OffsetsEntry) {
+        let committed = self.committed.iter().map(|offset| self.last.as_ref().map(|_| offset));
+        let available = entry.ranges.iter().map(|range| Some(&range.end));
+        let offsets = self.sources.iter().zip(committed).zip(available);
+        self.shared.set_reached(offsets.map(|((source, done), planned)| (source.description(), done, planned)));
+    }
+
+    pub(super) fn report(&mut self, entry: &OffsetsEntry, latest: Vec<Offset>, output: &BatchOutput, times: Timings) {
+        let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
+        self.report_rows(entry, latest, output, output_rows as u64, times);
+    }
+
+    /// Reports a batch that wrote `output_rows` rows.
+    pub(super) fn report_rows(
         &mut self,
         entry: &OffsetsEntry,
         latest: Vec<Offset>,
         output: &BatchOutput,
+        output_rows: u64,
         mut times: Timings,
     ) {
         let TriggerTime { started, wall_ms, since_previous } = self.trigger_time;
@@ -74,8 +100,11 @@ impl Runner {
         let rows: u64 = output.input_rows.iter().sum();
         let mut event_time = Map::new();
         if self.tracker.is_defined() {
-            if let Some(greatest) = output.observed.iter().map(|(_, time)| *time).max() {
-                event_time.insert("max".into(), iso_instant(greatest.div_euclid(1000)).into());
+            // As in Spark, those of one watermark node: the first that saw any.
+            if let Some(seen) = output.observed.values().find(|seen| seen.count > 0) {
+                let avg = seen.avg_ms().unwrap_or_default();
+                let times = [("avg", avg), ("max", seen.max.div_euclid(1000)), ("min", seen.min.div_euclid(1000))];
+                event_time.extend(times.map(|(name, millis)| (name.to_string(), iso_instant(millis).into())));
             }
             event_time.insert("watermark".into(), iso_instant(entry.watermark_ms).into());
         }
@@ -103,7 +132,6 @@ impl Runner {
         });
         // Spark lists the operator nearest to the sink first.
         let state_operators: Vec<StateOperatorProgress> = state_operators.rev().collect();
-        let output_rows: usize = output.rows.iter().map(|b| b.num_rows()).sum();
         let progress = StreamingQueryProgress {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,
@@ -114,8 +142,10 @@ impl Runner {
             num_input_rows: rows,
             input_rows_per_second: input_rate(rows),
             processed_rows_per_second: process_rate(rows),
-            duration_ms: times.0,
+            duration_ms: times.sorted(),
             event_time,
+            late_input_rows: output.operators.iter().map(|operator| operator.metrics.late_input_rows).sum(),
+            gpu_fallbacks: self.shared.gpu_fallbacks(),
             state_operators,
             sources,
             sink: SinkProgress { description: self.sink.description(), num_output_rows: output_rows as i64 },
@@ -141,17 +171,19 @@ impl Runner {
         if self.tracker.is_defined() {
             event_time.insert("watermark".into(), iso_instant(self.tracker.current_ms()).into());
         }
-        self.shared.push(StreamingQueryProgress {
+        self.shared.push_idle(StreamingQueryProgress {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,
             name: self.name.clone(),
             timestamp: iso_instant(self.trigger_time.wall_ms),
             batch_id: self.last.as_ref().map_or(0, |last| last.batch + 1),
             batch_duration: times.get("triggerExecution") as i64,
+            late_input_rows: 0,
+            gpu_fallbacks: self.shared.gpu_fallbacks(),
             num_input_rows: 0,
             input_rows_per_second: 0.0,
             processed_rows_per_second: 0.0,
-            duration_ms: times.0,
+            duration_ms: times.sorted(),
             event_time,
             state_operators: vec![],
             sources: sources.collect(),

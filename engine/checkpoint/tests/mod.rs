@@ -2,6 +2,7 @@
 
 mod damage;
 mod gc;
+mod objects;
 #[cfg(feature = "failpoints")]
 mod points;
 mod protocol;
@@ -13,6 +14,7 @@ use super::store::{CheckpointStore, Created};
 use super::{Checkpoint, FailPoints, open};
 use crate::error::{Error, ErrorCode, Result};
 use crate::sink::Prepared;
+use crate::storage::Location;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -87,7 +89,7 @@ pub async fn open_memory(store: &Arc<MemoryStore>) -> Result<Checkpoint> {
 }
 
 pub async fn open_at(directory: &std::path::Path) -> Result<Checkpoint> {
-    Checkpoint::open(directory.to_str().unwrap(), Uuid::new_v4(), FailPoints::default()).await
+    Checkpoint::open(&Location::Local(directory.to_path_buf()), Uuid::new_v4(), FailPoints::default()).await
 }
 
 pub fn offsets(checkpoint: &Checkpoint, batch: u64) -> OffsetsEntry {

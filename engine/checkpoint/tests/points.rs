@@ -7,7 +7,8 @@ use fail_parallel::FailPointRegistry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 async fn one_batch(directory: &std::path::Path, points: &FailPoints) -> Result<()> {
-    let checkpoint = Checkpoint::open(directory.to_str().unwrap(), Uuid::new_v4(), points.clone()).await?;
+    let checkpoint =
+        Checkpoint::open(&Location::Local(directory.to_path_buf()), Uuid::new_v4(), points.clone()).await?;
     let attempt = Uuid::new_v4();
     checkpoint.write_offsets(&offsets(&checkpoint, 0)).await?;
     checkpoint.write_state("agg", 0, attempt, true, 1, Bytes::from_static(b"s")).await?;

@@ -170,17 +170,14 @@ async fn a_prepared_record_is_bound_to_its_commit() {
     other.next_watermark_ms += 1;
     let path = layout::prepared(0, attempt);
     let bytes = crate::checkpoint::envelope::encode("prepared", &other).unwrap();
-    store.objects.lock().insert(path.clone(), bytes);
+    let original = store.objects.lock().insert(path.clone(), bytes).unwrap();
     let error = checkpoint.recover().await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CheckpointCorrupt);
     assert!(error.message().contains(&format!("{path}: has SHA-256 ")), "{error}");
     // A record under another batch's name.
     let bytes = store.objects.lock().get(&layout::offsets(0)).cloned().unwrap();
     store.objects.lock().insert(layout::offsets(1), bytes);
-    store
-        .objects
-        .lock()
-        .insert(path, crate::checkpoint::envelope::encode("prepared", &prepared(0, attempt, vec![])).unwrap());
+    store.objects.lock().insert(path, original);
     let error = checkpoint.recover().await.unwrap_err();
     assert!(error.message().contains(&format!("{}: holds batch 0", layout::offsets(1))), "{error}");
 }

@@ -106,7 +106,7 @@ fn numbers_that_do_not_fit() {
     let wrapped = cast(&longs, &DataType::Int8, LENIENT).unwrap();
     assert_eq!(wrapped.as_primitive::<Int8Type>().iter().collect::<Vec<_>>(), [Some(1), None, Some(44)]);
     let error = cast(&longs, &DataType::Int8, ANSI).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::ArithmeticOverflow);
+    assert_eq!(error.code(), ErrorCode::CastOverflow);
     assert_eq!(
         error.message(),
         "The value 300 of the type \"BIGINT\" cannot be cast to \"TINYINT\" due to an overflow. Use `try_cast` to tolerate \
@@ -115,7 +115,7 @@ fn numbers_that_do_not_fit() {
     let doubles: ArrayRef = Arc::new(Float64Array::from(vec![1.9, -1.9, 3e9, f64::NAN]));
     let saturated = cast(&doubles, &DataType::Int32, LENIENT).unwrap();
     assert_eq!(saturated.as_primitive::<Int32Type>().values(), &[1, -1, i32::MAX, 0]);
-    assert_eq!(cast(&doubles, &DataType::Int32, ANSI).unwrap_err().code(), ErrorCode::ArithmeticOverflow);
+    assert_eq!(cast(&doubles, &DataType::Int32, ANSI).unwrap_err().code(), ErrorCode::CastOverflow);
     let tenth: ArrayRef = Arc::new(Float64Array::from(vec![0.1, 1.005]));
     let decimals = cast(&tenth, &DataType::Decimal128(5, 2), ANSI).unwrap();
     assert_eq!(decimals.as_primitive::<Decimal128Type>().values(), &[10, 101]);

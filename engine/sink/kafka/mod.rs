@@ -12,6 +12,7 @@ mod publish;
 mod rows;
 
 use super::{OutputMode, Prepared, Settled, Sink, Writer};
+use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::kafka::{ClientSettings, Options, blocking};
 use arrow::array::RecordBatch;
@@ -29,13 +30,17 @@ use uuid::Uuid;
 /// record has reached the brokers and before the commit, and `kafka.committed` after it.
 pub type Hook = Arc<dyn Fn(&str) + Send + Sync>;
 
-const KNOWN: &str = "topic, progressTopic";
+/// Publications of a query that runs continuously are numbered from here on: no batch comes so far.
+const CONTINUOUS: u64 = 1 << 60;
+
+const KNOWN: &str = "topic, progressTopic, includeHeaders";
 
 /// Writes to Kafka, each batch in one transaction.
 ///
 /// Options: `kafka.bootstrap.servers`; `topic`, unless the rows have a column of that name; `progressTopic`, the
 /// compacted topic of the markers, `tidemill-progress` by default, made on demand; `kafka.transactional.id`, the prefix of
-/// the transactional id `<prefix>.<query id>`, `tidemill` by default; any other `kafka.` option goes to librdkafka.
+/// the transactional id `<prefix>.<query id>`, `tidemill` by default; any other `kafka.` option goes to librdkafka, Java's names
+/// included. A column `headers` is always written, so that `includeHeaders` need not be given.
 pub struct KafkaSink {
     settings: ClientSettings,
     topic: Option<Arc<str>>,
@@ -46,6 +51,8 @@ pub struct KafkaSink {
     /// Out while a blocking call has it; gone when such a call panicked.
     publisher: Option<Box<Publisher>>,
     staged: Option<(u64, Uuid, Arc<Staged>)>,
+    /// The number of the last publication of a query that runs continuously.
+    continuous: Option<u64>,
 }
 
 impl KafkaSink {
@@ -61,7 +68,14 @@ impl KafkaSink {
             return Err(options.bad("topic", "", "the name of a topic"));
         }
         let progress_topic = options.take("progressTopic").unwrap_or_else(|| DEFAULT_TOPIC.into());
-        options.finish(KNOWN, &["includeHeaders"])?;
+        if !options.take_bool("includeHeaders", true)? {
+            return Err(options.bad(
+                "includeHeaders",
+                "false",
+                "true, or left out: leave the column headers out instead",
+            ));
+        }
+        options.finish(KNOWN)?;
         Ok(Self {
             id_prefix: settings.take("transactional.id").unwrap_or_else(|| "tidemill".into()),
             settings,
@@ -71,7 +85,20 @@ impl KafkaSink {
             layout: None,
             publisher: None,
             staged: None,
+            continuous: None,
         })
+    }
+
+    /// The number under which a publication is marked: the batch's, or in a query that runs continuously the next one, which
+    /// is greater than those of every earlier start.
+    fn number(&mut self, batch: u64) -> u64 {
+        match &mut self.continuous {
+            None => batch,
+            Some(next) => {
+                *next += 1;
+                *next
+            }
+        }
     }
 
     /// Runs blocking work on the publisher.
@@ -105,6 +132,12 @@ impl Sink for KafkaSink {
         blocking(move || publish::check_reachable(&settings, topic.as_deref())).await
     }
 
+    /// Every part of an epoch is a transaction of its own.
+    fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
+        self.continuous = Some(CONTINUOUS);
+        Ok(())
+    }
+
     async fn open(&mut self, writer: &Writer) -> Result<()> {
         let topic = self.topic.clone();
         self.layout = Some(Layout::of(&writer.schema, topic.clone())?);
@@ -123,6 +156,15 @@ impl Sink for KafkaSink {
             Ok(publisher)
         })
         .await?;
+        if self.continuous.is_some() {
+            self.continuous = Some(CONTINUOUS + (writer.epoch << 32));
+        } else if publisher.last().0.is_some_and(|last| last > CONTINUOUS) {
+            return Err(Error::new(
+                ErrorCode::CheckpointIncompatible,
+                "this query has written to Kafka continuously, at least once, so its checkpoint cannot go on exactly once; \
+                 go on with Trigger::continuous, or start a new checkpoint",
+            ));
+        }
         self.publisher = Some(publisher);
         Ok(())
     }
@@ -159,7 +201,7 @@ impl Sink for KafkaSink {
         // Without rows there is nothing that a second attempt could double, so the transaction is saved: after a crash
         // `settle` says Absent, and the batch runs again. Fencing is then left to the checkpoint's create-once commit.
         if staged.rows > 0 {
-            let (batch, attempt) = (prepared.batch, prepared.attempt);
+            let (batch, attempt) = (self.number(prepared.batch), prepared.attempt);
             self.with_publisher(move |publisher| publisher.publish(batch, attempt, &staged)).await?;
         }
         self.staged = None;
@@ -170,6 +212,8 @@ impl Sink for KafkaSink {
         let (batch, attempt) = (prepared.batch, prepared.attempt);
         let (last, by) = self.with_publisher(|publisher| Ok(publisher.last())).await?;
         match last {
+            // An epoch is logged after its rows were published.
+            Some(last) if last > CONTINUOUS && self.continuous.is_some() => Ok(Settled::Published),
             Some(last) if last == batch && by == Some(attempt) => Ok(Settled::Published),
             // The same batch by another attempt is Absent: of several prepared attempts at most one was published, and it is
             // asked for as well. Should the checkpoint not know it, `publish` refuses the batch.

@@ -40,7 +40,7 @@ async fn opened(format: FileFormat, path: &Path, options: &[(&str, &str)], log: 
 
 /// Names of the files that a chunked read of `start..end` touches, and the text of every file.
 async fn texts(source: &mut FileSource, start: &Offset, end: &Offset, chunk_bytes: usize) -> Vec<(String, String)> {
-    let request = ReadRequest { projection: vec![0], chunk_bytes };
+    let request = ReadRequest { projection: vec![0], chunk_bytes, stop: Arc::default() };
     let mut chunks = source.read(start, end, &request).await.unwrap();
     let mut texts: Vec<(String, String)> = Vec::new();
     while let Some(chunk) = chunks.next().unwrap() {
@@ -218,7 +218,7 @@ async fn a_vanished_or_shrunken_file_is_named_and_a_grown_one_is_cut() {
     put(at, "a.json", b"1\n2\n", 0);
     let mut source = opened(FileFormat::Json, at, &[], &MemoryLog::default()).await;
     let end = source.propose(&Offset::Null, Admission::Limited).await.unwrap().end;
-    let request = ReadRequest { projection: vec![0], chunk_bytes: 1 };
+    let request = ReadRequest { projection: vec![0], chunk_bytes: 1, stop: Arc::default() };
     put(at, "a.json", b"1\n2\n3\n", 9);
     assert_eq!(texts(&mut source, &Offset::Null, &end, 100).await, [("a.json".into(), "1\n2\n".into())]);
     put(at, "a.json", b"1\n", 9);
@@ -267,7 +267,7 @@ async fn an_empty_file_is_a_batch_without_chunks() {
         let mut source = opened(format, directory.path(), &[], &MemoryLog::default()).await;
         let end = source.propose(&Offset::Null, Admission::Limited).await.unwrap().end;
         assert_eq!(end, json!({"logOffset": 0}));
-        let request = ReadRequest { projection: vec![0], chunk_bytes: 10 };
+        let request = ReadRequest { projection: vec![0], chunk_bytes: 10, stop: Arc::default() };
         assert!(source.read(&Offset::Null, &end, &request).await.unwrap().next().unwrap().is_none());
     }
 }
@@ -317,7 +317,7 @@ mod boundaries {
                 put(directory.path(), "a", text.as_bytes(), 0);
                 let mut source = opened(FileFormat::Text, directory.path(), &[], &MemoryLog::default()).await;
                 let end = source.propose(&Offset::Null, Admission::Limited).await.unwrap().end;
-                let request = ReadRequest { projection: vec![0], chunk_bytes };
+                let request = ReadRequest { projection: vec![0], chunk_bytes, stop: Arc::default() };
                 let mut chunks = source.read(&Offset::Null, &end, &request).await.unwrap();
                 let mut parts = Vec::new();
                 while let Some(Chunk::Lines(lines)) = chunks.next().unwrap() {

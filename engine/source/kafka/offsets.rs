@@ -64,6 +64,13 @@ pub(super) fn parse_text(text: &str, least: i64) -> Result<Offsets> {
     }
 }
 
+/// Reads `startingOffsetsByTimestamp` and `endingOffsetsByTimestamp`: `{"topic":{"0":1700000000000}}`, in milliseconds.
+pub(super) fn parse_timestamps(text: &str) -> Result<Offsets> {
+    parse_text(text, 0).map_err(|_| {
+        invalid(format!("timestamps of partitions are not of the form {{\"topic\":{{\"0\":1700000000000}}}}: {text}"))
+    })
+}
+
 /// Reads `assign`: `{"topicA":[0,1],"topicB":[2]}`.
 pub(super) fn parse_assignment(text: &str) -> Result<Vec<TopicPartition>> {
     let wrong = || invalid(format!("option assign must be of the form {{\"topic\":[0,1]}}, not '{text}'"));

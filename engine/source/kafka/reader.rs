@@ -22,6 +22,7 @@ use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long one poll waits before the consumer's events and position are looked at.
@@ -41,6 +42,38 @@ pub(super) struct Plan {
     pub(super) control: Arc<Control>,
     /// Where the consumer waits for the next range.
     pub(super) home: Arc<Mutex<Option<Reader>>>,
+    /// Ends the read early.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Plan {
+    /// The offsets that a partition holds; None when the query was stopped before the brokers answered.
+    fn bounds(&self, at: &TopicPartition) -> Result<Option<(i64, i64)>> {
+        let (answer, wait) = crossbeam_channel::bounded(1);
+        let (control, at) = (self.control.clone(), at.clone());
+        // On its own thread, because the client's call cannot be interrupted.
+        std::thread::Builder::new()
+            .name("kafka-offsets".into())
+            .spawn(move || {
+                // Nobody waits any more when the query was stopped.
+                let _ = answer.send(control.bounds(&at));
+            })
+            .map_err(|error| Error::caused_by(ErrorCode::Io, format!("cannot start a thread: {error}"), error))?;
+        loop {
+            match wait.recv_timeout(POLL) {
+                Ok(bounds) => return bounds.map(Some),
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) if self.stopping() => return Ok(None),
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+                    return Err(Error::internal("a look at a partition's offsets did not finish"));
+                }
+            }
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// A consumer and the place it has reached in each of its partitions.
@@ -138,6 +171,12 @@ pub(super) struct KafkaChunks {
 impl Chunks for KafkaChunks {
     fn next(&mut self) -> Result<Option<Chunk>> {
         while !self.ranges.is_empty() {
+            if self.plan.stopping() {
+                // The batch is given up; what the consumer has fetched ahead is of no more use.
+                self.ranges.clear();
+                self.reader = None;
+                break;
+            }
             self.serve();
             let index = self.turn % self.ranges.len();
             let (builder, finished) = self.fill(index)?;
@@ -182,6 +221,9 @@ impl KafkaChunks {
         let mut builder = ChunkBuilder::new(&self.plan.schema, &self.plan.projection, self.plan.chunk_bytes);
         let mut watch = Watch { progress: Instant::now(), end_reported: false };
         loop {
+            if self.plan.stopping() {
+                return Ok((builder, false));
+            }
             match self.step(index, &mut builder, &mut watch)? {
                 Event::Full => return Ok((builder, false)),
                 Event::Finished => return Ok((builder, true)),
@@ -264,7 +306,7 @@ impl KafkaChunks {
             return Ok(false);
         }
         if watch.end_reported {
-            let (_, last) = self.plan.control.bounds(&range.at)?;
+            let Some((_, last)) = self.plan.bounds(&range.at)? else { return Ok(false) };
             if last < range.end {
                 self.plan.control.lost(&range.at, last.max(range.next), range.end, Loss::Truncated { last })?;
             }
@@ -325,7 +367,7 @@ impl KafkaChunks {
                 | RDKafkaErrorCode::OffsetOutOfRange
                 | RDKafkaErrorCode::LogTruncation,
             ) => {
-                let (first, last) = control.bounds(&range.at)?;
+                let Some((first, last)) = self.plan.bounds(&range.at)? else { return Ok(()) };
                 if first > range.next {
                     let skipped_to = first.min(range.end);
                     control.lost(&range.at, range.next, skipped_to, Loss::Expired { first })?;

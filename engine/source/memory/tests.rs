@@ -18,7 +18,7 @@ fn stream() -> MemoryStream {
 }
 
 async fn read(source: &mut MemorySource, start: u64, end: u64) -> Result<Vec<Vec<i64>>> {
-    let request = ReadRequest { projection: vec![1], chunk_bytes: 1 };
+    let request = ReadRequest { projection: vec![1], chunk_bytes: 1, stop: Arc::default() };
     let mut chunks = source.read(&start.into(), &end.into(), &request).await?;
     let mut batches = Vec::new();
     while let Some(Chunk::Columns { batch, origin: Origin::Process }) = chunks.next()? {

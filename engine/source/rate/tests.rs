@@ -30,7 +30,7 @@ async fn rows(
     end: Offset,
     chunk_bytes: usize,
 ) -> (Vec<(i64, i64)>, Vec<usize>) {
-    let request = ReadRequest { projection: vec![0, 1], chunk_bytes };
+    let request = ReadRequest { projection: vec![0, 1], chunk_bytes, stop: Arc::default() };
     let mut chunks = source.read(&start, &end, &request).await.unwrap();
     let (mut rows, mut sizes) = (Vec::new(), Vec::new());
     while let Some(Chunk::Deferred(load)) = chunks.next().unwrap() {
@@ -98,9 +98,46 @@ async fn refusals() {
     let text = i64::MAX.to_string();
     let mut trial =
         trial(&[("rowsPerSecond", text.as_str()), ("rampUpTime", "3s")], &MemoryLog::default(), START).await;
-    let request = ReadRequest { projection: vec![1], chunk_bytes: 1 };
+    let request = ReadRequest { projection: vec![1], chunk_bytes: 1, stop: Arc::default() };
     let error = trial.source.read(&4.into(), &90.into(), &request).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::ArithmeticOverflow);
     let error = trial.source.read(&Offset::from("x"), &90.into(), &request).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::CheckpointCorrupt);
+}
+
+/// Read as they arise, rows are those of whole seconds with the same times, however time is cut.
+#[tokio::test]
+async fn flowing_rows_are_those_of_whole_seconds() {
+    let options = [("rowsPerSecond", "7"), ("rampUpTime", "2s")];
+    let mut batches = trial(&options, &MemoryLog::default(), START).await;
+    let whole = rows(&mut batches.source, 0.into(), 5.into(), 1 << 20).await.0;
+    assert_eq!(whole.len(), 2 + 4 + 3 * 7);
+    let mut flowing = trial(&options, &MemoryLog::default(), START).await;
+    assert_eq!(flowing.source.begin_continuous(Flow::RealTime).unwrap_err().code(), ErrorCode::RealTimeSource);
+    flowing.source.begin_continuous(Flow::Continuous).unwrap();
+    let mut found = Vec::new();
+    let mut start = Offset::Null;
+    for now in [0, 1, 350, 600, 999, 1000, 2501, 2502, 4999, 5000] {
+        flowing.now.store(START + now, Ordering::SeqCst);
+        let proposal = flowing.source.propose(&start, Admission::Limited).await.unwrap();
+        assert_eq!(proposal.latest, serde_json::json!({ "elapsedMs": now }));
+        let request = ReadRequest { projection: vec![0, 1], chunk_bytes: 2 * ROW_BYTES, stop: Arc::default() };
+        let mut chunks = flowing.source.read(&start, &proposal.end, &request).await.unwrap();
+        let before = found.len();
+        while let Some(Chunk::Columns { batch, .. }) = chunks.next().unwrap() {
+            assert!((1..=2).contains(&batch.num_rows()));
+            let times = batch.column(0).as_primitive::<TimestampMicrosecondType>().values();
+            let values = batch.column(1).as_primitive::<Int64Type>().values();
+            found.extend(times.iter().zip(values).map(|(time, value)| (time / 1000 - START, *value)));
+        }
+        // Nothing is proposed until a row is due.
+        assert_eq!(proposal.end == start, found.len() == before, "{now}");
+        start = proposal.end;
+    }
+    assert_eq!(found, whole);
+    // Seconds of a run in batches are taken over; the other way is refused.
+    let proposal = flowing.source.propose(&3.into(), Admission::Limited).await.unwrap();
+    assert_eq!(proposal.end, serde_json::json!({ "elapsedMs": 5000 }));
+    let error = batches.source.propose(&proposal.end, Admission::Limited).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CheckpointIncompatible);
 }

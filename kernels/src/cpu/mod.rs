@@ -22,7 +22,7 @@ mod pane;
 mod table;
 
 use crate::error::KernelError;
-use crate::program::{Aggregate, Batch, Function, Groups, Partial, Predicate, Program};
+use crate::program::{Aggregate, Batch, Function, Groups, Partial, Predicate, Program, Watched};
 use column::{AllValid, Integers, Validity, codes, column, doubles, integers};
 use count::{Counted, Counts};
 use distinct::Distinct;
@@ -70,7 +70,7 @@ pub fn aggregate_with(program: &Program, batch: &Batch, scratch: &mut Scratch) -
     let phases = phases(&program.aggregates);
     let mut group_rows: Vec<u64> = Vec::with_capacity(hint);
     let mut rows_passed = 0;
-    let mut max = None;
+    let (mut max, mut seen) = (None, Watched::default());
 
     for start in (0..batch.rows).step_by(BLOCK) {
         let range = start..(start + BLOCK).min(batch.rows);
@@ -88,7 +88,7 @@ pub fn aggregate_with(program: &Program, batch: &Batch, scratch: &mut Scratch) -
         }
         rows_passed += rows.len() as u64;
         if let Some(watched) = watched {
-            max = max.max(greatest(watched, rows));
+            max = max.max(watch(watched, rows, &mut seen));
         }
         scratch.ordinals.clear();
         let mut pane_count = 0;
@@ -137,7 +137,15 @@ pub fn aggregate_with(program: &Program, batch: &Batch, scratch: &mut Scratch) -
     let pane_start = panes.map_or_else(Vec::new, |panes| {
         grouping.panes.iter().filter_map(|&ordinal| panes.starts.get(ordinal as usize).copied()).collect()
     });
-    Ok(Groups { first_row: grouping.first_rows, pane_start, rows: group_rows, aggregates, rows_passed, max })
+    Ok(Groups {
+        first_row: grouping.first_rows,
+        pane_start,
+        rows: group_rows,
+        aggregates,
+        rows_passed,
+        max,
+        watched: seen,
+    })
 }
 
 /// Aggregates that have the same filter, so that it is evaluated once.
@@ -219,14 +227,51 @@ impl<'a> State<'a> {
     }
 }
 
-/// Greatest value of the rows, if one has any.
-fn greatest(column: Integers, rows: &[u32]) -> Option<i64> {
-    let value = |&row: &u32| column.values[row as usize];
-    match column.valid {
-        // Without an option in the loop.
-        None => (!rows.is_empty()).then(|| rows.iter().map(value).fold(i64::MIN, i64::max)),
-        Some(valid) => rows.iter().filter(|&&row| valid.is_valid(row)).map(value).max(),
+/// [`Groups::watched`] of a batch that another device has aggregated.
+pub fn watched(program: &Program, batch: &Batch) -> Result<Watched, KernelError> {
+    let mut seen = Watched::default();
+    let Some(column) = program.max_of.map(|id| integers(batch, id)).transpose()? else { return Ok(seen) };
+    let mut evaluator = Evaluator::default();
+    let mut rows = Vec::new();
+    for start in (0..batch.rows).step_by(BLOCK) {
+        let range = start..(start + BLOCK).min(batch.rows);
+        match &program.filter {
+            None => {
+                rows.clear();
+                rows.extend(range.start as u32..range.end as u32);
+            }
+            Some(filter) => {
+                let truths = evaluator.evaluate(filter, batch, range)?;
+                select(&truths, start, &mut rows);
+                evaluator.recycle(truths);
+            }
+        }
+        watch(column, &rows, &mut seen);
     }
+    Ok(seen)
+}
+
+/// The greatest value of some rows; the rest of what a report wants goes to `seen`.
+fn watch(column: Integers, rows: &[u32], seen: &mut Watched) -> Option<i64> {
+    let Some(valid) = column.valid else { return watch_all(column.values, rows, seen) };
+    let valid = rows.iter().filter(|&&row| valid.is_valid(row)).map(|&row| column.values[row as usize]);
+    valid.inspect(|value| seen.add(*value)).max()
+}
+
+/// [`watch`] without an option or a wide sum in the loop: sums of halves cannot overflow within a block.
+fn watch_all(values: &[i64], rows: &[u32], seen: &mut Watched) -> Option<i64> {
+    let (mut high, mut low, mut least, mut most) = (0_i64, 0_u64, i64::MAX, i64::MIN);
+    for &row in rows {
+        let value = values[row as usize];
+        high += value >> 32;
+        low += value as u64 & u64::from(u32::MAX);
+        least = least.min(value);
+        most = most.max(value);
+    }
+    seen.count += rows.len() as u64;
+    seen.sum += (i128::from(high) << 32) + i128::from(low);
+    seen.min = seen.min.min(least);
+    (!rows.is_empty()).then_some(most)
 }
 
 #[cfg(test)]

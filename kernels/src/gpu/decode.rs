@@ -108,6 +108,7 @@ pub(super) fn groups(
         aggregates,
         rows_passed: u64::from(answer.header.passed),
         max,
+        watched: crate::cpu::watched(program, batch)?,
     })
 }
 

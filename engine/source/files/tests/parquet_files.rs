@@ -22,7 +22,7 @@ async fn read(path: &Path, schema: SchemaRef, projection: &[usize], chunk_bytes:
     let mut source = FileSource::new(FileFormat::Parquet, Some(schema), &mut options.reader("the parquet source"))?;
     source.open(Arc::new(MemoryLog::default())).await?;
     let end = source.propose(&Offset::Null, Admission::Limited).await?.end;
-    let request = ReadRequest { projection: projection.to_vec(), chunk_bytes };
+    let request = ReadRequest { projection: projection.to_vec(), chunk_bytes, stop: Arc::default() };
     let mut chunks = source.read(&Offset::Null, &end, &request).await?;
     let mut batches = Vec::new();
     while let Some(Chunk::Deferred(load)) = chunks.next()? {

@@ -65,7 +65,9 @@ pub fn interpret(program: &Program, batch: &Batch) -> Groups {
             continue;
         }
         groups.rows_passed += 1;
-        groups.max = groups.max.max(program.max_of.and_then(|column| value(batch, column, row)));
+        let watched = program.max_of.and_then(|column| value(batch, column, row));
+        groups.max = groups.max.max(watched);
+        watched.into_iter().for_each(|value| groups.watched.add(value));
         let mut start = None;
         if let Some(pane) = program.pane {
             let Some(time) = value(batch, pane.time, row) else { continue };

@@ -1,8 +1,16 @@
+//! Tests of the file sinks; here, what they share, and the life of a local file.
+
+mod formats;
+mod objects;
+mod partitions;
+
 use super::*;
 use crate::options::Options;
 use crate::source::files::tests::{every_type, read_parquet};
 use crate::types::StructType;
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use sha2::{Digest, Sha256};
+use std::path::Path;
 
 const QUERY: Uuid = Uuid::from_u128(0x1111_1111_0000_4000_8000_0000_0000_0000);
 const OTHER: Uuid = Uuid::from_u128(0x2222_2222_0000_4000_8000_0000_0000_0000);
@@ -15,13 +23,32 @@ fn writer(query_id: Uuid, schema: &SchemaRef) -> Writer {
     Writer { query_id, run_id: attempt(99), epoch: 1, mode: OutputMode::Append, schema: schema.clone() }
 }
 
-fn sink(path: &Path, options: &[(&str, &str)]) -> Result<ParquetSink> {
+/// A sink of any format at a path or URL.
+fn file_sink(format: &str, place: &str, options: &[(&str, &str)], partition_by: &[&str]) -> Result<FileSink> {
     let mut all = Options::from_iter(options.iter().copied());
-    all.set("path", path.to_string_lossy().into_owned());
-    let mut reader = all.reader("the parquet sink");
-    let sink = ParquetSink::new(&mut reader)?;
+    all.set("path", place);
+    let mut reader = all.reader(format!("the {format} sink"));
+    let columns: Vec<String> = partition_by.iter().map(ToString::to_string).collect();
+    let sink = FileSink::new(format, &mut reader, &columns, &Config::default(), FailPoints::default())?;
     reader.finish()?;
     Ok(sink)
+}
+
+fn sink(path: &Path, options: &[(&str, &str)]) -> Result<FileSink> {
+    file_sink("parquet", &path.to_string_lossy(), options, &[])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Stages and publishes a batch.
+async fn written(sink: &mut FileSink, batch: u64, rows: &[RecordBatch]) -> Prepared {
+    let attempt = attempt(u128::from(batch));
+    let payload = sink.stage(batch, attempt, rows).await.unwrap();
+    let prepared = Prepared { batch, attempt, payload };
+    sink.publish(&prepared).await.unwrap();
+    prepared
 }
 
 fn numbers(values: &[i64]) -> RecordBatch {
@@ -29,13 +56,13 @@ fn numbers(values: &[i64]) -> RecordBatch {
     RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(values.to_vec())) as ArrayRef]).unwrap()
 }
 
-async fn opened(path: &Path, query: Uuid) -> ParquetSink {
+async fn opened(path: &Path, query: Uuid) -> FileSink {
     let mut sink = sink(path, &[]).unwrap();
     sink.open(&writer(query, &numbers(&[]).schema())).await.unwrap();
     sink
 }
 
-async fn staged(sink: &mut ParquetSink, batch: u64, number: u128, values: &[i64]) -> Prepared {
+async fn staged(sink: &mut FileSink, batch: u64, number: u128, values: &[i64]) -> Prepared {
     let payload = sink.stage(batch, attempt(number), &[numbers(values)]).await.unwrap();
     Prepared { batch, attempt: attempt(number), payload }
 }
@@ -138,7 +165,7 @@ async fn sweep_takes_only_this_querys_stale_files() {
 #[tokio::test]
 async fn every_type_round_trips_in_every_compression() {
     let rows = every_type();
-    for compression in ["snappy", "ZSTD", "none", "uncompressed"] {
+    for compression in ["snappy", "ZSTD", "gzip", "none", "uncompressed"] {
         let directory = tempfile::tempdir().unwrap();
         let mut sink = sink(directory.path(), &[("compression", compression)]).unwrap();
         sink.open(&writer(QUERY, &rows.schema())).await.unwrap();
@@ -151,12 +178,15 @@ async fn every_type_round_trips_in_every_compression() {
 
 #[tokio::test]
 async fn refusals() {
-    let directory = tempfile::tempdir().unwrap();
-    let error = ParquetSink::new(&mut Options::new().reader("the parquet sink")).err().unwrap();
+    let (directory, none) = (tempfile::tempdir().unwrap(), Options::new());
+    let mut reader = none.reader("the parquet sink");
+    let error = FileSink::new("parquet", &mut reader, &[], &Config::default(), FailPoints::default()).err().unwrap();
     assert_eq!(error.message(), "'path' is not specified.");
     let refused = |key, value| sink(directory.path(), &[(key, value)]).err().unwrap();
     assert_eq!(refused("compression", "lzo").code(), ErrorCode::InvalidOption);
-    assert_eq!(refused("partitionBy", "city").code(), ErrorCode::UnsupportedOperation);
+    let error = refused("partitionBy", "city");
+    assert_eq!(error.code(), ErrorCode::InvalidOption);
+    assert!(error.message().contains("call partition_by"), "{error}");
     assert_eq!(refused("compresion", "zstd").code(), ErrorCode::InvalidOption);
     for mode in [OutputMode::Update, OutputMode::Complete] {
         let writer = Writer { mode, ..writer(QUERY, &numbers(&[]).schema()) };

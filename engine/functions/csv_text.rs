@@ -1,0 +1,112 @@
+//! `from_csv` and `to_csv`: CSV texts of single records.
+//!
+//! Comes in: a column of texts, or of structs. Goes out: the other. Fails: nested values, which CSV does not have, and options that
+//! cannot be.
+
+use super::java_text::{Style, write_value};
+use crate::decode::pattern::Pattern;
+use crate::decode::zone::Zone;
+use crate::decode::{CsvDecoder, CsvOptions, Wanted};
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::Options;
+use crate::source::Origin;
+use crate::types::StructType;
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StructArray, new_null_array};
+use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
+use chrono_tz::Tz;
+use std::sync::Arc;
+
+/// A struct of each text; NULL of NULL.
+pub fn from_csv(texts: &ArrayRef, schema: &StructType, options: &[(String, String)], zone: Tz) -> Result<ArrayRef> {
+    let given: Options = options.iter().map(|(key, value)| (key, value.as_str())).collect();
+    let mut reader = given.reader("from_csv");
+    let csv = CsvOptions::read(&mut reader, zone)?;
+    reader.finish()?;
+    let texts = texts
+        .as_string_opt::<i32>()
+        .ok_or_else(|| Error::new(ErrorCode::DatatypeMismatch, format!("from_csv of {}", texts.data_type())))?;
+    let fields = schema.to_arrow();
+    let struct_type = DataType::Struct(fields.clone());
+    let mut decoder = CsvDecoder::new(schema, &Wanted::all(schema.fields.len()), csv)?;
+    let mut rows: Vec<ArrayRef> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let decoded = match text {
+            Some(text) => Some(decoder.decode_lines(text.as_bytes(), &Origin::Process)?),
+            None => None,
+        };
+        rows.push(match decoded {
+            Some(decoded) if decoded.rows > 0 => {
+                let record = StructArray::try_new(fields.clone(), decoded.columns, None)?;
+                Arc::new(record.slice(0, 1))
+            }
+            // A blank text is a record without values.
+            Some(_) => {
+                let columns = fields.iter().map(|f| new_null_array(f.data_type(), 1)).collect();
+                Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, 1)?)
+            }
+            None => new_null_array(&struct_type, 1),
+        });
+    }
+    if rows.is_empty() {
+        return Ok(new_null_array(&struct_type, 0));
+    }
+    Ok(arrow::compute::concat(&rows.iter().map(|row| row.as_ref()).collect::<Vec<_>>())?)
+}
+
+struct Layout {
+    separator: String,
+    null: String,
+    timestamp: Pattern,
+    date: Pattern,
+    zone: Zone,
+}
+
+/// A CSV text of each struct.
+pub fn to_csv(structs: &ArrayRef, options: &[(String, String)], zone: Tz) -> Result<ArrayRef> {
+    let given: Options = options.iter().map(|(key, value)| (key, value.as_str())).collect();
+    let mut reader = given.reader("to_csv");
+    let layout = Layout {
+        separator: reader.text("sep").or(reader.text("delimiter")).unwrap_or(",").to_string(),
+        null: reader.text("nullValue").unwrap_or_default().to_string(),
+        timestamp: Pattern::new(reader.text("timestampFormat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss.SSSXXX"))?,
+        date: Pattern::new(reader.text("dateFormat").unwrap_or("yyyy-MM-dd"))?,
+        zone: zone.into(),
+    };
+    reader.finish()?;
+    let rows = structs
+        .as_struct_opt()
+        .ok_or_else(|| Error::new(ErrorCode::DatatypeMismatch, format!("to_csv of {}", structs.data_type())))?;
+    let mut out: Vec<Option<String>> = Vec::with_capacity(rows.len());
+    for row in 0..rows.len() {
+        if rows.is_null(row) {
+            out.push(None);
+            continue;
+        }
+        let cells = rows.columns().iter().map(|column| cell(column, row, &layout)).collect::<Result<Vec<_>>>()?;
+        out.push(Some(cells.join(&layout.separator)));
+    }
+    Ok(Arc::new(StringArray::from_iter(out)))
+}
+
+fn cell(column: &ArrayRef, row: usize, layout: &Layout) -> Result<String> {
+    let mut text = String::new();
+    if column.is_null(row) {
+        return Ok(layout.null.clone());
+    }
+    match column.data_type() {
+        DataType::Timestamp(..) => {
+            let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            layout.timestamp.write_timestamp(instant, layout.zone, &mut text);
+        }
+        DataType::Date32 => layout.date.write_date(column.as_primitive::<Date32Type>().value(row).into(), &mut text),
+        other if other.is_nested() => {
+            return Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("to_csv: CSV has no nested values, but a field is {other}; use to_json for it"),
+            ));
+        }
+        _ => write_value(column, row, Style { zone: layout.zone, null: "", hex: false }, &mut text)?,
+    }
+    let quoted = text.contains(&layout.separator) || text.contains(['"', '\n', '\r']) || text.is_empty();
+    Ok(if quoted { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) } else { text })
+}

@@ -1,0 +1,565 @@
+//! [`FunctionRegistry`]: every function that a program can call by name.
+//!
+//! Comes in: a name in any case, and unresolved arguments. Goes out: an unresolved expression. Fails: a name that no function has
+//! (`UNRESOLVED_ROUTINE`, with the nearest names), numbers of arguments that a function does not take (`WRONG_NUM_ARGS`), and functions
+//! that have no place in a query that must be replayed.
+
+use super::arithmetic::Math;
+use super::builtin::{ANY, wrong_number};
+use super::conditional::REWRITES;
+use super::{builtins, generator, schema_text};
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::Column;
+use crate::frame::functions as f;
+use crate::options::{edits, parse_interval};
+use crate::plan::spark_function::{ApproxCountDistinct, Kind, SparkFunction};
+use crate::types;
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion::logical_expr::{AggregateUDF, Expr, Operator, ScalarUDF, binary_expr};
+use datafusion::prelude::lit;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The functions of a session: Spark's, and those that the user registers. A clone is a registry of its own.
+///
+/// ```
+/// use tidemill::functions::registry::FunctionRegistry;
+/// use tidemill::ErrorCode;
+/// let functions = FunctionRegistry::default();
+/// let city = datafusion::prelude::col("city");
+/// assert!(functions.call("UPPER", vec![city.clone()], false).is_ok());
+/// let error = functions.call("uper", vec![city], false).unwrap_err();
+/// assert_eq!(error.code(), ErrorCode::UnresolvedRoutine);
+/// assert!(error.message().contains("upper"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct FunctionRegistry {
+    scalars: BTreeMap<String, Arc<ScalarUDF>>,
+    aggregates: BTreeMap<String, Arc<AggregateUDF>>,
+}
+
+/// Other names of functions in the tables.
+const ALIASES: &[(&str, &str)] = &[
+    ("!=", "<>"),
+    ("array_agg", "collect_list"),
+    ("bit_xor_", "bitxor"),
+    ("cardinality", "size"),
+    ("ceiling", "ceil"),
+    ("char", "chr"),
+    ("char_length", "length"),
+    ("character_length", "length"),
+    ("bit_get", "getbit"),
+    ("date_diff", "datediff"),
+    ("datepart", "date_part"),
+    ("day", "dayofmonth"),
+    ("extract", "date_part"),
+    ("iff", "if"),
+    ("lcase", "lower"),
+    ("len", "length"),
+    ("notnull", "isnotnull"),
+    ("pow", "pow"),
+    ("power", "pow"),
+    ("position", "locate"),
+    ("printf", "format_string"),
+    ("regexp", "rlike"),
+    ("regexp_like", "rlike"),
+    ("sha", "sha1"),
+    ("sign", "signum"),
+    ("substr", "substring"),
+    ("timestamp_add", "timestampadd"),
+    ("timestamp_diff", "timestampdiff"),
+    ("ucase", "upper"),
+    ("week", "weekofyear"),
+    ("<<", "shiftleft"),
+    (">>", "shiftright"),
+    (">>>", "shiftrightunsigned"),
+    ("&", "bitand"),
+    ("|", "bitor"),
+    ("^", "bitxor"),
+    ("~", "bitnot"),
+];
+
+/// Functions that give another value each time.
+const UNREPEATABLE: &[&str] = &[
+    "rand",
+    "random",
+    "randn",
+    "uuid",
+    "shuffle",
+    "randstr",
+    "uniform",
+    "monotonically_increasing_id",
+    "spark_partition_id",
+    "input_file_name",
+    "input_file_block_start",
+    "input_file_block_length",
+];
+
+/// Functions that take a lambda.
+const HIGHER_ORDER: &[&str] = &[
+    "transform",
+    "filter",
+    "exists",
+    "forall",
+    "aggregate",
+    "reduce",
+    "zip_with",
+    "map_filter",
+    "map_zip_with",
+    "transform_keys",
+    "transform_values",
+];
+
+/// Functions that Spark has and this version does not.
+const MISSING: &[&str] = &[
+    "to_number",
+    "try_to_number",
+    "to_char",
+    "to_varchar",
+    "to_binary",
+    "try_to_binary",
+    "mask",
+    "sentences",
+    "aes_encrypt",
+    "aes_decrypt",
+    "parse_json",
+    "variant_get",
+    "try_variant_get",
+    "from_xml",
+    "to_xml",
+    "xpath",
+    "schema_of_csv",
+    "make_interval",
+    "make_dt_interval",
+    "make_ym_interval",
+    "java_method",
+    "reflect",
+    "from_avro",
+    "to_avro",
+    "from_protobuf",
+    "to_protobuf",
+];
+
+impl FunctionRegistry {
+    /// Adds a scalar function, or replaces one of its name.
+    pub fn register_udf(&mut self, function: ScalarUDF) {
+        self.scalars.insert(function.name().to_ascii_lowercase(), Arc::new(function));
+    }
+
+    /// Adds an aggregate function, or replaces one of its name.
+    pub fn register_udaf(&mut self, function: AggregateUDF) {
+        self.aggregates.insert(function.name().to_ascii_lowercase(), Arc::new(function));
+    }
+
+    /// The expression of a call; `distinct` is `name(DISTINCT ...)`.
+    ///
+    /// # Errors
+    /// `UnresolvedRoutine`, `WrongNumArgs`, `UnsupportedOperation`, and what a constant argument makes impossible.
+    pub fn call(&self, name: &str, args: Vec<Expr>, distinct: bool) -> Result<Expr> {
+        let lower = name.to_ascii_lowercase();
+        if let Some(function) = self.aggregates.get(&lower) {
+            let call = AggregateFunction::new_udf(function.clone(), args, distinct, None, vec![], None);
+            return Ok(Expr::AggregateFunction(call));
+        }
+        if let Some(done) = aggregate(&lower, &args, distinct) {
+            return done;
+        }
+        if distinct {
+            return Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("{name}(DISTINCT ...): only aggregate functions take DISTINCT"),
+            ));
+        }
+        if let Some(function) = self.scalars.get(&lower) {
+            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function.clone(), args)));
+        }
+        self.scalar(&lower, args)
+    }
+
+    /// Whether there is a function of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        self.names().iter().any(|known| *known == lower)
+    }
+
+    /// Names of every function, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let own = self.scalars.keys().chain(self.aggregates.keys()).cloned();
+        let known = builtins().keys().copied().chain(REWRITES.iter().map(|r| r.name));
+        let known = known.chain(ALIASES.iter().map(|(alias, _)| *alias)).chain(SPECIAL.iter().copied());
+        let known = known.chain(generator::FUNCTIONS.iter().map(|g| g.name)).chain(AGGREGATES.iter().copied());
+        let mut names: Vec<String> = own.chain(known.map(str::to_string)).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn scalar(&self, name: &str, args: Vec<Expr>) -> Result<Expr> {
+        if let Some(done) = special(name, &args) {
+            return done;
+        }
+        let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, own)| own);
+        // decode(bytes, charset) is a function, decode(value, wanted, result, ...) a CASE.
+        let rewrite = REWRITES.iter().find(|r| r.name == name).filter(|r| r.name != "decode" || args.len() > 2);
+        if let Some(rewrite) = rewrite {
+            check(name, args.len(), rewrite.count)?;
+            return Ok(SparkFunction::new(Kind::Rewrite(rewrite)).call(args));
+        }
+        if let Some(function) = builtins().get(name) {
+            check(name, args.len(), function.count())?;
+            return Ok(SparkFunction::scalar(function).call(args));
+        }
+        let (base, outer) = name.strip_suffix("_outer").map_or((name, false), |base| (base, true));
+        if let Some(function) = generator::FUNCTIONS.iter().find(|g| g.name == base) {
+            check(name, args.len(), function.count())?;
+            return Ok(SparkFunction::new(Kind::Generator { function, outer }).call(args));
+        }
+        let refuse = |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("{name}(): {why}")));
+        if UNREPEATABLE.contains(&name) {
+            return refuse(
+                "it gives another value each time, so a batch could not be replayed after a failure; derive the value from a column, as hash() does",
+            );
+        }
+        if HIGHER_ORDER.contains(&name) {
+            return refuse(
+                "functions that take a lambda are not computed; use explode() and an aggregation, or register a function of your own",
+            );
+        }
+        if MISSING.contains(&name) {
+            return refuse("it is not computed in this version; register a function of your own under another name");
+        }
+        Err(self.unresolved(name))
+    }
+
+    fn unresolved(&self, name: &str) -> Error {
+        let mut near: Vec<(usize, String)> =
+            self.names().into_iter().map(|known| (edits(name, &known), known)).collect();
+        near.sort();
+        let near: Vec<String> = near.into_iter().take(3).map(|(_, known)| known).collect();
+        Error::new(
+            ErrorCode::UnresolvedRoutine,
+            format!(
+                "there is no function {name:?}; did you mean one of [{}]? Functions of your own are registered with the session",
+                near.join(", ")
+            ),
+        )
+    }
+}
+
+fn check(name: &str, found: usize, (least, most): (usize, usize)) -> Result<()> {
+    if (least..=most).contains(&found) {
+        return Ok(());
+    }
+    let needed = match (least, most) {
+        (least, ANY) => format!("at least {least}"),
+        (least, most) if least == most => least.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    };
+    Err(wrong_number(name, found, &needed))
+}
+
+const AGGREGATES: &[&str] = &["count", "sum", "avg", "mean", "min", "max", "approx_count_distinct"];
+
+/// Aggregates; None for another name.
+fn aggregate(name: &str, args: &[Expr], distinct: bool) -> Option<Result<Expr>> {
+    use datafusion::functions_aggregate::expr_fn as aggregate;
+    let one = |call: fn(Expr) -> Expr| match args {
+        [argument] if !distinct => Ok(call(argument.clone())),
+        [_] => Err(Error::new(
+            ErrorCode::UnsupportedOperation,
+            format!("{name}(DISTINCT ...) is not computed; use count(DISTINCT ...)"),
+        )),
+        _ => Err(wrong_number(name, args.len(), "1")),
+    };
+    Some(match (name, args) {
+        ("count", [argument]) if distinct => Ok(aggregate::count_distinct(argument.clone())),
+        ("count", [argument]) => Column::from(argument.clone()).0.and_then(|e| f::count(Column::from(e)).0),
+        ("count", []) => Ok(aggregate::count(lit(1i64))),
+        ("count", _) => Err(wrong_number(name, args.len(), "1")),
+        ("sum", _) => one(aggregate::sum),
+        ("avg" | "mean", _) => one(aggregate::avg),
+        ("min", _) => one(aggregate::min),
+        ("max", _) => one(aggregate::max),
+        (ApproxCountDistinct::NAME, [value]) => f::approx_count_distinct(Column::from(value.clone())).0,
+        (ApproxCountDistinct::NAME, [value, Expr::Literal(rsd, _)]) => match rsd.cast_to(&DataType::Float64) {
+            Ok(ScalarValue::Float64(Some(rsd))) => {
+                f::approx_count_distinct_with_rsd(Column::from(value.clone()), rsd).0
+            }
+            _ => Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                "approx_count_distinct: the second argument must be a constant number",
+            )),
+        },
+        (ApproxCountDistinct::NAME, _) => Err(wrong_number(name, args.len(), "1 to 2")),
+        _ => return None,
+    })
+}
+
+/// Names that [`special`] knows.
+const SPECIAL: &[&str] = &[
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "=",
+    "==",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "<=>",
+    "and",
+    "or",
+    "not",
+    "!",
+    "in",
+    "between",
+    "mod",
+    "div",
+    "pmod",
+    "try_add",
+    "try_subtract",
+    "try_multiply",
+    "try_divide",
+    "try_mod",
+    "window",
+    "session_window",
+    "from_json",
+    "to_json",
+    "from_csv",
+    "to_csv",
+    "struct",
+    "named_struct",
+    "current_timestamp",
+    "now",
+    "localtimestamp",
+    "current_date",
+    "curdate",
+    "unix_timestamp",
+    "dateadd",
+    "when",
+    "string",
+    "int",
+    "bigint",
+    "double",
+    "date",
+    "timestamp",
+    "boolean",
+    "equal_null",
+    "get_field",
+];
+
+/// Calls that need their arguments as expressions; None for another name.
+fn special(name: &str, args: &[Expr]) -> Option<Result<Expr>> {
+    let two = |op: Operator| match args {
+        [left, right] => Ok(binary_expr(left.clone(), op, right.clone())),
+        _ => Err(wrong_number(name, args.len(), "2")),
+    };
+    let math = |op: Math, safe: bool| match args {
+        [_, _] => Ok(SparkFunction::math(op, safe).call(args.to_vec())),
+        _ => Err(wrong_number(name, args.len(), "2")),
+    };
+    let now = || SparkFunction::new(Kind::CurrentTimestamp { clock: None }).call(vec![]);
+    let cast = |e: Expr, to: DataType| SparkFunction::cast(to, false).call(vec![e]);
+    let none = |expr: Expr| if args.is_empty() { Ok(expr) } else { Err(wrong_number(name, args.len(), "no")) };
+    let column = |index: usize| args.get(index).cloned().map(Column::from);
+    Some(match name {
+        "+" if args.len() == 1 => args.first().cloned().ok_or_else(|| Error::internal("an argument is missing")),
+        "+" => two(Operator::Plus),
+        "-" => two(Operator::Minus),
+        "*" => two(Operator::Multiply),
+        "/" => two(Operator::Divide),
+        "%" | "mod" => two(Operator::Modulo),
+        "div" => math(Math::IntegralDivide, false),
+        "pmod" => math(Math::Pmod, false),
+        "try_add" => math(Math::Add, true),
+        "try_subtract" => math(Math::Subtract, true),
+        "try_multiply" => math(Math::Multiply, true),
+        "try_divide" => math(Math::Divide, true),
+        "try_mod" => math(Math::Remainder, true),
+        "=" | "==" => two(Operator::Eq),
+        "<>" | "!=" => two(Operator::NotEq),
+        "<" => two(Operator::Lt),
+        "<=" => two(Operator::LtEq),
+        ">" => two(Operator::Gt),
+        ">=" => two(Operator::GtEq),
+        "<=>" | "equal_null" => two(Operator::IsNotDistinctFrom),
+        "and" => two(Operator::And),
+        "or" => two(Operator::Or),
+        "not" | "!" => match args {
+            [condition] => Ok(!condition.clone()),
+            _ => Err(wrong_number(name, args.len(), "1")),
+        },
+        "in" => match args {
+            [value, list @ ..] if !list.is_empty() => Ok(value.clone().in_list(list.to_vec(), false)),
+            _ => Err(wrong_number(name, args.len(), "at least 2")),
+        },
+        "between" => match args {
+            [value, low, high] => Ok(value.clone().between(low.clone(), high.clone())),
+            _ => Err(wrong_number(name, args.len(), "3")),
+        },
+        "when" => return Some(FunctionRegistry::default().scalar("case", args.to_vec())),
+        "current_timestamp" | "now" => none(now()),
+        "localtimestamp" => none(cast(now(), super::datetime::NTZ)),
+        "current_date" | "curdate" => none(cast(now(), DataType::Date32)),
+        "unix_timestamp" if args.is_empty() => {
+            return Some(FunctionRegistry::default().scalar("unix_seconds", vec![now()]));
+        }
+        "dateadd" | "date_add" if args.len() == 3 => {
+            return Some(FunctionRegistry::default().scalar("timestampadd", args.to_vec()));
+        }
+        "dateadd" => return Some(FunctionRegistry::default().scalar("date_add", args.to_vec())),
+        "datediff" | "date_diff" if args.len() == 3 => {
+            return Some(FunctionRegistry::default().scalar("timestampdiff", args.to_vec()));
+        }
+        "window" => window(args),
+        "session_window" => match (column(0), args.get(1)) {
+            (Some(time), Some(gap)) if args.len() == 2 => match text(gap) {
+                Some(gap) => f::session_window(time, gap).0,
+                None => Ok(SparkFunction::new(Kind::SessionWindow).call(args.to_vec())),
+            },
+            _ => Err(wrong_number(name, args.len(), "2")),
+        },
+        "struct" => Ok(SparkFunction::make_struct().call(args.to_vec())),
+        "named_struct" => named_struct(args),
+        "get_field" => match (column(0), args.get(1).and_then(text)) {
+            (Some(value), Some(field)) => value.get_field(field).0,
+            _ => Err(wrong_number(name, args.len(), "2")),
+        },
+        "from_json" | "from_csv" => parse(name, args),
+        "to_json" | "to_csv" => match args {
+            [value] | [value, _] => {
+                let given = args.get(1).map_or(Ok(vec![]), |map| options(name, map));
+                given.and_then(|options| match name {
+                    "to_json" => Ok(SparkFunction::to_json(options)?.call(vec![value.clone()])),
+                    _ => Ok(SparkFunction::new(Kind::ToCsv { options }).call(vec![value.clone()])),
+                })
+            }
+            _ => Err(wrong_number(name, args.len(), "1 to 2")),
+        },
+        "string" | "int" | "bigint" | "double" | "date" | "timestamp" | "boolean" => match args {
+            [value] => types::IntoDataType::into_data_type(name).map(|to| cast(value.clone(), to.to_arrow())),
+            _ => Err(wrong_number(name, args.len(), "1")),
+        },
+        _ => return None,
+    })
+}
+
+/// A literal text.
+fn text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        _ => None,
+    }
+}
+
+fn window(args: &[Expr]) -> Result<Expr> {
+    let [time, durations @ ..] = args else { return Err(wrong_number("window", args.len(), "2 to 4")) };
+    let durations: Option<Vec<&str>> = durations.iter().map(text).collect();
+    let time = Column::from(time.clone());
+    match durations.as_deref() {
+        Some([duration]) => f::window(time, duration).0,
+        Some([duration, slide]) => f::window_sliding(time, duration, slide).0,
+        Some([duration, slide, start]) => f::window_from(time, duration, slide, start).0,
+        Some(_) => Err(wrong_number("window", args.len(), "2 to 4")),
+        None => {
+            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'"))
+        }
+    }
+}
+
+fn named_struct(args: &[Expr]) -> Result<Expr> {
+    if args.is_empty() || !args.len().is_multiple_of(2) {
+        return Err(wrong_number("named_struct", args.len(), "an even number of"));
+    }
+    let mut names = Vec::new();
+    for name in args.iter().step_by(2) {
+        let found = text(name).ok_or_else(|| {
+            Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("named_struct: {name} must be a constant text, the name of a field"),
+            )
+        })?;
+        names.push(found.to_string());
+    }
+    let values = args.iter().skip(1).step_by(2).cloned().collect();
+    Ok(SparkFunction::new(Kind::MakeStruct { names }).call(values))
+}
+
+fn parse(name: &str, args: &[Expr]) -> Result<Expr> {
+    let (value, schema, given) = match args {
+        [value, schema] => (value, schema, vec![]),
+        [value, schema, given] => (value, schema, options(name, given)?),
+        _ => return Err(wrong_number(name, args.len(), "2 to 3")),
+    };
+    let inferred;
+    let schema = match schema {
+        // schema_of_json('...') is a constant too.
+        Expr::ScalarFunction(call) if call.name() == "schema_of_json" => {
+            inferred = SparkFunction::constant(schema)?;
+            text(&inferred)
+        }
+        other => text(other),
+    };
+    let schema = schema.ok_or_else(|| {
+        Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("{name}: the schema must be a constant text such as 'a INT, b STRING'"),
+        )
+    })?;
+    let data_type = schema_text::parse(schema)?;
+    match (name, data_type) {
+        ("from_json", data_type) => Ok(SparkFunction::from_json_type(data_type, given)?.call(vec![value.clone()])),
+        (_, types::DataType::Struct(schema)) => {
+            Ok(SparkFunction::new(Kind::FromCsv { schema, options: given }).call(vec![value.clone()]))
+        }
+        (_, other) => {
+            Err(Error::new(ErrorCode::DatatypeMismatch, format!("{name}: the schema must be a STRUCT, not {other:?}")))
+        }
+    }
+}
+
+/// Options written as `map('key', 'value', ...)`.
+fn options(name: &str, expr: &Expr) -> Result<Vec<(String, String)>> {
+    let refuse = || {
+        Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("{name}: options are written map('key', 'value', ...) of constant texts"),
+        )
+    };
+    let Expr::ScalarFunction(call) = expr else { return Err(refuse()) };
+    if call.name() != "map" {
+        return Err(refuse());
+    }
+    let texts: Option<Vec<&str>> = call.args.iter().map(text).collect();
+    let texts = texts.ok_or_else(refuse)?;
+    Ok(texts
+        .chunks(2)
+        .filter_map(|p| if let [k, v] = p { Some((k.to_string(), v.to_string())) } else { None })
+        .collect())
+}
+
+/// An interval literal: `1 day 2 hours` is a day-time interval, `1 year` a year-month interval, and what has both a calendar interval.
+///
+/// # Errors
+/// `CannotParseInterval`.
+pub fn interval_literal(text: &str) -> Result<Expr> {
+    let interval = parse_interval(text)?;
+    let months = i32::try_from(interval.months)
+        .map_err(|_| Error::new(ErrorCode::CannotParseInterval, format!("'{text}' has too many months")))?;
+    let value = match (months, interval.micros) {
+        (0, micros) => ScalarValue::DurationMicrosecond(Some(micros)),
+        (months, 0) => ScalarValue::IntervalYearMonth(Some(months)),
+        (months, micros) => {
+            let nanos = micros
+                .checked_mul(1000)
+                .ok_or_else(|| Error::new(ErrorCode::CannotParseInterval, format!("'{text}' is too long")))?;
+            ScalarValue::new_interval_mdn(months, 0, nanos)
+        }
+    };
+    Ok(Expr::Literal(value, None))
+}

@@ -1,0 +1,110 @@
+//! Tables: frames without a stream in them are computed at once, by DataFusion, over the same sources, decoders and functions.
+//!
+//! Comes in: a [`LogicalPlan`] whose sources are tables. Goes out: its rows. Fails: what reading, decoding and expressions fail with.
+//!
+//! ```text
+//! source -> decode -> stateless steps (one branch, as in a stream) -> DataFusion: joins, aggregates, sort, limit -> rows
+//! ```
+
+mod lower;
+mod scan;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::operator::clock::BatchClock;
+use crate::plan::LogicalPlan;
+use crate::plan::scope::distinct_names;
+use crate::session::Session;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::SessionConfig;
+use futures::TryStreamExt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The rows of a table, in order where the plan has one.
+///
+/// # Errors
+/// `UnsupportedOperation` for a plan with a stream in it; otherwise what reading and expressions fail with.
+pub async fn collect(session: &Session, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
+    refuse_streams(plan)?;
+    let context = context();
+    let lowered = lower::lower(session, plan, &now()).await?;
+    let physical = context.state().create_physical_plan(&lowered).await?;
+    let stream = datafusion::physical_plan::execute_stream(physical, context.task_ctx())?;
+    let batches: Vec<RecordBatch> = stream.try_collect().await?;
+    let schema = plan.schema();
+    batches.into_iter().filter(|batch| batch.num_rows() > 0).map(|batch| conform(&batch, schema)).collect()
+}
+
+/// The rows of a table as one batch, whose columns go by their distinct names.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn collect_one(session: &Session, plan: &LogicalPlan) -> Result<RecordBatch> {
+    let batches = collect(session, plan).await?;
+    let all = arrow::compute::concat_batches(plan.schema(), &batches)?;
+    let names = distinct_names(plan.schema());
+    let fields = plan.schema().fields().iter().zip(names);
+    let fields = fields.map(|(field, name)| field.as_ref().clone().with_name(name).with_nullable(true));
+    conform(&all, &Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// DataFusion's plan of a table, as text.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn explain(session: &Session, plan: &LogicalPlan) -> Result<String> {
+    refuse_streams(plan)?;
+    let context = context();
+    let lowered = lower::lower(session, plan, &now()).await?;
+    let physical = context.state().create_physical_plan(&lowered).await?;
+    let shown = datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string();
+    Ok(format!("== Logical Plan ==\n{plan}\n== Physical Plan ==\n{shown}"))
+}
+
+/// The clock of one computation: `current_timestamp()` is the same in all of it.
+fn now() -> BatchClock {
+    let clock = BatchClock::default();
+    clock.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64));
+    clock
+}
+
+fn refuse_streams(plan: &LogicalPlan) -> Result<()> {
+    match plan.is_streaming() {
+        true => Err(Error::new(
+            ErrorCode::UnsupportedOperation,
+            "queries with streaming sources must be executed with write_stream().start(); a table is read with session.read()",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// One partition: rows keep their order, and a result is the same each time. Decoding uses every core all the same.
+fn context() -> SessionContext {
+    let config = SessionConfig::new().with_target_partitions(1);
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::new(RuntimeEnv::default()))
+        .with_default_features()
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// The batch with the names and types of `schema`.
+///
+/// # Errors
+/// Another number of columns, and types that cannot be cast.
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        match column.data_type() == field.data_type() {
+            true => Ok(column.clone()),
+            false => Ok(arrow::compute::cast(column, field.data_type())?),
+        }
+    });
+    let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}

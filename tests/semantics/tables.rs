@@ -1,0 +1,115 @@
+//! Tables: what is computed at once over bounded sources, and what a stream refuses of it.
+
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::logical_expr::SortExpr;
+use std::sync::Arc;
+use tidemill::prelude::*;
+use tidemill::types::IntoSchema;
+
+async fn session() -> Session {
+    Session::builder().config("tidemill.device", "cpu").build().await.unwrap()
+}
+
+/// A table of JSON lines in a file of its own.
+async fn table(session: &Session, directory: &std::path::Path, name: &str, schema: &str, lines: &str) -> DataFrame {
+    let path = directory.join(name);
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("part.json"), lines).unwrap();
+    session.read().format("json").schema(schema).load_path(path.to_str().unwrap()).await.unwrap()
+}
+
+/// As Spark orders: NULL first when ascending, last when descending.
+fn order(name: &str, ascending: bool) -> SortExpr {
+    SortExpr::new(col(name).try_into().unwrap(), ascending, ascending)
+}
+
+async fn shown(frame: &DataFrame) -> String {
+    pretty_format_batches(&frame.collect().await.unwrap()).unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_filtered_grouped_sorted_and_cut() {
+    let (session, directory) = (session().await, tempfile::tempdir().unwrap());
+    let lines = r#"{"city":"sf","fare":10.5,"n":1}
+{"city":"ny","fare":0.1,"n":2}
+{"city":"sf","fare":0.2,"n":3}
+{"city":"la","fare":-1.0,"n":4}
+{"city":null,"fare":7.0,"n":5}
+"#;
+    let rides = table(&session, directory.path(), "rides", "city STRING, fare DOUBLE, n INT", lines).await;
+    assert!(!rides.is_streaming());
+    assert_eq!(rides.count().await.unwrap(), 5);
+    let cities = rides
+        .filter(col("fare").gt(0.0))
+        .unwrap()
+        .group_by(["city"])
+        .unwrap()
+        .agg([count("*").alias("rides"), sum("fare").alias("fares"), max("n").alias("last")])
+        .unwrap()
+        .with_column("twice", col("rides") * 2)
+        .unwrap();
+    let sorted = cities.sort([order("last", false)]).unwrap().limit(2);
+    assert_eq!(
+        shown(&sorted).await,
+        "+------+-------+-------+------+-------+\n\
+         | city | rides | fares | last | twice |\n\
+         +------+-------+-------+------+-------+\n\
+         |      | 1     | 7.0   | 5    | 2     |\n\
+         | sf   | 2     | 10.7  | 3    | 4     |\n\
+         +------+-------+-------+------+-------+"
+    );
+    assert_eq!(
+        rides.select(["n", "city"]).unwrap().offset(3).show_string(20, 20).await.unwrap(),
+        "+---+----+\n|  n|city|\n+---+----+\n|  4|  la|\n|  5|NULL|\n+---+----+\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_join_by_columns_and_by_conditions() {
+    let (session, directory) = (session().await, tempfile::tempdir().unwrap());
+    let at = directory.path();
+    let left = "{\"id\":1,\"v\":\"a\"}\n{\"id\":2,\"v\":\"b\"}\n{\"id\":null,\"v\":\"c\"}\n";
+    let right = "{\"id\":2,\"v\":\"x\"}\n{\"id\":3,\"v\":\"y\"}\n{\"id\":null,\"v\":\"z\"}\n";
+    let left = table(&session, at, "left", "id INT, v STRING", left).await;
+    let right = table(&session, at, "right", "id INT, v STRING", right).await;
+    let rows = |frame: DataFrame| async move { frame.show_string(20, 20).await.unwrap() };
+    assert_eq!(
+        rows(left.join(&right, "id", "inner").unwrap()).await,
+        "+---+---+---+\n| id|  v|  v|\n+---+---+---+\n|  2|  b|  x|\n+---+---+---+\n"
+    );
+    let full = left.join(&right, "id", "full").unwrap().select([
+        col("id"),
+        left.col("v").alias("l"),
+        right.col("v").alias("r"),
+    ]);
+    let full = full.unwrap().sort([order("l", true), order("r", true)]).unwrap();
+    assert_eq!(
+        rows(full).await,
+        "+----+----+----+\n|  id|   l|   r|\n+----+----+----+\n|   3|NULL|   y|\n|NULL|NULL|   z|\n|   1|   a|NULL|\n|   2|   b|   x|\n|NULL|   c|NULL|\n+----+----+----+\n"
+    );
+    let smaller = left.join(&right, left.col("id").lt(right.col("id")), "left_semi").unwrap();
+    assert_eq!(rows(smaller).await, "+---+---+\n| id|  v|\n+---+---+\n|  1|  a|\n|  2|  b|\n+---+---+\n");
+    let named = left.alias("l").join(&right.alias("r"), col("l.id").eq(col("r.id")), "left_anti").unwrap();
+    assert_eq!(rows(named).await, "+----+---+\n|  id|  v|\n+----+---+\n|   1|  a|\n|NULL|  c|\n+----+---+\n");
+    assert_eq!(left.cross_join(&right).unwrap().count().await.unwrap(), 9);
+    // A column of either side by its name alone could mean both.
+    let joined = left.join(&right, left.col("id").eq(right.col("id")), "inner").unwrap();
+    assert_eq!(joined.select(["v"]).unwrap_err().code(), ErrorCode::AmbiguousReference);
+    assert_eq!(joined.select([right.col("v")]).unwrap().schema().field(0).name(), "v");
+    let selfish = left.join(&left, left.col("id").eq(left.col("v")), "inner").err().unwrap();
+    assert_eq!(selfish.code(), ErrorCode::AmbiguousReference);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_tables_refuse_what_belongs_to_the_other() {
+    let session = session().await;
+    let stream = MemoryStream::new(Arc::new(arrow::datatypes::Schema::new("n INT".into_schema().unwrap().to_arrow())));
+    let stream = stream.frame(&session).unwrap();
+    assert!(stream.is_streaming());
+    assert_eq!(stream.collect().await.unwrap_err().code(), ErrorCode::UnsupportedOperation);
+    let table = DataFrame::range(&session, 0, 3, 1).unwrap();
+    let refused = table.write_stream().format("console").start().await.err().unwrap();
+    assert_eq!(refused.code(), ErrorCode::WriteStreamNotAllowed);
+    let both = stream.select([col("n").cast("bigint").alias("id")]).unwrap().union(&table).unwrap();
+    assert!(both.is_streaming());
+}
