@@ -127,7 +127,10 @@ async fn soak(name: &str, build: impl Fn(&DataFrame) -> DataFrame) {
         operators.map(|o| (greatest(&|b| b[o].0), greatest(&|b| b[o].1))).collect()
     };
     assert!(most(&seen[20..60]).iter().any(|(rows, _)| *rows > 0), "{name}: {seen:?}");
-    assert_eq!(most(&seen[20..60]), most(&seen[160..]), "{name}: rows and bytes of its operators: {seen:?}");
+    // Numbers grow by a digit; nothing else does.
+    for (early, late) in most(&seen[20..60]).into_iter().zip(most(&seen[160..])) {
+        assert!(early.0 == late.0 && late.1 * 10 <= early.1 * 11, "{name}: {early:?} became {late:?}: {seen:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
