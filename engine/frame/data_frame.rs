@@ -6,9 +6,11 @@
 use super::column::{Column, IntoColumn};
 use super::functions::count_all;
 use super::join::{IntoJoinOn, IntoJoinType, JoinOn};
+use super::processor::{StatefulProcessor, TimeMode};
 use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
+use crate::plan::custom::Factory;
 use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, join_scope, mark_event_time};
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
@@ -19,6 +21,7 @@ use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
 use crate::source::provider::SourceProvider;
+use crate::types::IntoSchema;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -701,6 +704,37 @@ impl GroupedFrame {
         let id = next_relation();
         let aggregated = frame.with(LogicalPlan::Aggregate { input, keys, aggregates: calls, schema, id });
         if plain { Ok(aggregated) } else { aggregated.project(columns) }
+    }
+
+    /// What `processor` makes of the rows of each group, with state and timers of its own: see [`StatefulProcessor`]. It gives rows of
+    /// `output`, a schema. The query's output mode is append or update, which make no difference to it.
+    ///
+    /// # Errors
+    /// Schemas that do not parse, groupings by anything but columns, frames that are not streams.
+    pub fn transform_with_state(
+        &self,
+        processor: impl StatefulProcessor + Clone + Sync,
+        output: impl IntoSchema,
+        time_mode: TimeMode,
+    ) -> Result<DataFrame> {
+        let refuse =
+            |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("transform_with_state: {why}")));
+        if !self.frame.is_streaming() {
+            return refuse("a table has no state to go on with; use agg, or read the table as a stream");
+        }
+        if self.keys.is_empty() {
+            return refuse("state belongs to keys; group by at least one column");
+        }
+        let mut columns = Vec::new();
+        for key in &self.keys {
+            let Expr::Column(column) = &key.expr else {
+                return refuse(&format!("{:?} is not a column; add it with with_column and group by that", key.name));
+            };
+            columns.push(column.name.clone());
+        }
+        let schema = output.into_schema()?.to_arrow_schema();
+        let (input, processor, id) = (self.frame.plan.clone(), Factory::of(processor), next_relation());
+        Ok(self.frame.with(LogicalPlan::TransformWithState { input, columns, processor, time_mode, schema, id }))
     }
 
     /// Number of rows of each group, in a column `count`.

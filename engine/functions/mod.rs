@@ -19,6 +19,7 @@ mod number;
 mod regex;
 pub mod registry;
 pub mod schema_text;
+pub mod session_window;
 pub mod show;
 mod text;
 pub mod to_json;

@@ -3,8 +3,10 @@
 //! Comes in: frame operations with resolved expressions ([`super::resolve`]). Goes out: an immutable tree with the schema
 //! of every node. Fails: nothing here; nodes are built by the frame, which resolves first.
 
+use super::custom::Factory;
 use super::scope::{Origin, Scope};
 use crate::error::{Error, ErrorCode, Result};
+use crate::frame::TimeMode;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Expr, SortExpr};
@@ -48,6 +50,15 @@ pub enum LogicalPlan {
     },
     /// `union`: rows of every input, by position.
     Union { inputs: Vec<Arc<LogicalPlan>>, schema: SchemaRef },
+    /// `transform_with_state`: what a processor of the user's makes of the rows of each combination of the named columns.
+    TransformWithState {
+        input: Arc<LogicalPlan>,
+        columns: Vec<String>,
+        processor: Factory,
+        time_mode: TimeMode,
+        schema: SchemaRef,
+        id: u64,
+    },
     /// `order_by`.
     Sort { input: Arc<LogicalPlan>, keys: Vec<SortExpr> },
     /// `offset` and `limit`.
@@ -134,6 +145,7 @@ impl LogicalPlan {
             | LogicalPlan::Generate { schema, .. }
             | LogicalPlan::Aggregate { schema, .. }
             | LogicalPlan::Join { schema, .. }
+            | LogicalPlan::TransformWithState { schema, .. }
             | LogicalPlan::Union { schema, .. } => schema,
             LogicalPlan::Filter { input, .. }
             | LogicalPlan::Alias { input, .. }
@@ -147,7 +159,9 @@ impl LogicalPlan {
     /// Columns with the identities and qualifiers by which references find them.
     pub fn scope(&self) -> Scope {
         match self {
-            LogicalPlan::Source { schema, id, .. } => Scope::fresh(schema, *id),
+            LogicalPlan::Source { schema, id, .. } | LogicalPlan::TransformWithState { schema, id, .. } => {
+                Scope::fresh(schema, *id)
+            }
             LogicalPlan::Project { input, expressions, schema, id } => passed_on(input, expressions, schema, *id),
             LogicalPlan::Aggregate { input, keys, schema, id, .. } => passed_on(input, keys, schema, *id),
             LogicalPlan::Alias { input, name } => input.scope().qualified(name),
@@ -187,6 +201,7 @@ impl LogicalPlan {
             | LogicalPlan::Observe { input, .. }
             | LogicalPlan::Aggregate { input, .. }
             | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::TransformWithState { input, .. }
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => vec![input],
             LogicalPlan::Join { left, right, .. } => vec![left, right],
@@ -231,6 +246,9 @@ impl LogicalPlan {
             LogicalPlan::Deduplicate { columns, within_watermark, .. } => {
                 let name = if *within_watermark { "DeduplicateWithinWatermark" } else { "Deduplicate" };
                 writeln!(f, "{name} [{}]", columns.join(", "))?;
+            }
+            LogicalPlan::TransformWithState { columns, processor, time_mode, .. } => {
+                writeln!(f, "TransformWithState [{}], {}, {time_mode:?}", columns.join(", "), processor.name())?;
             }
             LogicalPlan::Join { join_type, condition, .. } => match condition {
                 Some(condition) => writeln!(f, "Join {}, {condition}", join_type.name())?,

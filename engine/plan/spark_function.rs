@@ -569,7 +569,11 @@ impl ScalarUDFImpl for SparkFunction {
                 other => return Err(mismatch("a timestamp", other)),
             },
             Kind::SessionWindow => match argument {
-                DataType::Timestamp(TimeUnit::Microsecond, _) => DataType::Struct(window_fields()),
+                DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                    let gap = args.arg_fields.get(1).map_or(&DataType::Null, |f| f.data_type());
+                    functions::session_window::check_gap(gap)?;
+                    DataType::Struct(window_fields())
+                }
                 other => return Err(mismatch("a timestamp", other)),
             },
             Kind::FromJson { schema, wrapped, .. } => match (argument, schema.fields.as_slice()) {

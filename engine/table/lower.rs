@@ -5,7 +5,7 @@
 //! Fails: what opening sources fails with.
 
 use super::scan::BranchTable;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::operator::clock::BatchClock;
 use crate::operator::executable::executable;
 use crate::plan::logical::{JoinType, join_scope};
@@ -90,6 +90,10 @@ fn lowered<'a>(
                 let calls = named(aggregates, input.schema(), call_names, clock)?;
                 Ok(lowered(session, input, clock).await?.aggregate(keys, calls)?)
             }
+            LogicalPlan::TransformWithState { .. } => Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                "transform_with_state of a table has no state to go on with; use agg, or read the table as a stream",
+            )),
             LogicalPlan::Deduplicate { input, columns, .. } => {
                 let all: Vec<Expr> = distinct_names(input.schema()).iter().map(|name| reference(name)).collect();
                 let on: Vec<Expr> = columns.iter().map(|name| reference(name)).collect();
