@@ -8,6 +8,7 @@ mod case;
 mod continuous;
 #[path = "../support/device.rs"]
 mod device;
+mod embedding;
 mod expressions;
 mod functions;
 mod invariance;
@@ -17,8 +18,10 @@ mod mistakes;
 mod monitoring;
 #[cfg(feature = "failpoints")]
 mod recovery;
+mod refusals;
 mod tables;
 mod triggers;
+mod writes;
 
 use case::Case;
 
