@@ -96,6 +96,24 @@ async fn second(first: Column, second: Column, stop: bool) -> Error {
     error
 }
 
+/// What reading these files of JSON fails with.
+async fn read(files: &[&str], schema: Option<&str>) -> Error {
+    let directory = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = directory.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "{\"v\":1}\n").unwrap();
+    }
+    let mut reader = session().await.read().format("json");
+    if let Some(schema) = schema {
+        reader = reader.schema(schema);
+    }
+    match reader.load_path(&directory.path().to_string_lossy()).await {
+        Err(error) => error,
+        Ok(frame) => frame.collect().await.expect_err("files that can be read"),
+    }
+}
+
 macro_rules! call {
     ($($body:tt)*) => { Proof::Call(|| Box::pin(async { $($body)* })) };
 }
@@ -144,6 +162,10 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
             let twice = ids().await.select([col("id"), col("id").alias("ID")]).unwrap();
             written(async |path| twice.write().parquet(&format!("{path}/out")).await).await
         }),
+        (ConflictingDirectoryStructures, call!(read(&["a/p=1/x.json", "b/p=1/x.json"], None).await)),
+        (ConflictingPartitionColumnNames, call!(read(&["p=1/x.json", "q=1/x.json"], None).await)),
+        (InvalidPartitionValue, call!(read(&["p=one/x.json"], Some("v INT, p INT")).await)),
+        (UnableToInferSchema, call!(read(&[], None).await)),
         (RedefiningWatermark, call! {
             let marked = rows().await.with_watermark("t", "1 minute").unwrap();
             marked.with_watermark("t", "1 minute").unwrap_err()

@@ -100,7 +100,7 @@ async fn overwriting_removes_what_was_there_once_the_new_rows_are() {
     assert_eq!(error.code(), ErrorCode::DivideByZero);
     assert_eq!(place.files("out"), before);
     // and among the files, of which the last cannot be written; nothing that was staged is left.
-    let long = rows.with_column("part", when(col("id").eq(3), lit("x".repeat(300))).otherwise(lit("a")).unwrap()).unwrap();
+    let long = rows.with_column("part", when(col("id").eq(3), lit("x".repeat(300))).otherwise(lit("a"))).unwrap();
     let error = long.write().mode("overwrite").partition_by(["part"]).json(&out).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Io);
     assert_eq!(place.files("out"), before);
