@@ -8,6 +8,8 @@ mod case;
 mod continuous;
 #[path = "../support/device.rs"]
 mod device;
+mod embedding;
+mod error_codes;
 mod expressions;
 mod functions;
 mod invariance;
@@ -21,6 +23,7 @@ mod refusals;
 mod stateful;
 mod tables;
 mod triggers;
+mod writes;
 
 use case::{Case, How};
 use std::path::PathBuf;
