@@ -73,6 +73,10 @@ error_codes! {
     StorageAccessDenied => "STORAGE_ACCESS_DENIED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
+    /// A table or view that the session does not know.
+    TableNotFound => "TABLE_OR_VIEW_NOT_FOUND",
+    /// A table or view that there is already.
+    TableExists => "TABLE_OR_VIEW_ALREADY_EXISTS",
     /// A configuration key that is not known, was not set and has no default.
     ConfNotFound => "SQL_CONF_NOT_FOUND",
     /// A configuration value of another type than its key's.

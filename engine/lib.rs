@@ -24,6 +24,7 @@ mod kafka;
 pub mod frame;
 pub mod functions;
 pub mod plan;
+pub mod sql;
 
 pub mod batch;
 pub mod checkpoint;

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataFrameReader, DataStreamReader, StreamingQueryManager};
 use crate::sink::memory::MemoryTable;
+use crate::sql::Catalog;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -30,6 +31,7 @@ struct Inner {
     config: Config,
     device: Mutex<Option<Device>>,
     streams: StreamingQueryManager,
+    catalog: Catalog,
     /// By name in lower case.
     memory_tables: Mutex<BTreeMap<String, MemoryTable>>,
     fail: FailPoints,
@@ -66,6 +68,11 @@ impl Session {
     /// The session's queries.
     pub fn streams(&self) -> &StreamingQueryManager {
         &self.inner.streams
+    }
+
+    /// Tables and views by name.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
     }
 
     /// The table that a query of this name writes or wrote with `format("memory")`, by its name in any case.
@@ -135,6 +142,7 @@ impl SessionBuilder {
             config,
             device: Mutex::new(None),
             streams: StreamingQueryManager::default(),
+            catalog: Catalog::default(),
             memory_tables: Mutex::default(),
             fail: self.fail,
         };

@@ -41,6 +41,8 @@ pub enum DataType {
     Date,
     /// `TIMESTAMP`: an instant in microseconds
     Timestamp,
+    /// `TIMESTAMP_NTZ`: a local time in microseconds; computed with, and not decoded
+    TimestampNtz,
     /// `DECIMAL(precision, scale)`
     Decimal(u8, i8),
     /// `ARRAY<element>`
@@ -127,6 +129,7 @@ impl DataType {
             DataType::Binary => A::Binary,
             DataType::Date => A::Date32,
             DataType::Timestamp => timestamp(),
+            DataType::TimestampNtz => A::Timestamp(arrow_types::TimeUnit::Microsecond, None),
             DataType::Decimal(precision, scale) => A::Decimal128(*precision, *scale),
             DataType::Array(element) => A::List(Arc::new(arrow_types::Field::new("element", element.to_arrow(), true))),
             DataType::Map(key, value) => A::Map(
@@ -270,6 +273,7 @@ mod ddl {
                 "binary" => DataType::Binary,
                 "date" => DataType::Date,
                 "timestamp" | "timestamp_ltz" => DataType::Timestamp,
+                "timestamp_ntz" => DataType::TimestampNtz,
                 "decimal" | "dec" | "numeric" => self.decimal()?,
                 "array" => {
                     self.expect('<')?;

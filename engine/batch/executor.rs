@@ -7,9 +7,10 @@
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::branch::{BranchExec, ChunkOutput, ChunkResult};
 use crate::operator::clock::BatchClock;
+use crate::operator::measure::{Measure, Measured};
 use crate::operator::partial::Partials;
 use crate::operator::{Metrics, OperatorClock, StatefulOperator};
-use crate::plan::lower::{Feed, QueryPlan, Target};
+use crate::plan::lower::{Branch, Feed, QueryPlan, Step, Target};
 use crate::sink::OutputMode;
 use crate::source::Chunks;
 use crate::watermark::EventTimeStats;
@@ -33,6 +34,8 @@ pub struct Executor {
     stages: Vec<StageExec>,
     /// What the expressions take for the current time.
     clock: BatchClock,
+    /// Observations by name, which merge what the branches saw.
+    measures: BTreeMap<String, Measure>,
 }
 
 /// A stateful operator and the branches over its rows.
@@ -74,6 +77,10 @@ pub struct BatchOutput {
     pub malformed: u64,
     /// Event times seen, by watermark node.
     pub observed: BTreeMap<usize, EventTimeStats>,
+    /// What observations came to, by name.
+    pub measured: serde_json::Map<String, serde_json::Value>,
+    /// What they saw before it is merged.
+    pub(crate) seen: Vec<(String, Measured)>,
     /// Sum over the workers, in nanoseconds.
     pub decode_ns: u64,
     /// Sum over the workers, in nanoseconds.
@@ -141,6 +148,7 @@ impl Executor {
             workers: (0..workers.max(1)).map(|_| branches()).collect::<Result<_>>()?,
             targets: plan.sources().map(|(branch, _)| branch.target).collect(),
             stages,
+            measures: measures(plan, device, &clock)?,
             clock,
         })
     }
@@ -242,10 +250,30 @@ impl Executor {
         }
         ordered.sort_by_key(|(order, _)| *order);
         output.rows = ordered.into_iter().map(|(_, rows)| rows).filter(|rows| rows.num_rows() > 0).collect();
+        for (name, seen) in std::mem::take(&mut output.seen) {
+            if let Some(measure) = self.measures.get_mut(&name) {
+                measure.merge(seen)?;
+            }
+        }
+        for (name, measure) in &mut self.measures {
+            output.measured.insert(name.clone(), measure.finish()?.into());
+        }
         output.operators = self.stateful().map(StageExec::output).collect();
         output.merge_ns += started.elapsed().as_nanos() as u64;
         Ok(Some(output))
     }
+}
+
+/// The observations of a plan. Below one that stands over a union, each input is measured on its own.
+fn measures(plan: &QueryPlan, device: &Device, clock: &BatchClock) -> Result<BTreeMap<String, Measure>> {
+    let measured = |branch: &&Branch| branch.steps.iter().any(|step| matches!(step, Step::Measure { .. }));
+    let mut measures = BTreeMap::new();
+    for branch in plan.branches.iter().filter(measured) {
+        for (name, measure) in BranchExec::new(branch, device.clone(), clock)?.into_measures() {
+            measures.entry(name).or_insert(measure);
+        }
+    }
+    Ok(measures)
 }
 
 /// More branches than any operator has above it.
@@ -316,6 +344,7 @@ fn deliver(
     output: &mut BatchOutput,
 ) -> Result<()> {
     output.malformed += chunk.malformed;
+    output.seen.extend(chunk.measured);
     for (node, seen) in chunk.observed {
         let known = output.observed.entry(node).or_default();
         *known = known.merge(seen);
@@ -331,6 +360,10 @@ fn deliver(
                 ChunkOutput::Rows(rows) => stage.waiting.push(Waiting { port, order, input: Input::Rows(rows) }),
                 ChunkOutput::Partials(partials) => {
                     output.device = Some(format!("{}: {}", partials.ran.device, partials.ran.reason));
+                    if stage.operator.partials_in_order() {
+                        stage.waiting.push(Waiting { port, order, input: Input::Partials(partials) });
+                        return Ok(());
+                    }
                     let started = Instant::now();
                     stage.operator.partials(&partials)?;
                     stage.spent += started.elapsed();

@@ -4,7 +4,7 @@
 //! without any pay nothing. Fails: text past the 2 GiB of one Arrow array.
 
 use super::interner::Dictionary;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::types::{DataType, UTC};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float32Array, Float64Array, Int8Array,
@@ -249,6 +249,12 @@ pub(super) fn build(cells: Vec<Cell>, data_type: &DataType) -> Result<ArrayRef> 
                 _ => None,
             }));
             Arc::new(array.with_timezone(UTC))
+        }
+        DataType::TimestampNtz => {
+            return Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                "TIMESTAMP_NTZ is not decoded; declare the column TIMESTAMP and cast it to timestamp_ntz",
+            ));
         }
         DataType::Float => primitive!(Float32Array, Float, f32),
         DataType::Double => primitive!(Float64Array, Double, f64),

@@ -31,8 +31,14 @@ enum Field {
     Day,
     Hour,
     ClockHour,
+    /// From 1 to 24.
+    HourOfDay,
+    /// From 0 to 11.
+    HourOfHalf,
     Minute,
     Second,
+    DayOfYear,
+    Quarter,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +79,7 @@ struct Read {
     year: Option<i64>,
     month: Option<i64>,
     day: Option<i64>,
+    day_of_year: Option<i64>,
     hour: Option<i64>,
     clock_hour: Option<i64>,
     afternoon: bool,
@@ -191,6 +198,10 @@ fn letter_item(letter: char, count: usize) -> Option<Item> {
         'd' => number(Field::Day, 2),
         'H' => number(Field::Hour, 2),
         'h' => number(Field::ClockHour, 2),
+        'k' => number(Field::HourOfDay, 2),
+        'K' => number(Field::HourOfHalf, 2),
+        'D' => number(Field::DayOfYear, 3),
+        'Q' | 'q' => number(Field::Quarter, 2),
         'm' => number(Field::Minute, 2),
         's' => number(Field::Second, 2),
         'S' => (count <= 9).then_some(Item::Fraction(count)),
@@ -206,7 +217,14 @@ fn letter_item(letter: char, count: usize) -> Option<Item> {
 
 impl Read {
     fn days(&self) -> Option<i64> {
-        days(self.year.unwrap_or(1970), self.month.unwrap_or(1), self.day.unwrap_or(1))
+        let year = self.year.unwrap_or(1970);
+        match (self.day_of_year, self.month, self.day) {
+            (Some(day), None, None) => {
+                let date = days(year, 1, 1)?.checked_add(day - 1)?;
+                (date_of(date).0 == year).then_some(date)
+            }
+            (_, month, day) => days(year, month.unwrap_or(1), day.unwrap_or(1)),
+        }
     }
 }
 
@@ -239,6 +257,7 @@ fn read_items<'a>(items: &[Item], mut text: &'a str, read: &mut Read) -> Option<
                     _ if adjacent => *width,
                     Field::Year if *width == 2 => 2,
                     Field::Year => 6,
+                    Field::DayOfYear => 3,
                     _ => 2,
                 };
                 let (value, _, rest) = digits(text, *width, most)?;
@@ -248,6 +267,11 @@ fn read_items<'a>(items: &[Item], mut text: &'a str, read: &mut Read) -> Option<
                     Field::Day => read.day = Some(value),
                     Field::Hour => read.hour = Some(value),
                     Field::ClockHour => read.clock_hour = Some(value),
+                    Field::HourOfDay => read.hour = Some(value % 24),
+                    Field::HourOfHalf => read.clock_hour = Some(if value == 0 { 12 } else { value }),
+                    Field::DayOfYear => read.day_of_year = Some(value),
+                    // A quarter alone makes no date.
+                    Field::Quarter => {}
                     Field::Minute => read.minute = value,
                     Field::Second => read.second = value,
                 }
@@ -331,6 +355,10 @@ impl Written {
                         Field::Day => day,
                         Field::Hour => seconds / 3600,
                         Field::ClockHour => (seconds / 3600 + 11) % 12 + 1,
+                        Field::HourOfDay => (seconds / 3600 + 23) % 24 + 1,
+                        Field::HourOfHalf => seconds / 3600 % 12,
+                        Field::DayOfYear => self.date - days(year, 1, 1).unwrap_or_default() + 1,
+                        Field::Quarter => (month + 2) / 3,
                         Field::Minute => seconds / 60 % 60,
                         Field::Second => seconds % 60,
                     };

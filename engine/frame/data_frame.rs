@@ -74,6 +74,16 @@ impl DataFrame {
         Self::from_source(session, Arc::new(builtin::Memory(stream.clone())))
     }
 
+    /// The frame of a plan that the session keeps under a name.
+    pub(crate) fn from_plan(session: &Session, plan: Arc<LogicalPlan>) -> Self {
+        Self { session: session.clone(), plan }
+    }
+
+    /// A column's expression, with what its SQL texts write.
+    fn expression(&self, column: Column) -> Result<Expr> {
+        crate::sql::text::expand(column.0?, &self.session.functions())
+    }
+
     fn with(&self, plan: LogicalPlan) -> Self {
         Self { session: self.session.clone(), plan: Arc::new(plan) }
     }
@@ -138,7 +148,7 @@ impl DataFrame {
     pub fn select<C: IntoColumn>(&self, columns: impl IntoIterator<Item = C>) -> Result<Self> {
         let mut expressions = Vec::new();
         for column in columns {
-            for expr in expand_star(column.into_column().0?, &self.plan.scope())? {
+            for expr in expand_star(self.expression(column.into_column())?, &self.plan.scope())? {
                 expressions.push(expr);
             }
         }
@@ -181,7 +191,7 @@ impl DataFrame {
     /// Unknown columns, and conditions that are not boolean.
     pub fn filter(&self, condition: Column) -> Result<Self> {
         let environment = self.session.conf().environment()?;
-        let predicate = resolve_predicate(condition.0?, &self.plan.scope(), &environment)?;
+        let predicate = resolve_predicate(self.expression(condition)?, &self.plan.scope(), &environment)?;
         Ok(self.with(LogicalPlan::Filter { input: self.plan.clone(), predicate }))
     }
 
@@ -209,7 +219,7 @@ impl DataFrame {
                 ));
             }
             given.push(name);
-            let replacement = column.0?.alias(name);
+            let replacement = self.expression(column)?.alias(name);
             let fields = self.schema().fields().iter().zip(&mut expressions[..before]);
             let mut replaced = false;
             for (_, expression) in fields.filter(|(field, _)| field.name().eq_ignore_ascii_case(name)) {
@@ -296,7 +306,7 @@ impl DataFrame {
         let scope = self.plan.scope();
         let mut named = Vec::new();
         for key in keys {
-            let expr = key.into_column().0?;
+            let expr = self.expression(key.into_column())?;
             let name = output_name(&expr);
             let resolved = resolve(expr, &scope, &environment)?;
             refuse_aggregates(&resolved, &name)?;
@@ -400,7 +410,10 @@ impl DataFrame {
     pub fn join(&self, other: &DataFrame, on: impl IntoJoinOn, join_type: impl IntoJoinType) -> Result<Self> {
         let join_type = join_type.into_join_type()?;
         match on.into_join_on()? {
-            JoinOn::Condition(condition) => self.join_where(other, Some(condition), join_type),
+            JoinOn::Condition(condition) => {
+                let condition = self.expression(condition.into())?;
+                self.join_where(other, Some(condition), join_type)
+            }
             JoinOn::Columns(names) => self.join_using(other, &names, join_type),
         }
     }
@@ -578,7 +591,7 @@ impl DataFrame {
         let (scope, environment) = (self.plan.scope(), self.session.conf().environment()?);
         let mut named = Vec::new();
         for metric in metrics {
-            let expr = metric.0?;
+            let expr = self.expression(metric)?;
             let column = output_name(&expr);
             let expr = resolve(expr, &scope, &environment)?;
             if !matches!(expr, Expr::AggregateFunction(_)) {
@@ -674,7 +687,7 @@ impl GroupedFrame {
         let mut calls: Vec<Named> = Vec::new();
         let mut outputs: Vec<(Expr, String)> = Vec::new();
         for aggregate in aggregates {
-            let expr = aggregate.0?;
+            let expr = frame.expression(aggregate)?;
             let name = output_name(&expr);
             let resolved = resolve(expr, &scope, &environment)?;
             outputs.push((extract_calls(resolved, &name, &keys, &mut calls, &mut taken)?, name));

@@ -3,28 +3,38 @@
 //! Comes in: columns or column names. Goes out: [`Column`]s. What a function does is decided when a frame resolves it,
 //! with the session's time zone and ANSI setting.
 
+mod aggregates;
 mod scalar;
 mod windows;
 
+pub use aggregates::*;
 pub use scalar::*;
 pub use windows::*;
 
 use super::column::{Column, IntoColumn, Operand, null};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_duration;
-use crate::plan::spark_function::{ApproxCountDistinct, SparkFunction};
+use crate::plan::spark_function::SparkFunction;
 use crate::types::IntoSchema;
 use datafusion::common::Column as ColumnName;
-use datafusion::functions_aggregate::expr_fn as aggregate;
-use datafusion::logical_expr::expr::{AggregateFunction, Case};
-use datafusion::logical_expr::{AggregateUDF, Expr};
-use datafusion::prelude as df;
-use std::sync::{Arc, LazyLock};
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::Case;
 
 /// The column named `name`: a column, a field of a struct column (`data.city`), or `*` and `data.*` in a selection.
 /// Case does not matter and is kept as written; a name with dots in it goes in backticks.
 pub fn col(name: &str) -> Column {
     Column(Ok(Expr::Column(ColumnName::new_unqualified(name))))
+}
+
+/// An expression in SQL: `expr("fare * 1.2")`; in a selection it may have a name (`"fare * 1.2 AS gross"`).
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let gross = expr("CASE WHEN status = 'completed' THEN fare * 1.2 END").alias("gross");
+/// # let _ = gross;
+/// ```
+pub fn expr(text: &str) -> Column {
+    Column(Ok(crate::sql::text::marker(text)))
 }
 
 /// A literal value.
@@ -105,59 +115,6 @@ pub fn to_json_with(column: impl IntoColumn, options: &[(&str, &str)]) -> Column
 pub fn r#struct<C: IntoColumn>(columns: impl IntoIterator<Item = C>) -> Column {
     let fields: Result<Vec<Expr>> = columns.into_iter().map(|c| c.into_column().0).collect();
     Column(fields.map(|fields| SparkFunction::make_struct().call(fields)))
-}
-
-/// Number of rows where the column is not NULL; `count("*")` and [`count_all`] count rows.
-pub fn count(column: impl IntoColumn) -> Column {
-    column.into_column().map(|e| match &e {
-        Expr::Column(name) if name.name == "*" => aggregate::count(df::lit(1i64)),
-        _ => aggregate::count(e),
-    })
-}
-
-/// Number of rows.
-pub fn count_all() -> Column {
-    count("*")
-}
-
-/// Sum: `bigint` of integers, `double` of floats (exact, rounded once). NULL where there is no value.
-pub fn sum(column: impl IntoColumn) -> Column {
-    column.into_column().map(aggregate::sum)
-}
-
-/// Mean as a double (of the exact sum, rounded once). NULL where there is no value.
-pub fn avg(column: impl IntoColumn) -> Column {
-    column.into_column().map(aggregate::avg)
-}
-
-/// Least value. NULL where there is no value.
-pub fn min(column: impl IntoColumn) -> Column {
-    column.into_column().map(aggregate::min)
-}
-
-/// Greatest value; NaN is greater than every number. NULL where there is no value.
-pub fn max(column: impl IntoColumn) -> Column {
-    column.into_column().map(aggregate::max)
-}
-
-/// Number of distinct values, exact. Spark refuses this on a stream.
-pub fn count_distinct(column: impl IntoColumn) -> Column {
-    column.into_column().map(aggregate::count_distinct)
-}
-
-/// Estimated number of distinct values with a relative standard deviation of 5 %, equal to Spark's estimate.
-pub fn approx_count_distinct(column: impl IntoColumn) -> Column {
-    approx_count_distinct_with_rsd(column, ApproxCountDistinct::DEFAULT_RSD)
-}
-
-/// Estimated number of distinct values with relative standard deviation `rsd`, at most 0.39.
-pub fn approx_count_distinct_with_rsd(column: impl IntoColumn, rsd: f64) -> Column {
-    static UDAF: LazyLock<Arc<AggregateUDF>> =
-        LazyLock::new(|| Arc::new(AggregateUDF::from(ApproxCountDistinct::default())));
-    column.into_column().map(|e| {
-        let arguments = vec![e, df::lit(rsd)];
-        Expr::AggregateFunction(AggregateFunction::new_udf(UDAF.clone(), arguments, false, None, vec![], None))
-    })
 }
 
 /// NULL.

@@ -7,6 +7,7 @@
 mod tests;
 mod text;
 
+use super::arithmetic::{Rounding, fits, rescale};
 use super::java_text::{Style, plain, write_value};
 use crate::decode::parse_decimal;
 use crate::decode::timestamp::{TimestampReader, read_date};
@@ -19,7 +20,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType,
+    TimeUnit, TimestampMicrosecondType, i256,
 };
 use chrono_tz::Tz;
 use std::sync::Arc;
@@ -60,6 +61,13 @@ pub fn cast(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<Arr
         (DataType::Float32 | DataType::Float64, DataType::Decimal128(precision, scale)) => {
             cast.float_to_decimal(*precision, *scale)?
         }
+        (DataType::Decimal128(..), DataType::Decimal128(precision, scale)) => cast.of_decimal(*precision, *scale)?,
+        (from, DataType::Decimal128(precision, scale)) if is_integer(from) => {
+            // Every bigint has at most 19 digits.
+            let wide = arrow::compute::cast(array, &DataType::Decimal128(20, 0))?;
+            Cast { array: &wide, to, options, zone: cast.zone }.of_decimal(*precision, *scale)?
+        }
+        (DataType::Decimal128(_, scale), to) if is_integer(to) => cast.decimal_to_integer(*scale)?,
         (from, to) if is_integer(from) && is_integer(to) => {
             let exact = arrow::compute::CastOptions { safe: !options.ansi, ..Default::default() };
             let longs = arrow::compute::cast_with_options(array, &DataType::Int64, &exact)?;
@@ -394,6 +402,36 @@ impl Cast<'_> {
         let converted: PrimitiveArray<T> =
             values.try_unary(|value| exact(value).ok_or_else(|| self.overflow(format!("{value:?}"))))?;
         Ok(Arc::new(converted))
+    }
+
+    fn of_decimal(&self, precision: u8, scale: i8) -> Result<ArrayRef> {
+        let DataType::Decimal128(_, from) = *self.array.data_type() else { return Err(self.no_such_cast()) };
+        let decimals = self.array.as_primitive::<Decimal128Type>();
+        let mut values = Vec::with_capacity(decimals.len());
+        for value in decimals {
+            let fitting = value.map(|value| {
+                rescale(i256::from_i128(value), from, scale, Rounding::HalfUp).and_then(|value| fits(value, precision))
+            });
+            values.push(match (value, fitting) {
+                (Some(value), Some(None)) if self.options.ansi => return Err(self.overflow(value)),
+                (_, fitting) => fitting.flatten(),
+            });
+        }
+        Ok(Arc::new(Decimal128Array::from_iter(values).with_precision_and_scale(precision, scale)?))
+    }
+
+    fn decimal_to_integer(&self, scale: i8) -> Result<ArrayRef> {
+        let unit = 10i128.checked_pow(u32::from(scale.unsigned_abs())).unwrap_or(i128::MAX);
+        let mut longs = Vec::with_capacity(self.array.len());
+        for value in self.array.as_primitive::<Decimal128Type>() {
+            longs.push(match value.map(|value| (value, i64::try_from(value / unit))) {
+                Some((_, Ok(long))) => Some(long),
+                Some((value, Err(_))) if self.options.ansi => return Err(self.overflow(value)),
+                Some((value, Err(_))) => Some((value / unit) as i64),
+                None => None,
+            });
+        }
+        self.narrow(&PrimitiveArray::<Int64Type>::from_iter(longs))
     }
 
     fn float_to_decimal(&self, precision: u8, scale: i8) -> Result<ArrayRef> {

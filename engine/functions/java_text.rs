@@ -9,8 +9,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::types::{self, UTC};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use std::fmt::Write;
 
@@ -123,6 +124,7 @@ pub(crate) fn plain(array: &ArrayRef) -> Result<ArrayRef> {
             return plain(&values);
         }
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == UTC => return Ok(array.clone()),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => return Ok(array.clone()),
         DataType::Timestamp(..) => types::timestamp(),
         DataType::Date64 => DataType::Date32,
         DataType::LargeList(field) | DataType::FixedSizeList(field, _) => DataType::List(field.clone()),
@@ -186,6 +188,29 @@ pub(crate) fn write_value(array: &ArrayRef, row: usize, style: Style, out: &mut 
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == UTC => {
             write_timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row), style.zone, out);
             Ok(())
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, None) => {
+            let local = array.as_primitive::<TimestampMicrosecondType>().value(row);
+            write_timestamp(local, Zone::Fixed(0), out);
+            Ok(())
+        }
+        DataType::Duration(TimeUnit::Microsecond) => {
+            let micros = array.as_primitive::<DurationMicrosecondType>().value(row);
+            let (sign, seconds, fraction) = (
+                if micros < 0 { "-" } else { "" },
+                micros.unsigned_abs() / 1_000_000,
+                micros.unsigned_abs() % 1_000_000,
+            );
+            let (days, rest) = (seconds / 86_400, seconds % 86_400);
+            let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}") };
+            let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
+            let fraction = fraction.trim_end_matches('0');
+            write!(out, "INTERVAL '{sign}{days} {hours:02}:{minutes:02}:{seconds:02}{fraction}' DAY TO SECOND")
+        }
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            let months = array.as_primitive::<IntervalYearMonthType>().value(row);
+            let (sign, months) = (if months < 0 { "-" } else { "" }, months.unsigned_abs());
+            write!(out, "INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12)
         }
         DataType::Struct(_) => {
             out.push('{');

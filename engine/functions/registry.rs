@@ -12,13 +12,13 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::frame::Column;
 use crate::frame::functions as f;
 use crate::options::{edits, parse_interval};
-use crate::plan::spark_function::{ApproxCountDistinct, Kind, SparkFunction};
+use crate::plan::spark_aggregate;
+use crate::plan::spark_function::{Kind, SparkFunction};
 use crate::types;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
 use datafusion::logical_expr::{AggregateUDF, Expr, Operator, ScalarUDF, binary_expr};
-use datafusion::prelude::lit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -163,7 +163,9 @@ impl FunctionRegistry {
             let call = AggregateFunction::new_udf(function.clone(), args, distinct, None, vec![], None);
             return Ok(Expr::AggregateFunction(call));
         }
-        if let Some(done) = aggregate(&lower, &args, distinct) {
+        if spark_aggregate::names().any(|known| known == lower)
+            && let Some(done) = spark_aggregate::call(&lower, args.clone(), distinct)
+        {
             return done;
         }
         if distinct {
@@ -189,7 +191,7 @@ impl FunctionRegistry {
         let own = self.scalars.keys().chain(self.aggregates.keys()).cloned();
         let known = builtins().keys().copied().chain(REWRITES.iter().map(|r| r.name));
         let known = known.chain(ALIASES.iter().map(|(alias, _)| *alias)).chain(SPECIAL.iter().copied());
-        let known = known.chain(generator::FUNCTIONS.iter().map(|g| g.name)).chain(AGGREGATES.iter().copied());
+        let known = known.chain(generator::FUNCTIONS.iter().map(|g| g.name)).chain(spark_aggregate::names());
         let mut names: Vec<String> = own.chain(known.map(str::to_string)).collect();
         names.sort();
         names.dedup();
@@ -258,43 +260,6 @@ fn check(name: &str, found: usize, (least, most): (usize, usize)) -> Result<()> 
         (least, most) => format!("{least} to {most}"),
     };
     Err(wrong_number(name, found, &needed))
-}
-
-const AGGREGATES: &[&str] = &["count", "sum", "avg", "mean", "min", "max", "approx_count_distinct"];
-
-/// Aggregates; None for another name.
-fn aggregate(name: &str, args: &[Expr], distinct: bool) -> Option<Result<Expr>> {
-    use datafusion::functions_aggregate::expr_fn as aggregate;
-    let one = |call: fn(Expr) -> Expr| match args {
-        [argument] if !distinct => Ok(call(argument.clone())),
-        [_] => Err(Error::new(
-            ErrorCode::UnsupportedOperation,
-            format!("{name}(DISTINCT ...) is not computed; use count(DISTINCT ...)"),
-        )),
-        _ => Err(wrong_number(name, args.len(), "1")),
-    };
-    Some(match (name, args) {
-        ("count", [argument]) if distinct => Ok(aggregate::count_distinct(argument.clone())),
-        ("count", [argument]) => Column::from(argument.clone()).0.and_then(|e| f::count(Column::from(e)).0),
-        ("count", []) => Ok(aggregate::count(lit(1i64))),
-        ("count", _) => Err(wrong_number(name, args.len(), "1")),
-        ("sum", _) => one(aggregate::sum),
-        ("avg" | "mean", _) => one(aggregate::avg),
-        ("min", _) => one(aggregate::min),
-        ("max", _) => one(aggregate::max),
-        (ApproxCountDistinct::NAME, [value]) => f::approx_count_distinct(Column::from(value.clone())).0,
-        (ApproxCountDistinct::NAME, [value, Expr::Literal(rsd, _)]) => match rsd.cast_to(&DataType::Float64) {
-            Ok(ScalarValue::Float64(Some(rsd))) => {
-                f::approx_count_distinct_with_rsd(Column::from(value.clone()), rsd).0
-            }
-            _ => Err(Error::new(
-                ErrorCode::DatatypeMismatch,
-                "approx_count_distinct: the second argument must be a constant number",
-            )),
-        },
-        (ApproxCountDistinct::NAME, _) => Err(wrong_number(name, args.len(), "1 to 2")),
-        _ => return None,
-    })
 }
 
 /// Names that [`special`] knows.

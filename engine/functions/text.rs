@@ -108,8 +108,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     total("soundex", "s", 's', |c| c.delegate(&spark::string::soundex())),
     total("levenshtein", "ss|i", 'i', levenshtein),
     total("space", "i", 's', |c| strict!(c, StringArray, |n: int 0| Ok(Some(" ".repeat(n.max(0) as usize))))),
-    partial("parse_url", "ss|s", 's', |c| c.delegate(&spark::url::parse_url())),
-    partial("try_parse_url", "ss|s", 's', |c| c.delegate(&spark::url::try_parse_url())),
+    partial("parse_url", "ss|s", 's', parse_url),
     total("url_encode", "s", 's', |c| strict!(c, StringArray, |s: text 0| Ok(Some(url_encode(s))))),
     partial("url_decode", "s", 's', |c| {
         strict!(c, StringArray, |s: text 0| match url_decode(s) {
@@ -529,6 +528,49 @@ fn url_decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+fn parse_url(call: &Call) -> Result<ArrayRef> {
+    match call.has(2) {
+        true => strict!(call, StringArray, |url: text 0, part: text 1, key: text 2| {
+            Ok((part == "QUERY").then(|| url_part(url, part)).flatten().and_then(|query| {
+                let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+                pairs.find(|(name, _)| *name == key).map(|(_, value)| value.to_string())
+            }))
+        }),
+        false => strict!(call, StringArray, |url: text 0, part: text 1| Ok(url_part(url, part).map(str::to_string))),
+    }
+}
+
+/// A part of `scheme://user@host:port/path?query#fragment`.
+fn url_part<'a>(url: &'a str, part: &str) -> Option<&'a str> {
+    let (rest, fragment) = url.split_once('#').map_or((url, None), |(rest, fragment)| (rest, Some(fragment)));
+    let (scheme, rest) = match rest.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, rest),
+    };
+    let (authority, file) = match scheme {
+        Some(_) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let (path, query) = file.split_once('?').map_or((file, None), |(path, query)| (path, Some(query)));
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    // A bracketed address has colons of its own.
+    let host = match host.find(']') {
+        Some(end) => host.get(..=end).unwrap_or(host),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    match part {
+        "HOST" => Some(host).filter(|host| !host.is_empty()),
+        "PATH" => Some(path),
+        "QUERY" => query,
+        "REF" => fragment,
+        "PROTOCOL" => scheme,
+        "FILE" => Some(file),
+        "AUTHORITY" => Some(authority).filter(|authority| !authority.is_empty()),
+        "USERINFO" => user,
+        _ => None,
+    }
 }
 
 fn overlay(call: &Call) -> Result<ArrayRef> {

@@ -52,7 +52,7 @@ impl OperatorPlan for AggregatePlan {
 
 impl AggregateOperator {
     fn new(plan: &AggregatePlan, mode: OutputMode) -> Result<Self> {
-        let table = Table::new(plan.key_types.clone(), plan.calls.clone())?;
+        let table = Table::new(plan.key_types.clone(), plan.calls.clone(), plan.texts.clone())?;
         let metrics = Metrics::default();
         Ok(Self { plan: plan.clone(), mode, table, late: FxHashSet::default(), metrics, late_us: 0, ended_us: 0 })
     }
@@ -93,6 +93,10 @@ impl StatefulOperator for AggregateOperator {
         self.ended_us = clock.watermark_ms.saturating_mul(1000);
     }
 
+    fn partials_in_order(&self) -> bool {
+        self.plan.ordered()
+    }
+
     fn partials(&mut self, partials: &Partials) -> Result<()> {
         let keys = self.table.encode_keys(&partials.keys, partials.rows.len())?;
         let drops = self.plan.evicts() && self.mode != OutputMode::Complete;
@@ -101,7 +105,9 @@ impl StatefulOperator for AggregateOperator {
                 self.table.merge(NO_WINDOW, &keys, partials, group)?;
                 continue;
             };
-            for start in windows_over(window, *pane) {
+            // Partials by window are merged into that window alone.
+            let only = partials.windowed.then_some(*pane);
+            for start in only.into_iter().chain(windows_over(window, *pane).filter(|_| only.is_none())) {
                 if drops && has_ended(window, start, self.late_us) {
                     self.late.insert((start, keys.get(group).into()));
                     self.metrics.late_input_rows += partials.rows[group];
@@ -119,6 +125,7 @@ impl StatefulOperator for AggregateOperator {
         if global {
             self.table.touch_global();
         }
+        self.table.settle()?;
         let evicts = self.plan.evicts() && self.mode != OutputMode::Complete;
         let ended_us = self.ended_us;
         let ended = |start: i64| evicts && window.as_ref().is_some_and(|w| has_ended(w, start, ended_us));
@@ -159,8 +166,8 @@ fn has_ended(window: &WindowKey, start: i64, watermark_us: i64) -> bool {
     start != NO_WINDOW && start.saturating_add(window.duration) <= watermark_us
 }
 
-/// Starts of the windows that cover the pane at `pane`.
-fn windows_over(window: &WindowKey, pane: i64) -> impl Iterator<Item = i64> {
+/// Starts of the windows that cover the pane, or the time, at `pane`.
+pub(super) fn windows_over(window: &WindowKey, pane: i64) -> impl Iterator<Item = i64> + use<> {
     let (duration, slide) = (window.duration, window.slide);
     let last = match slide {
         0 => pane,

@@ -4,6 +4,7 @@
 
 use super::clock::BatchClock;
 use super::expand::ExpandExec;
+use super::measure::{Measure, Measured};
 use super::partial::{PartialExec, Partials, compile, evaluate};
 use super::scan::ScanExec;
 use crate::error::{Error, ErrorCode, Result};
@@ -30,6 +31,7 @@ enum StepExec {
     Filter(Arc<dyn PhysicalExpr>),
     Observe { node: usize, time: Arc<dyn PhysicalExpr> },
     Expand(ExpandExec),
+    Measure { name: String, measure: Measure },
 }
 
 enum BodyExec {
@@ -45,6 +47,8 @@ pub struct ChunkResult {
     pub malformed: u64,
     /// Event times seen, by watermark node.
     pub observed: Vec<(usize, EventTimeStats)>,
+    /// What observations saw, by name.
+    pub measured: Vec<(String, Measured)>,
     /// Rows or partial aggregates.
     pub output: ChunkOutput,
     /// Time spent decoding, in nanoseconds.
@@ -77,6 +81,10 @@ impl BranchExec {
                 Step::Observe { node, time } => {
                     StepExec::Observe { node: *node, time: compile(time, &columns, clock)? }
                 }
+                Step::Measure { name, metrics } => StepExec::Measure {
+                    name: name.clone(),
+                    measure: Measure::new(metrics, &columns, chrono_tz::Tz::UTC, clock)?,
+                },
                 Step::Expand(expand) => {
                     let expand = ExpandExec::new(expand, &columns, clock)?;
                     columns = expand.schema().clone();
@@ -96,6 +104,14 @@ impl BranchExec {
         Ok(Self { scan, projection: branch.scan.projection.clone(), steps, body, device })
     }
 
+    /// The observations, to merge what other branches like this one saw.
+    pub fn into_measures(self) -> impl Iterator<Item = (String, Measure)> {
+        self.steps.into_iter().filter_map(|step| match step {
+            StepExec::Measure { name, measure } => Some((name, measure)),
+            _ => None,
+        })
+    }
+
     /// Takes an operator's rows through the pipeline.
     pub fn run_rows(&mut self, rows: &RecordBatch) -> Result<ChunkResult> {
         let batch = rows.project(&self.projection)?;
@@ -108,10 +124,14 @@ impl BranchExec {
         let scanned = self.scan.decode(chunk)?;
         let decode_ns = started.elapsed().as_nanos() as u64;
         let started = std::time::Instant::now();
-        let mut observed = Vec::new();
+        let (mut observed, mut measured) = (Vec::new(), Vec::new());
         let mut batch = scanned.batch;
-        for step in &self.steps {
+        for step in &mut self.steps {
             match step {
+                StepExec::Measure { name, measure } => {
+                    measure.update(&batch)?;
+                    measured.push((name.clone(), measure.take()?));
+                }
                 StepExec::Filter(predicate) => batch = keep(&batch, predicate)?,
                 StepExec::Expand(expand) => batch = expand.run(&batch)?,
                 StepExec::Observe { node, time } => {
@@ -135,7 +155,7 @@ impl BranchExec {
         };
         let compute_ns = started.elapsed().as_nanos() as u64;
         let (input_rows, malformed) = (scanned.input_rows, scanned.malformed);
-        Ok(ChunkResult { input_rows, malformed, observed, output, decode_ns, compute_ns })
+        Ok(ChunkResult { input_rows, malformed, observed, measured, output, decode_ns, compute_ns })
     }
 }
 

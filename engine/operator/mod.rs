@@ -90,7 +90,12 @@ pub trait StatefulOperator: Send {
     /// Starts a batch.
     fn begin(&mut self, clock: OperatorClock);
 
-    /// Takes a chunk's partial aggregates, in any order.
+    /// Whether partial aggregates must come in the order of the input: by branch, then by chunk.
+    fn partials_in_order(&self) -> bool {
+        false
+    }
+
+    /// Takes a chunk's partial aggregates, in any order unless [`StatefulOperator::partials_in_order`].
     ///
     /// # Errors
     /// Values outside their type.

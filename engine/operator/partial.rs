@@ -1,14 +1,21 @@
 //! Partial aggregation of a chunk: columns are bound to a kernel program, which runs on the query's device.
 //!
+//! Calls that no kernel computes go through accumulators on the host ([`host`]).
+//!
 //! Comes in: decoded columns. Goes out: [`Partials`], one entry a group, ready to be merged into state. Fails: expressions (ANSI), and
 //! kernels that cannot run anywhere.
+
+mod host;
+
+pub use host::column as host_column;
 
 use super::clock::BatchClock;
 use super::codes::Codes;
 use super::executable::executable;
 use crate::error::{Error, ErrorCode, Result};
-use crate::plan::aggregate::{Binding, PartialPlan};
+use crate::plan::aggregate::{Binding, PartialPlan, Slot};
 use crate::plan::resolve::df_schema;
+use crate::plan::spark_aggregate::hashing::hashes;
 use crate::plan::spark_function::normalize;
 use crate::state::table::NO_WINDOW;
 use crate::watermark::EventTimeStats;
@@ -16,18 +23,16 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt32Array, new_null_array,
 };
 use arrow::compute::{cast, concat, take};
-use arrow::datatypes::{
-    DataType, Date32Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema,
-    SchemaRef, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use host::{Grouping, HostExec};
 use std::sync::Arc;
 use tidemill_kernels::device::{Device, Ran, Scratch};
-use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Partial, Watched, hll};
+use tidemill_kernels::{self as kernels, Batch, Bits, Column, ExactSum, Groups, Partial, Watched, hll};
 
 /// Partial aggregates of a chunk.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub struct Partials {
     pub keys: Vec<ArrayRef>,
     /// Start of each group's pane in microseconds, [`NO_WINDOW`] for a bare event time that is NULL; empty without a window.
     pub pane_start: Vec<i64>,
+    /// Whether groups are of windows, not of panes that several windows share.
+    pub windowed: bool,
     /// Input rows of each group.
     pub rows: Vec<u64>,
     /// Aggregates in call order.
@@ -63,6 +70,8 @@ pub enum PartialColumn {
     Hll { precision: u8, registers: Vec<u8> },
     /// Distinct values as encoded rows.
     Distinct(Vec<Vec<Box<[u8]>>>),
+    /// State columns of a call on the host.
+    Host(Vec<ArrayRef>),
 }
 
 /// Compiles an expression over `schema`, for the batches whose time `clock` has.
@@ -84,6 +93,7 @@ pub struct PartialExec {
     key_types: Vec<DataType>,
     tables: Vec<TruthTable>,
     hll_tables: Vec<HllTable>,
+    host: Vec<HostExec>,
     scratch: Scratch,
 }
 
@@ -150,7 +160,8 @@ impl PartialExec {
             })
             .collect::<Result<_>>()?;
         let hll_tables = plan.hll_tables.iter().map(hll_table).collect();
-        Ok(Self { plan: plan.clone(), bindings, key_types, tables, hll_tables, scratch: Scratch::default() })
+        let host = plan.host.iter().map(|call| HostExec::new(call, columns, clock)).collect::<Result<_>>()?;
+        Ok(Self { plan: plan.clone(), bindings, key_types, tables, hll_tables, host, scratch: Scratch::default() })
     }
 
     /// Aggregates a chunk on `device`.
@@ -167,14 +178,35 @@ impl PartialExec {
         for table in &mut self.hll_tables {
             table.refresh(codes(&evaluated, table.column)?)?;
         }
-        let columns: Vec<Column> = evaluated.iter().map(column).collect();
-        let tables: Vec<&[u8]> = self.tables.iter().map(|t| t.truth.as_slice()).collect();
-        let hll_tables: Vec<&[u32]> = self.hll_tables.iter().map(|t| t.packed.as_slice()).collect();
-        let input = Batch { rows: batch.num_rows(), columns: &columns, tables: &tables, hll_tables: &hll_tables };
-        let (groups, ran) = device
-            .aggregate(&self.plan.program, &input, &mut self.scratch)
-            .map_err(|e| Error::caused_by(ErrorCode::Kernel, format!("partial aggregation: {e}"), e))?;
-        let first_rows = UInt32Array::from(groups.first_row);
+        let grouping = match self.host.as_slice() {
+            [] => None,
+            _ => Some(self.grouping(&evaluated, batch.num_rows())?),
+        };
+        // Without a call for it, the device has nothing to do: the host knows the groups.
+        let groups = match grouping.is_some() && self.plan.program.aggregates.is_empty() {
+            true => None,
+            false => Some(self.device_groups(&evaluated, batch.num_rows(), device)?),
+        };
+        let hosted = match &grouping {
+            Some(grouping) => self.host.iter().map(|call| call.run(batch, grouping)).collect::<Result<_>>()?,
+            None => Vec::new(),
+        };
+        let (first_row, pane_start, rows, aggregates, observed, ran) = match (groups, grouping) {
+            (Some((groups, ran)), grouping) => {
+                if grouping.is_some_and(|own| own.first_row != groups.first_row) {
+                    return Err(Error::internal("the host and the device group rows differently"));
+                }
+                let Watched { count, sum, min } = groups.watched;
+                let observed = groups.max.map(|max| EventTimeStats { count, sum, min, max });
+                (groups.first_row, groups.pane_start, groups.rows, groups.aggregates, observed, ran)
+            }
+            (None, Some(own)) => {
+                let ran = Ran { gpu: false, device: "cpu".into(), reason: "no aggregate has a kernel".into() };
+                (own.first_row, own.pane_start, own.counts, vec![], None, ran)
+            }
+            (None, None) => return Err(Error::internal("rows without groups")),
+        };
+        let first_rows = UInt32Array::from(first_row);
         let keys = self
             .plan
             .keys
@@ -183,7 +215,7 @@ impl PartialExec {
             .map(|(key, data_type)| key_values(&evaluated[*key], &self.plan.columns[*key], &first_rows, data_type))
             .collect::<Result<_>>()?;
         let pane_start = match self.plan.time_key.map(|key| &evaluated[key]) {
-            None => groups.pane_start,
+            None => pane_start,
             Some(Evaluated::Integers(times)) => {
                 let time =
                     |row: &u32| Some(*row as usize).filter(|row| times.is_valid(*row)).map(|row| times.value(row));
@@ -191,16 +223,42 @@ impl PartialExec {
             }
             Some(_) => return Err(Error::internal("an event time that is not an integer")),
         };
-        let aggregates = groups
-            .aggregates
+        let computed = aggregates
             .into_iter()
             .zip(&self.plan.program.aggregates)
             .map(|(partial, aggregate)| finish(partial, &aggregate.function, &evaluated, first_rows.len()))
-            .collect::<Result<_>>()?;
-        let Watched { count, sum, min } = groups.watched;
-        let observed = groups.max.map(|max| EventTimeStats { count, sum, min, max });
-        let rows = groups.rows;
-        Ok(Partials { keys, pane_start, rows, aggregates, observed, ran })
+            .collect::<Result<Vec<_>>>()?;
+        let (mut computed, mut hosted) = (computed.into_iter(), hosted.into_iter());
+        let in_call_order = self.plan.slots.iter().filter_map(|slot| match slot {
+            Slot::Kernel(_) => computed.next(),
+            Slot::Host(_) => hosted.next(),
+        });
+        let aggregates = in_call_order.collect();
+        Ok(Partials { keys, pane_start, windowed: self.plan.expand.is_some(), rows, aggregates, observed, ran })
+    }
+
+    fn device_groups(&mut self, evaluated: &[Evaluated], rows: usize, device: &Device) -> Result<(Groups, Ran)> {
+        let columns: Vec<Column> = evaluated.iter().map(column).collect();
+        let tables: Vec<&[u8]> = self.tables.iter().map(|t| t.truth.as_slice()).collect();
+        let hll_tables: Vec<&[u32]> = self.hll_tables.iter().map(|t| t.packed.as_slice()).collect();
+        let input = Batch { rows, columns: &columns, tables: &tables, hll_tables: &hll_tables };
+        device
+            .aggregate(&self.plan.program, &input, &mut self.scratch)
+            .map_err(|e| Error::caused_by(ErrorCode::Kernel, format!("partial aggregation: {e}"), e))
+    }
+
+    /// The groups that the program makes, or those of the plan's windows.
+    fn grouping(&self, evaluated: &[Evaluated], rows: usize) -> Result<Grouping> {
+        let column = |index: usize| evaluated.get(index).ok_or_else(|| Error::internal("a key without a column"));
+        let pane = match self.plan.program.pane {
+            None => None,
+            Some(pane) => match column(pane.time)? {
+                Evaluated::Integers(times) => Some((pane, times)),
+                _ => return Err(Error::internal("an event time that is not an integer")),
+            },
+        };
+        let keys: Vec<&Evaluated> = self.plan.program.keys.iter().map(|key| column(*key)).collect::<Result<_>>()?;
+        Grouping::new(rows, pane, self.plan.expand.as_ref(), &keys)
     }
 }
 
@@ -322,46 +380,6 @@ fn continues(values: &ArrayRef, earlier: &ArrayRef) -> bool {
         return false;
     };
     values.offsets().starts_with(earlier.offsets()) && values.value_data().starts_with(earlier.value_data())
-}
-
-/// Spark's xxHash64 of every value, by its type. Doubles hash with -0.0 as 0.0 and one NaN.
-fn hashes(values: &ArrayRef) -> Result<Vec<u64>> {
-    macro_rules! each {
-        ($type:ty, $hash:expr) => {
-            values.as_primitive::<$type>().values().iter().map(|v| $hash(*v)).collect()
-        };
-    }
-    Ok(match values.data_type() {
-        DataType::Utf8 => {
-            values.as_string::<i32>().iter().map(|v| hll::hash_bytes(v.unwrap_or_default().as_bytes())).collect()
-        }
-        DataType::Binary => values.as_binary::<i32>().iter().map(|v| hll::hash_bytes(v.unwrap_or_default())).collect(),
-        DataType::Boolean => {
-            values.as_boolean().iter().map(|v| hll::hash_i32(i32::from(v.unwrap_or_default()))).collect()
-        }
-        DataType::Int8 => each!(Int8Type, |v| hll::hash_i32(i32::from(v))),
-        DataType::Int16 => each!(Int16Type, |v| hll::hash_i32(i32::from(v))),
-        DataType::Int32 => each!(Int32Type, hll::hash_i32),
-        DataType::Date32 => each!(Date32Type, hll::hash_i32),
-        DataType::Int64 => each!(Int64Type, hll::hash_i64),
-        DataType::Timestamp(_, _) => each!(TimestampMicrosecondType, hll::hash_i64),
-        DataType::Float64 => each!(Float64Type, |v: f64| hll::hash_i64(canonical(v).to_bits() as i64)),
-        DataType::Float32 => each!(Float32Type, |v: f32| hll::hash_i32(canonical_single(v).to_bits() as i32)),
-        other => {
-            return Err(Error::new(
-                ErrorCode::UnsupportedOperation,
-                format!("approx_count_distinct of {other} is not computed; cast it to string"),
-            ));
-        }
-    })
-}
-
-fn canonical(value: f64) -> f64 {
-    kernels::from_order_key(kernels::order_key(value))
-}
-
-fn canonical_single(value: f32) -> f32 {
-    if value.is_nan() { f32::NAN } else { value + 0.0 }
 }
 
 fn key_values(evaluated: &Evaluated, binding: &Binding, rows: &UInt32Array, data_type: &DataType) -> Result<ArrayRef> {

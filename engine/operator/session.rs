@@ -151,6 +151,10 @@ impl StatefulOperator for SessionOperator {
         self.failure = self.sessions.as_mut().and_then(|sessions| sessions.begin().err());
     }
 
+    fn partials_in_order(&self) -> bool {
+        self.plan.inner.ordered()
+    }
+
     fn partials(&mut self, partials: &Partials) -> Result<()> {
         if partials.rows.is_empty() {
             return Ok(());
@@ -177,6 +181,9 @@ impl StatefulOperator for SessionOperator {
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
+        }
+        if let Some(sessions) = &mut self.sessions {
+            sessions.settle()?;
         }
         let Some(sessions) = &self.sessions else { return Ok(vec![]) };
         self.metrics.rows_updated = sessions.touched();

@@ -1,19 +1,25 @@
 //! Planning of a windowed aggregation: what state is kept, and what the kernels compute for one source's rows.
 //!
 //! Comes in: grouping keys and aggregate calls. Goes out: an [`AggregatePlan`] for the operator that owns the state, and for each
-//! branch a [`PartialPlan`]: a kernel [`Program`] and where its columns come from. Fails: aggregates that this version does not
-//! compute, by name.
+//! branch a [`PartialPlan`]: a kernel [`Program`] and where its columns come from, and the calls that the host computes beside it.
+//! Fails: calls that cannot be planned, by name.
+
+mod host;
+
+pub use host::HostCall;
 
 use super::logical::{Named, TIME_WINDOW_KEY, watermark_delay_ms};
 use super::lower::Step;
 use super::resolve::{df_schema, is_fallible, strip_alias};
 use super::scan::ScanBuilder;
-use super::spark_function::{ApproxCountDistinct, Kind, SparkFunction};
+use super::spark_aggregate::{self, Overflow, SparkAggregate};
+use super::spark_function::{Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::expr::{AggregateFunction, Case};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use std::sync::Arc;
 use tidemill_kernels::{self as kernels, Aggregate, ColumnId, ColumnType, Compare, Function, Pane, Predicate, Program};
 
 /// The stateful operator of a query.
@@ -25,6 +31,8 @@ pub struct AggregatePlan {
     pub key_types: Vec<DataType>,
     /// State kept for each aggregate call.
     pub calls: Vec<Call>,
+    /// The calls as they are written: what each one's state is known by.
+    pub texts: Vec<String>,
     /// Output columns: keys as grouped, then calls.
     pub schema: SchemaRef,
     /// The expressions over the operator's input, to be substituted for each branch.
@@ -54,7 +62,7 @@ pub enum Call {
     /// `factor` for each counted row, as `sum(when(c, factor).otherwise(0))` is; NULL without a row if `nullable`.
     ScaledCount { factor: i64, nullable: bool },
     /// Sum of integers.
-    SumInteger,
+    SumInteger { overflow: Overflow },
     /// Sum of doubles.
     SumDouble,
     /// Mean of doubles (integers are converted first).
@@ -65,6 +73,8 @@ pub enum Call {
     ApproxDistinct { precision: u8 },
     /// Exact distinct count.
     Distinct,
+    /// A call without a kernel.
+    Host(Arc<HostCall>),
 }
 
 /// Grouping and calls as expressions.
@@ -73,6 +83,8 @@ pub(super) struct Spec {
     pub window: Option<Expr>,
     pub keys: Vec<Expr>,
     pub calls: Vec<CallSpec>,
+    /// Sliding windows whose rows must reach the calls in the order of the input, and not pane by pane.
+    expand: Option<WindowKey>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,6 +92,8 @@ pub(super) struct CallSpec {
     call: Call,
     argument: Option<Expr>,
     filter: Option<Expr>,
+    /// All arguments of a call on the host.
+    arguments: Vec<Expr>,
 }
 
 /// What the kernels compute for one branch.
@@ -99,6 +113,32 @@ pub struct PartialPlan {
     pub time_key: Option<ColumnId>,
     /// Watermark node fed by the program's `max_of`.
     pub observes: Option<usize>,
+    /// Which of the two computes each call, in call order.
+    pub slots: Vec<Slot>,
+    /// Calls on the host.
+    pub host: Vec<HostPartial>,
+    /// Sliding windows that rows are assigned to one by one; the program's panes otherwise.
+    pub expand: Option<WindowKey>,
+}
+
+/// Who computes a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The program's aggregate of this index.
+    Kernel(usize),
+    /// The call of this index on the host.
+    Host(usize),
+}
+
+/// A call on the host, over one branch's columns.
+#[derive(Debug, Clone)]
+pub struct HostPartial {
+    /// The call.
+    pub call: Arc<HostCall>,
+    /// Its arguments.
+    pub arguments: Vec<Expr>,
+    /// Which rows it sees.
+    pub filter: Option<Expr>,
 }
 
 /// Source of a kernel column.
@@ -155,17 +195,39 @@ impl AggregatePlan {
                     window = Some(WindowKey { index, duration: 0, slide: 0, start: 0, watermarked });
                     time = Some(key.expr.clone());
                 }
+                None if !spark_aggregate::orderable(field.data_type()) => {
+                    let text = format!(
+                        "the grouping column {} is {}, which has no order; group by map_entries() or to_json() of it",
+                        key.name,
+                        field.data_type()
+                    );
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, text));
+                }
                 None => {
                     key_types.push(field.data_type().clone());
                     plain_keys.push(key.expr.clone());
                 }
             }
         }
-        let specs: Vec<CallSpec> =
-            aggregates.iter().map(|a| call_spec(&a.expr, input, keys.is_empty())).collect::<Result<_>>()?;
-        let calls = specs.iter().map(|s| s.call.clone()).collect();
-        let spec = Spec { window: time, keys: plain_keys, calls: specs };
-        Ok(Self { window, key_types, calls, schema: schema.clone(), spec })
+        let plan_calls = |on_host: bool| -> Result<Vec<CallSpec>> {
+            aggregates.iter().map(|a| call_spec(&a.expr, input, keys.is_empty(), on_host)).collect()
+        };
+        let mut planned = plan_calls(false)?;
+        // Panes of sliding windows would be merged one after another: where order matters, rows go to their windows one by one.
+        let sliding = window.clone().filter(|w| w.slide != w.duration);
+        let expand = sliding.filter(|_| planned.iter().any(|s| s.call.ordered()));
+        if expand.is_some() {
+            planned = plan_calls(true)?;
+        }
+        let calls = planned.iter().map(|s| s.call.clone()).collect();
+        let texts = aggregates.iter().map(|a| a.expr.to_string()).collect();
+        let spec = Spec { window: time, keys: plain_keys, calls: planned, expand };
+        Ok(Self { window, key_types, calls, texts, schema: schema.clone(), spec })
+    }
+
+    /// Whether the partials of a batch must be merged in the order of the input: by branch, then by chunk.
+    pub fn ordered(&self) -> bool {
+        self.calls.iter().any(Call::ordered)
     }
 
     /// Whether a watermark ever removes groups.
@@ -176,6 +238,13 @@ impl AggregatePlan {
 
 fn is_field(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if super::resolve::get_field_parts(call).is_some())
+}
+
+impl Call {
+    /// Whether the result depends on the order of the rows.
+    pub fn ordered(&self) -> bool {
+        matches!(self, Call::Host(call) if call.ordered())
+    }
 }
 
 fn window_parameters(metadata: Option<&String>) -> Option<(i64, i64, i64)> {
@@ -196,10 +265,14 @@ impl Spec {
                 .iter()
                 .map(|c| {
                     let (argument, filter) = (optional(&c.argument)?, optional(&c.filter)?);
-                    Ok(CallSpec { call: c.call.clone(), argument, filter })
+                    let arguments = c.arguments.iter().map(|e| optional(&Some(e.clone())));
+                    let arguments: Vec<Option<Expr>> = arguments.collect::<Result<_>>()?;
+                    let arguments = arguments.into_iter().flatten().collect();
+                    Ok(CallSpec { call: c.call.clone(), argument, filter, arguments })
                 })
                 .collect::<Result<_>>()?,
-            keys: self.keys.iter().map(f).collect::<Result<_>>()?,
+            keys: self.keys.iter().map(&mut *f).collect::<Result<_>>()?,
+            expand: self.expand.clone(),
         })
     }
 }
@@ -221,89 +294,80 @@ pub(super) fn check_window(window: Option<&WindowKey>, expr: Option<&Expr>) -> R
     ))
 }
 
-/// `global` says that there are no keys, so that the one group may be without rows.
-fn call_spec(expr: &Expr, input: &Schema, global: bool) -> Result<CallSpec> {
+/// `global` says that there are no keys, so that the one group may be without rows; `on_host` that no kernel may compute it.
+fn call_spec(expr: &Expr, input: &Schema, global: bool, on_host: bool) -> Result<CallSpec> {
     let Expr::AggregateFunction(call) = strip_alias(expr) else {
         return Err(Error::internal(format!("{expr} is not an aggregate call")));
     };
-    let name = call.func.name();
-    let unsupported = |why: String| Err(Error::new(ErrorCode::UnsupportedOperation, why));
-    let filter = call.params.filter.as_deref().cloned();
-    let Some(argument) = call.params.args.first().cloned() else {
-        return unsupported(format!("{name}() without an argument is not an aggregate of a stream"));
-    };
-    if call.params.distinct && name != "count" {
-        return unsupported(format!("{name}(DISTINCT ...) is not computed on streams; use count_distinct"));
+    if !on_host
+        && let Some(function) = SparkAggregate::of(&call.func)
+        && let Some(spec) = kernel_spec(function, call, input, global)?
+    {
+        return Ok(spec);
     }
+    let filter = call.params.filter.as_deref().cloned();
+    let host = HostCall::new(call, input)?;
+    Ok(CallSpec { call: Call::Host(Arc::new(host)), argument: None, filter, arguments: call.params.args.clone() })
+}
+
+/// The call as a kernel computes it; None where none does.
+fn kernel_spec(
+    function: &SparkAggregate,
+    call: &AggregateFunction,
+    input: &Schema,
+    global: bool,
+) -> Result<Option<CallSpec>> {
+    use spark_aggregate::Kind;
+    let arguments = call.params.args.as_slice();
+    let Some(argument) = arguments.first().filter(|_| call.params.order_by.is_empty()).cloned() else {
+        return Ok(None);
+    };
+    let filter = call.params.filter.as_deref().cloned();
     let data_type = argument.get_type(df_schema(input)?.as_ref())?;
-    let with_argument = |call| Ok(CallSpec { call, argument: Some(argument.clone()), filter: filter.clone() });
-    match name {
-        "count" if call.params.distinct => with_argument(Call::Distinct),
-        "count" => match &argument {
-            Expr::Literal(value, _) if !value.is_null() => Ok(CallSpec { call: Call::Count, argument: None, filter }),
+    let spec = |call, argument, filter| Ok(Some(CallSpec { call, argument, filter, arguments: vec![] }));
+    let with_argument = |call| spec(call, Some(argument.clone()), filter.clone());
+    let both = |condition: Expr| match &filter {
+        Some(filter) => Some(filter.clone().and(condition)),
+        None => Some(condition),
+    };
+    let extreme = |greatest| Call::Extreme { greatest, data_type: data_type.clone() };
+    match function.kind {
+        Kind::Count if arguments.len() > 1 => Ok(None),
+        Kind::Count if call.params.distinct => with_argument(Call::Distinct),
+        Kind::Count => match &argument {
+            Expr::Literal(value, _) if !value.is_null() => spec(Call::Count, None, filter),
             _ => with_argument(Call::Count),
         },
-        "sum" => {
+        // Neither repetition nor DISTINCT changes these.
+        Kind::Extreme { greatest } => {
+            let known = integer_like(&data_type) || data_type.is_floating() || data_type == DataType::Utf8;
+            if known { with_argument(extreme(greatest)) } else { Ok(None) }
+        }
+        Kind::Bool { all } => with_argument(extreme(!all)),
+        Kind::ApproxCountDistinct => {
+            let precision = match arguments.get(1) {
+                Some(Expr::Literal(rsd, _)) => spark_aggregate::precision(rsd)?,
+                _ => return Ok(None),
+            };
+            with_argument(Call::ApproxDistinct { precision })
+        }
+        _ if call.params.distinct => Ok(None),
+        Kind::CountIf => spec(Call::Count, None, both(argument.clone())),
+        Kind::Sum { .. } => {
             // A count cannot tell a group without rows, whose sum is NULL, from one whose rows all give 0.
             if let Some((condition, factor, nullable)) = conditional_count(&argument)
                 && (nullable || (!global && filter.is_none()))
             {
-                let filter = match filter {
-                    Some(filter) => filter.and(condition),
-                    None => condition,
-                };
-                return Ok(CallSpec {
-                    call: Call::ScaledCount { factor, nullable },
-                    argument: None,
-                    filter: Some(filter),
-                });
+                return spec(Call::ScaledCount { factor, nullable }, None, both(condition));
             }
             match &data_type {
-                t if t.is_integer() => with_argument(Call::SumInteger),
-                t if t.is_floating() => with_argument(Call::SumDouble),
-                other => unsupported(format!(
-                    "sum({argument}) of {other} is not computed on streams yet; cast it to double or bigint"
-                )),
+                DataType::Int64 => with_argument(Call::SumInteger { overflow: function.overflow() }),
+                DataType::Float64 => with_argument(Call::SumDouble),
+                _ => Ok(None),
             }
         }
-        "avg" if data_type.is_floating() || data_type.is_integer() => with_argument(Call::MeanDouble),
-        "avg" => {
-            unsupported(format!("avg({argument}) of {data_type} is not computed on streams yet; cast it to double"))
-        }
-        "min" | "max" => {
-            let greatest = name == "max";
-            if integer_like(&data_type) || data_type.is_floating() || data_type == DataType::Utf8 {
-                with_argument(Call::Extreme { greatest, data_type })
-            } else {
-                unsupported(format!("{name}({argument}) of {data_type} is not computed on streams yet"))
-            }
-        }
-        ApproxCountDistinct::NAME => {
-            let rsd = match call.params.args.get(1) {
-                Some(Expr::Literal(ScalarValue::Float64(Some(rsd)), _)) => *rsd,
-                _ => ApproxCountDistinct::DEFAULT_RSD,
-            };
-            let Some(precision) = kernels::hll::precision(rsd) else {
-                return Err(Error::new(
-                    ErrorCode::InvalidExpression,
-                    format!(
-                        "approx_count_distinct: the relative standard deviation {rsd} must lie between 0.00216 and 0.39"
-                    ),
-                ));
-            };
-            if !(integer_like(&data_type)
-                || data_type.is_floating()
-                || matches!(data_type, DataType::Utf8 | DataType::Binary))
-            {
-                return unsupported(format!(
-                    "approx_count_distinct({argument}) of {data_type} is not computed; cast it to string"
-                ));
-            }
-            with_argument(Call::ApproxDistinct { precision })
-        }
-        other => unsupported(format!(
-            "the aggregate {other} is not computed on streams; there are count, sum, avg, min, max, approx_count_distinct and count_distinct"
-        )),
+        Kind::Avg { .. } if data_type == DataType::Float64 => with_argument(Call::MeanDouble),
+        _ => Ok(None),
     }
 }
 
@@ -364,7 +428,9 @@ pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder
     let first = steps.iter().rposition(|s| !s.keeps_rows()).map_or(0, |at| at + 1);
     let mut last = steps.split_off(first);
     let observed = last.iter().position(|s| matches!(s, Step::Observe { .. }));
-    let in_kernel = !late_fallible && observed.is_none_or(|at| at + 1 == last.len());
+    // Kernel and host must see the same rows, so filters run before both.
+    let hosted = spec.calls.iter().any(|c| matches!(c.call, Call::Host(_)));
+    let in_kernel = !hosted && !late_fallible && observed.is_none_or(|at| at + 1 == last.len());
     let (mut filter, mut max_of, mut observes) = (None, None, None);
     if in_kernel {
         for step in std::mem::take(&mut last) {
@@ -392,11 +458,22 @@ pub(super) fn partial(spec: &Spec, steps: &mut Vec<Step>, scan: &mut ScanBuilder
         (Some(time), None) => Some(lowering.integer(time)?),
         _ => None,
     };
-    let aggregates = spec.calls.iter().map(|call| lowering.aggregate(call)).collect::<Result<_>>()?;
+    let (mut aggregates, mut host, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+    for spec in &spec.calls {
+        let Call::Host(call) = &spec.call else {
+            slots.push(Slot::Kernel(aggregates.len()));
+            aggregates.push(lowering.aggregate(spec)?);
+            continue;
+        };
+        spec.arguments.iter().chain(&spec.filter).try_for_each(|e| lowering.scan.plain(e))?;
+        slots.push(Slot::Host(host.len()));
+        host.push(HostPartial { call: call.clone(), arguments: spec.arguments.clone(), filter: spec.filter.clone() });
+    }
     let Lowering { columns, types, tables, hll_tables, .. } = lowering;
     let program_keys = keys.iter().copied().chain(time_key).collect();
     let program = Program { columns: types, filter, pane, keys: program_keys, aggregates, max_of };
-    Ok(PartialPlan { program, columns, tables, hll_tables, keys, time_key, observes })
+    let expand = spec.expand.clone();
+    Ok(PartialPlan { program, columns, tables, hll_tables, keys, time_key, observes, slots, host, expand })
 }
 
 struct Lowering<'a> {
@@ -475,7 +552,7 @@ impl Lowering<'_> {
         let function = match (&spec.call, &argument) {
             (Call::Count | Call::ScaledCount { .. }, None) => Function::CountRows,
             (Call::Count, Some(e)) => Function::Count(self.any(e)?),
-            (Call::SumInteger, Some(e)) => Function::SumI64(self.integer(e)?),
+            (Call::SumInteger { .. }, Some(e)) => Function::SumI64(self.integer(e)?),
             (Call::SumDouble | Call::MeanDouble, Some(e)) => Function::SumF64(self.double(e)?),
             (Call::Extreme { greatest, data_type }, Some(e)) => {
                 let column = match data_type {

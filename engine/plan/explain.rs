@@ -41,6 +41,10 @@ fn branch_stages(text: &mut String, lowered: &QueryPlan, branch: &Branch, device
     for step in &branch.steps {
         match step {
             Step::Filter(predicate) => writeln!(text, "  filter [cpu]: {predicate}")?,
+            Step::Measure { name, metrics } => {
+                let metrics: Vec<String> = metrics.iter().map(|m| format!("{} AS {}", m.expr, m.name)).collect();
+                writeln!(text, "  observe {name} [cpu]: {}", metrics.join(", "))?;
+            }
             Step::Observe { node, time } => writeln!(text, "  watermark {node} [cpu]: max({time})")?,
             Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => {
                 writeln!(text, "  generate [cpu]: {generator}")?;
@@ -81,5 +85,9 @@ fn partial_stage(text: &mut String, partial: &PartialPlan, device: &str) -> std:
         program.keys.len(),
         program.aggregates.len(),
         program.columns.len()
-    )
+    )?;
+    for host in &partial.host {
+        writeln!(text, "  partial aggregate [cpu, no kernel]: {}", host.call.text())?;
+    }
+    Ok(())
 }

@@ -95,6 +95,8 @@ pub enum Step {
     Observe { node: usize, time: Expr },
     /// Makes any number of rows of each, and adds columns.
     Expand(Expand),
+    /// Aggregates the rows that pass, for the observation of this name.
+    Measure { name: String, metrics: Vec<Named> },
 }
 
 /// A step that makes any number of rows of each.
@@ -172,6 +174,7 @@ impl Step {
     pub fn expressions(&self) -> Vec<&Expr> {
         match self {
             Step::Filter(e) | Step::Observe { time: e, .. } => vec![e],
+            Step::Measure { metrics, .. } => metrics.iter().map(|metric| &metric.expr).collect(),
             Step::Expand(expand) => expand.kind.expressions(),
         }
     }
@@ -180,11 +183,12 @@ impl Step {
     pub fn expressions_mut(&mut self) -> Vec<&mut Expr> {
         match self {
             Step::Filter(e) | Step::Observe { time: e, .. } => vec![e],
+            Step::Measure { metrics, .. } => metrics.iter_mut().map(|metric| &mut metric.expr).collect(),
             Step::Expand(expand) => expand.kind.expressions_mut(),
         }
     }
 
-    /// Whether the rows after the step are some of those before it, as they were.
+    /// Whether the rows after the step are some of those before it, as they were, and nobody looks at them in between.
     pub fn keeps_rows(&self) -> bool {
         matches!(self, Step::Filter(_) | Step::Observe { .. })
     }
@@ -251,6 +255,15 @@ impl Lowering {
                 for lineage in &mut lineages {
                     let time = lineage.substitute(&reference(column))?;
                     lineage.steps.push(Step::Observe { node, time });
+                }
+                Ok(lineages)
+            }
+            LogicalPlan::Observe { input, name, metrics } => {
+                let mut lineages = self.lineages(input)?;
+                for lineage in &mut lineages {
+                    let metric = |m: &Named| Ok(Named { expr: lineage.substitute(&m.expr)?, name: m.name.clone() });
+                    let metrics = metrics.iter().map(metric).collect::<Result<_>>()?;
+                    lineage.steps.push(Step::Measure { name: name.clone(), metrics });
                 }
                 Ok(lineages)
             }
@@ -332,10 +345,6 @@ impl Lowering {
                 let operator = SortPlan { keys: keys.clone(), schema: input.schema().clone() };
                 self.over_rows(input, Arc::new(operator), Meaning::new(), input.schema())
             }
-            other => Err(Error::new(
-                ErrorCode::UnsupportedOperation,
-                format!("{} is not supported on a stream", other.to_string().lines().next().unwrap_or_default()),
-            )),
         }
     }
 
@@ -436,7 +445,7 @@ impl Lineage {
         let stays_above = |step: &Step| match step {
             Step::Filter(_) => fallible,
             Step::Observe { time, .. } => mentions(&predicate, time),
-            Step::Expand(_) => true,
+            Step::Expand(_) | Step::Measure { .. } => true,
         };
         let lowest = self.steps.iter().rposition(stays_above).map_or(0, |p| p + 1);
         let watermark = self.steps.iter().skip(lowest).position(|step| matches!(step, Step::Observe { .. }));

@@ -19,6 +19,7 @@ pub mod resolve;
 pub mod scan;
 pub mod scope;
 pub mod session;
+pub mod spark_aggregate;
 pub mod spark_function;
 
 pub use logical::{LogicalPlan, Named};

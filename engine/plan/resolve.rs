@@ -6,6 +6,7 @@
 
 use super::coerce;
 use super::scope::{Scope, distinct_names};
+use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::session_window::{window_of, window_time};
@@ -40,6 +41,9 @@ pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<E
                 }
                 None => Ok(Transformed::no(Expr::ScalarFunction(call))),
             },
+            Expr::AggregateFunction(call) => {
+                Ok(Transformed::yes(Expr::AggregateFunction(spark_aggregate::with_environment(call, environment))))
+            }
             other => Ok(coerce::operator(other, &schema, environment)?),
         })
         .map_err(Error::from)?
@@ -174,13 +178,12 @@ pub fn output_name(expr: &Expr) -> String {
         },
         Expr::AggregateFunction(call) => {
             let distinct = if call.params.distinct { "DISTINCT " } else { "" };
-            let shown = match call.func.name() {
-                super::spark_function::ApproxCountDistinct::NAME => {
-                    names(&call.params.args[..1.min(call.params.args.len())])
-                }
-                _ => names(&call.params.args),
-            };
-            format!("{}({distinct}{shown})", call.func.name())
+            let args = call.params.args.as_slice();
+            let shown = SparkAggregate::of(&call.func).map_or(args.len(), |f| f.shown_arguments(args.len()));
+            let shown = names(args.get(..shown).unwrap_or(args));
+            let filter = call.params.filter.as_ref();
+            let filter = filter.map_or(String::new(), |f| format!(" FILTER (WHERE {})", output_name(f)));
+            format!("{}({distinct}{shown}){filter}", call.func.name())
         }
         Expr::Literal(value, _) => value.to_string(),
         other => other.schema_name().to_string(),
@@ -333,7 +336,7 @@ fn resolve_name(expr: Expr, scope: &Scope) -> Result<Expr> {
 }
 
 /// The parts of a dotted name; a part in backticks may hold dots, and a backtick written twice.
-pub(super) fn split_path(name: &str) -> Vec<String> {
+pub(crate) fn split_path(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     let mut characters = name.chars().peekable();

@@ -24,10 +24,9 @@ use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -96,7 +95,8 @@ pub struct SparkFunction {
 
 impl SparkFunction {
     pub(crate) fn new(kind: Kind) -> Self {
-        let signature = Signature::variadic_any(Volatility::Immutable);
+        let arguments = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
+        let signature = Signature::one_of(arguments, Volatility::Immutable);
         Self { kind, environment: Environment::default(), signature }
     }
 
@@ -473,7 +473,7 @@ pub fn window_fields() -> Fields {
     Fields::from(vec![Field::new("start", timestamp(), true), Field::new("end", timestamp(), true)])
 }
 
-/// Doubles with -0.0 as 0.0 and one NaN; other arrays as they are.
+/// Doubles with -0.0 as 0.0 and one NaN, inside structs and arrays too; other arrays as they are.
 pub fn normalize(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float64 => Arc::new(
@@ -486,6 +486,23 @@ pub fn normalize(array: &ArrayRef) -> ArrayRef {
                 .as_primitive::<Float32Type>()
                 .unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }),
         ),
+        DataType::Struct(fields) => {
+            let structs = array.as_struct();
+            let columns = structs.columns().iter().map(normalize).collect();
+            // The same fields, lengths and NULLs as before.
+            match StructArray::try_new(fields.clone(), columns, structs.nulls().cloned()) {
+                Ok(structs) => Arc::new(structs),
+                Err(_) => array.clone(),
+            }
+        }
+        DataType::List(element) => {
+            let lists = array.as_list::<i32>();
+            let values = normalize(lists.values());
+            match ListArray::try_new(element.clone(), lists.offsets().clone(), values, lists.nulls().cloned()) {
+                Ok(lists) => Arc::new(lists),
+                Err(_) => array.clone(),
+            }
+        }
         _ => array.clone(),
     }
 }
@@ -655,46 +672,5 @@ impl SparkFunction {
     fn arguments<'a>(&'a self, name: &'static str, types: &'a [DataType], args: &ReturnFieldArgs) -> Arguments<'a> {
         let constants = args.scalar_arguments.iter().map(|value| value.cloned()).collect();
         Arguments { name, types, constants, environment: &self.environment }
-    }
-}
-
-/// `approx_count_distinct(value, rsd)`: planned here, computed by the kernels.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ApproxCountDistinct {
-    signature: Signature,
-}
-
-impl ApproxCountDistinct {
-    /// Spark's default relative standard deviation.
-    pub const DEFAULT_RSD: f64 = 0.05;
-    /// Spark's name.
-    pub const NAME: &'static str = "approx_count_distinct";
-}
-
-impl Default for ApproxCountDistinct {
-    fn default() -> Self {
-        Self { signature: Signature::any(2, Volatility::Immutable) }
-    }
-}
-
-impl AggregateUDFImpl for ApproxCountDistinct {
-    fn name(&self) -> &str {
-        Self::NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
-        Ok(DataType::Int64)
-    }
-
-    fn accumulator(&self, _: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
-        Err(Error::internal("approx_count_distinct is computed by the kernels").into())
-    }
-
-    fn default_value(&self, _: &DataType) -> DataFusionResult<ScalarValue> {
-        Ok(ScalarValue::from(0i64))
     }
 }

@@ -108,7 +108,9 @@ pub fn not_partitioned(sink: &str) -> Error {
 }
 
 fn renderers(time_zone: Tz) -> Renderers {
-    let options = ToJsonOptions { time_zone, ..ToJsonOptions::default() };
+    // to_json() writes milliseconds, as Spark does. Rows for another program lose nothing.
+    let timestamp_format = Some("yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX".to_string());
+    let options = ToJsonOptions { time_zone, timestamp_format, ..ToJsonOptions::default() };
     Renderers {
         table: Arc::new(move |rows, schema, most, truncate| show(rows, schema, most, truncate, time_zone)),
         json: Arc::new(move |rows: &RecordBatch| {

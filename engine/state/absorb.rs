@@ -47,6 +47,12 @@ impl Accumulator {
                 let more = at(sets, from)?.clone();
                 at(sets, into)?.extend(more);
             }
+            Accumulator::Host(column) => {
+                let group = u32::try_from(from).map_err(|_| missing())?;
+                column.settle(&[group])?;
+                let states = column.encode(&[group])?;
+                column.merge(into, &states, 0)?;
+            }
         }
         Ok(())
     }

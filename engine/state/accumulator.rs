@@ -4,9 +4,11 @@
 //! is commutative and exact, so any split of the input, on any device, gives the same bits. Fails: sums outside
 //! `bigint` (ANSI), and state columns that do not decode.
 
+use super::host::HostColumn;
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::partial::PartialColumn;
 use crate::plan::aggregate::Call;
+use crate::plan::spark_aggregate::as_bigint;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Float64Array,
     Int64Array, ListBuilder, StringArray, UInt64Array,
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use tidemill_kernels::{ExactSum, from_order_key, hll};
 
 /// One aggregate call's state, one entry a group.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Accumulator {
     /// Row counts.
     Count(Vec<u64>),
@@ -33,6 +35,8 @@ pub enum Accumulator {
     Hll { precision: u8, registers: Vec<u8> },
     /// Distinct values, as encoded rows.
     Distinct(Vec<FxHashSet<Box<[u8]>>>),
+    /// State of a call without a kernel.
+    Host(HostColumn),
 }
 
 impl Accumulator {
@@ -40,7 +44,7 @@ impl Accumulator {
     pub fn new(call: &Call) -> Self {
         match call {
             Call::Count | Call::ScaledCount { .. } => Accumulator::Count(vec![]),
-            Call::SumInteger => Accumulator::SumI64 { sums: vec![], counts: vec![] },
+            Call::SumInteger { .. } => Accumulator::SumI64 { sums: vec![], counts: vec![] },
             Call::SumDouble | Call::MeanDouble => Accumulator::SumF64 { sums: vec![], counts: vec![] },
             Call::Extreme { greatest, data_type: DataType::Utf8 } => {
                 Accumulator::Text { greatest: *greatest, values: vec![] }
@@ -48,6 +52,7 @@ impl Accumulator {
             Call::Extreme { greatest, .. } => Accumulator::Key { greatest: *greatest, values: vec![] },
             Call::ApproxDistinct { precision } => Accumulator::Hll { precision: *precision, registers: vec![] },
             Call::Distinct => Accumulator::Distinct(vec![]),
+            Call::Host(call) => Accumulator::Host(HostColumn::new(call.clone())),
         }
     }
 
@@ -67,6 +72,7 @@ impl Accumulator {
             Accumulator::Text { values, .. } => values.push(None),
             Accumulator::Hll { precision, registers } => registers.resize(registers.len() + (1 << *precision), 0),
             Accumulator::Distinct(sets) => sets.push(FxHashSet::default()),
+            Accumulator::Host(column) => column.push(),
         }
     }
 
@@ -98,9 +104,18 @@ impl Accumulator {
             (Accumulator::Distinct(sets), PartialColumn::Distinct(more)) => {
                 sets[into].extend(more[from].iter().cloned());
             }
+            (Accumulator::Host(column), PartialColumn::Host(states)) => column.merge(into, states, from)?,
             (own, other) => return Err(Error::internal(format!("cannot merge {other:?} into {own:?}"))),
         }
         Ok(())
+    }
+
+    /// Ends a batch for the groups that it touched.
+    pub fn settle(&mut self, groups: &[u32]) -> Result<()> {
+        match self {
+            Accumulator::Host(column) => column.settle(groups),
+            _ => Ok(()),
+        }
     }
 
     /// The call's results for `groups`.
@@ -108,6 +123,9 @@ impl Accumulator {
     /// # Errors
     /// [`ErrorCode::ArithmeticOverflow`] for a sum of integers outside `bigint`.
     pub fn results(&self, call: &Call, groups: &[u32]) -> Result<ArrayRef> {
+        if let Accumulator::Host(column) = self {
+            return column.results(groups);
+        }
         let groups = groups.iter().map(|g| *g as usize);
         let array: ArrayRef = match (self, call) {
             (Accumulator::Count(counts), Call::ScaledCount { factor, nullable }) => {
@@ -124,10 +142,10 @@ impl Accumulator {
             (Accumulator::SumF64 { sums, counts }, _) => {
                 Arc::new(groups.map(|g| (counts[g] > 0).then(|| sums[g].value())).collect::<Float64Array>())
             }
-            (Accumulator::SumI64 { sums, counts }, _) => {
+            (Accumulator::SumI64 { sums, counts }, Call::SumInteger { overflow }) => {
                 let sums = groups.map(|g| match counts[g] {
                     0 => Ok(None),
-                    _ => i64::try_from(sums[g]).map(Some).map_err(|_| overflow()),
+                    _ => Ok(as_bigint(sums[g], *overflow)?),
                 });
                 Arc::new(sums.collect::<Result<Int64Array>>()?)
             }
@@ -166,11 +184,18 @@ impl Accumulator {
                 let item = Arc::new(Field::new("item", DataType::Binary, true));
                 vec![field("distinct", DataType::List(item))]
             }
+            Accumulator::Host(column) => {
+                let states = column.call().state().iter().enumerate();
+                states.map(|(index, data_type)| field(&format!("state{index}"), data_type.clone())).collect()
+            }
         }
     }
 
     /// The state of `groups` as arrays.
     pub fn encode(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        if let Accumulator::Host(column) = self {
+            return column.encode(groups);
+        }
         let groups = groups.iter().map(|g| *g as usize);
         let counts_of = |counts: &[u64], groups: &mut dyn Iterator<Item = usize>| -> ArrayRef {
             Arc::new(groups.map(|g| counts[g]).collect::<UInt64Array>())
@@ -210,6 +235,7 @@ impl Accumulator {
                 }
                 vec![Arc::new(lists.finish())]
             }
+            Accumulator::Host(_) => return Err(Error::internal("state of the host is encoded by the host")),
         })
     }
 
@@ -250,6 +276,7 @@ impl Accumulator {
                 let values = typed(values.as_binary_opt::<i32>())?;
                 sets[group] = values.iter().flatten().map(Box::from).collect();
             }
+            Accumulator::Host(own) => own.decode(group, columns, row)?,
         }
         Ok(())
     }
@@ -266,6 +293,7 @@ impl Accumulator {
             Accumulator::Distinct(sets) => {
                 sets.iter().map(|s| 32 + s.iter().map(|v| v.len() + 24).sum::<usize>()).sum()
             }
+            Accumulator::Host(column) => column.memory(),
         }
     }
 }

@@ -174,6 +174,16 @@ impl Sessions {
         self.by_end.is_empty()
     }
 
+    /// Ends the merging of a batch.
+    ///
+    /// # Errors
+    /// State that a call on the host refuses.
+    pub fn settle(&mut self) -> Result<()> {
+        let changed = self.changed.iter().filter_map(|key| self.of_key.get(key)).flatten();
+        let groups: Vec<u32> = changed.map(|session| session.slot).collect();
+        self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.settle(&groups))
+    }
+
     /// Sessions of the keys that changed in this batch.
     pub fn touched(&self) -> u64 {
         self.changed.iter().filter_map(|key| self.of_key.get(key)).map(|sessions| sessions.len() as u64).sum()
@@ -292,7 +302,13 @@ impl Sessions {
         let (keys, mut sessions) = (self.keys.fields(), self.keys.fields());
         sessions.extend(["start", "end"].map(|name| Field::new(name, DataType::Int64, false)));
         for (position, call) in self.calls.iter().enumerate() {
-            sessions.extend(Accumulator::new(call).fields(position));
+            // State of another version of a function is another state.
+            let tag = match call {
+                Call::Host(call) => Some(("tidemill.function".to_string(), call.tag().to_string())),
+                _ => None,
+            };
+            let fields = Accumulator::new(call).fields(position).into_iter();
+            sessions.extend(fields.map(|field| field.with_metadata(tag.clone().into_iter().collect())));
         }
         [Arc::new(Schema::new(keys)), Arc::new(Schema::new(sessions))]
     }

@@ -12,17 +12,24 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Window start of groups that belong to no window.
 pub const NO_WINDOW: i64 = i64::MIN;
 
+/// Metadata of a state column: the call whose state it is.
+const CALL_KEY: &str = "tidemill.call";
+/// Metadata of a state column: the function, with its version, that made it.
+const FUNCTION_KEY: &str = "tidemill.function";
+
 /// The state of one aggregation.
 pub struct Table {
     key_types: Vec<DataType>,
     calls: Vec<Call>,
+    /// What each call's state is known by.
+    texts: Vec<String>,
     converter: RowConverter,
     windows: BTreeMap<i64, Window>,
     /// Number of the batch in progress; groups stamped with it are touched.
@@ -52,11 +59,11 @@ pub struct Selection {
 }
 
 impl Table {
-    /// An empty table.
-    pub fn new(key_types: Vec<DataType>, calls: Vec<Call>) -> Result<Self> {
+    /// An empty table of calls, with their texts, by which a state file's columns are found.
+    pub fn new(key_types: Vec<DataType>, calls: Vec<Call>, texts: Vec<String>) -> Result<Self> {
         let fields = key_types.iter().map(|t| SortField::new(t.clone())).collect();
         let converter = RowConverter::new(fields)?;
-        Ok(Self { key_types, calls, converter, windows: BTreeMap::new(), stamp: 1, dropped: vec![] })
+        Ok(Self { key_types, calls, texts, converter, windows: BTreeMap::new(), stamp: 1, dropped: vec![] })
     }
 
     /// Starts a batch: nothing is touched.
@@ -88,6 +95,15 @@ impl Table {
     pub fn touch_global(&mut self) {
         let calls = &self.calls;
         self.windows.entry(NO_WINDOW).or_insert_with(|| Window::new(calls)).group(&[], self.stamp);
+    }
+
+    /// Ends the merging of a batch; results and state can be read then.
+    pub fn settle(&mut self) -> Result<()> {
+        for window in self.windows.values_mut().filter(|w| w.stamp == self.stamp) {
+            let Window { accumulators, touched, .. } = window;
+            accumulators.iter_mut().try_for_each(|a| a.settle(touched))?;
+        }
+        Ok(())
     }
 
     /// Groups touched in this batch.
@@ -192,8 +208,8 @@ impl Table {
     pub fn state_schema(&self) -> Schema {
         let mut fields = vec![Field::new("window", DataType::Int64, false)];
         fields.extend(self.key_types.iter().enumerate().map(|(i, t)| Field::new(format!("k{i}"), t.clone(), true)));
-        for (position, call) in self.calls.iter().enumerate() {
-            fields.extend(Accumulator::new(call).fields(position));
+        for position in 0..self.calls.len() {
+            fields.extend(self.call_fields(position));
         }
         Schema::new(fields)
     }
@@ -212,34 +228,90 @@ impl Table {
         Ok(RecordBatch::try_new(Arc::new(self.state_schema()), columns)?)
     }
 
-    /// Applies a batch of [`Table::state_schema`]: each row replaces its group.
-    pub fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
-        if batch.schema().fields() != self.state_schema().fields() {
+    /// State columns of one call, which say what they are of.
+    fn call_fields(&self, position: usize) -> Vec<Field> {
+        let Some(call) = self.calls.get(position) else { return vec![] };
+        let mut metadata = HashMap::new();
+        metadata.extend(self.texts.get(position).map(|text| (CALL_KEY.to_string(), text.clone())));
+        if let Call::Host(call) = call {
+            metadata.insert(FUNCTION_KEY.to_string(), call.tag().to_string());
+        }
+        let fields = Accumulator::new(call).fields(position).into_iter();
+        fields.map(|f| f.with_metadata(metadata.clone())).collect()
+    }
+
+    /// Where in a state file each call's columns begin. Columns are known by the call's text: calls may come in another order, and one
+    /// that the file does not have begins without values.
+    fn columns_of_calls(&self, schema: &Schema) -> Result<Vec<Option<usize>>> {
+        let first = 1 + self.key_types.len();
+        let own = |f: &Field| f.data_type().clone();
+        let keys: Vec<DataType> = schema.fields().iter().take(first).map(|f| own(f)).collect();
+        let expected: Vec<DataType> = std::iter::once(DataType::Int64).chain(self.key_types.iter().cloned()).collect();
+        if keys != expected {
             return Err(Error::new(
                 ErrorCode::CheckpointCorrupt,
-                format!(
-                    "a state file has columns {:?}, expected {:?}",
-                    batch.schema().fields(),
-                    self.state_schema().fields()
-                ),
+                format!("a state file is of keys {keys:?}, expected {expected:?}"),
             ));
         }
+        if let Some(unknown) = schema.fields().iter().skip(first).find(|f| !f.metadata().contains_key(CALL_KEY)) {
+            let text = format!("the state column {} does not say which call it is of", unknown.name());
+            return Err(Error::new(ErrorCode::CheckpointCorrupt, text));
+        }
+        let text_at = |at: usize| schema.fields().get(at).and_then(|f| f.metadata().get(CALL_KEY));
+        let mut taken = vec![false; schema.fields().len()];
+        let mut found = Vec::with_capacity(self.calls.len());
+        for (position, text) in self.texts.iter().enumerate() {
+            let fields = self.call_fields(position);
+            let begins = |at: &usize| text_at(*at) == Some(text) && !taken[*at];
+            let Some(at) = (first..taken.len()).find(begins) else {
+                found.push(None);
+                continue;
+            };
+            for (offset, field) in fields.iter().enumerate() {
+                let theirs = schema.fields().get(at + offset);
+                let tag = |f: &Field| f.metadata().get(FUNCTION_KEY).cloned();
+                let same = theirs.is_some_and(|f| f.data_type() == field.data_type() && tag(f) == tag(field));
+                if !same {
+                    let tagged = |f: Option<&Field>| match f {
+                        Some(f) => format!("{} ({})", tag(f).unwrap_or_else(|| "a kernel".into()), f.data_type()),
+                        None => "nothing".to_string(),
+                    };
+                    let (then, now) = (tagged(theirs.map(AsRef::as_ref)), tagged(Some(field)));
+                    return Err(Error::new(
+                        ErrorCode::CheckpointIncompatible,
+                        format!(
+                            "the state of {text} is of {then} and this version keeps {now}; start with a new checkpointLocation"
+                        ),
+                    ));
+                }
+                if let Some(taken) = taken.get_mut(at + offset) {
+                    *taken = true;
+                }
+            }
+            found.push(Some(at));
+        }
+        Ok(found)
+    }
+
+    /// Applies a batch of a state file: each row replaces its group.
+    pub fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
+        let places = self.columns_of_calls(&batch.schema())?;
         let starts = batch.column(0).as_primitive::<Int64Type>();
         let keys = &batch.columns()[1..][..self.key_types.len()];
         let rows = self.encode_keys(keys, batch.num_rows())?;
-        let mut columns = &batch.columns()[1 + self.key_types.len()..];
-        let mut split = Vec::new();
-        for (position, call) in self.calls.iter().enumerate() {
-            let (own, rest) = columns.split_at(Accumulator::new(call).fields(position).len());
-            split.push(own);
-            columns = rest;
+        let mut split: Vec<Option<&[ArrayRef]>> = Vec::new();
+        for (position, place) in places.into_iter().enumerate() {
+            let width = self.call_fields(position).len();
+            split.push(place.and_then(|at| batch.columns().get(at..at + width)));
         }
         for row in 0..batch.num_rows() {
             let calls = &self.calls;
             let window = self.windows.entry(starts.value(row)).or_insert_with(|| Window::new(calls));
             let group = window.group(rows.get(row), 0);
             for (accumulator, columns) in window.accumulators.iter_mut().zip(&split) {
-                accumulator.decode(group, columns, row)?;
+                if let Some(columns) = columns {
+                    accumulator.decode(group, columns, row)?;
+                }
             }
         }
         Ok(())
@@ -321,3 +393,6 @@ impl Window {
         group
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@
 //! ```text
 //! join TYPE on CONDITION          of two sources, or of one and the table; columns of the right side are t2, k2, v2, g2
 //! count by KEY, ...               a key is a column, window(duration[, slide[, start]]) or session(gap), where a gap is an interval or a column
-//! agg sum v, count by KEY, ...    sum, min, max, avg, count, approx_count_distinct of columns; count alone counts rows
+//! agg sum v, count by KEY, ...    sum, min, max, avg, count, approx_count_distinct, collect_list of columns; count alone counts rows
 //! dedupe COLUMN, ...              drop_duplicates; dedupeWithinWatermark likewise
 //! select EXPRESSION, ...          where CONDITION         with NAME = EXPRESSION
 //! sort COLUMN, ...                limit 3                 offset 3
@@ -434,6 +434,7 @@ fn aggregate(call: &str) -> Column {
         Some(("max", column)) => max(column),
         Some(("avg", column)) => avg(column),
         Some(("count", column)) => count(column),
+        Some(("collect_list", column)) => collect_list(column),
         Some(("approx_count_distinct", column)) => approx_count_distinct(column),
         _ => panic!("unknown aggregate {call:?}"),
     }
@@ -521,6 +522,11 @@ fn cell(name: &str, column: &ArrayRef, row: usize) -> String {
             "" => "''".to_string(),
             text => text.to_string(),
         },
+        DataType::List(_) => {
+            let values = column.as_list::<i32>().value(row);
+            let values: Vec<String> = (0..values.len()).map(|value| cell("", &values, value)).collect();
+            format!("[{}]", values.join(","))
+        }
         other => panic!("a case does not show {other}"),
     }
 }

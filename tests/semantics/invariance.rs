@@ -44,6 +44,24 @@ fn write(directory: &Path, lines: &[String], batches: usize) {
 /// One row of the result; doubles by their bits.
 type Row = (i64, String, i64, i64, Option<u64>, Option<u64>, Option<i64>, Option<u64>, Option<u64>, i64, i64);
 
+/// Calls that no kernel computes and whose result does not depend on the order of the rows; doubles by their bits.
+fn hosted() -> Vec<Column> {
+    vec![
+        stddev("fare"),
+        kurtosis("tip"),
+        corr("tip", "fare"),
+        avg_distinct("fare"),
+        percentile("fare", [0.1, 0.5]),
+        percentile_approx("tip", 0.25, 100),
+        collect_set("driver"),
+        mode("status"),
+        bit_xor("tip"),
+        sum(col("tip").cast("decimal(12,2)")),
+        sum("fare").filter_where(col("tip").gt(40)),
+        count_distinct(["driver", "status"]),
+    ]
+}
+
 fn rows(batch: &RecordBatch) -> Vec<Row> {
     let start = batch.column(0).as_struct().column(0).as_primitive::<TimestampMicrosecondType>();
     let text = batch.column(1).as_string::<i32>();
@@ -112,6 +130,63 @@ async fn table(lines: &[String], batches: usize, device: &str) -> Vec<Row> {
     query.await_termination().await.unwrap();
     assert_eq!(query.recent_progress().len(), batches);
     rows(&result.concat().unwrap())
+}
+
+/// Kernels' calls beside the host's: every cell as text, doubles with all of their digits.
+async fn mixed(lines: &[String], batches: usize, device: &str, ordered: bool) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), lines, batches);
+    let session =
+        Session::builder().config("tidemill.device", device).config("tidemill.workers", 2).build().await.unwrap();
+    let reader = session.read_stream().format("json").option("maxFilesPerTrigger", 1);
+    let rides = reader
+        .schema("city STRING, fare DOUBLE, driver STRING, tip BIGINT, status STRING, t TIMESTAMP")
+        .load_path(&directory.path().to_string_lossy())
+        .await
+        .unwrap();
+    let of_order = [first("driver"), last("fare"), collect_list("tip"), max_by("driver", "tip"), listagg("status", "")];
+    let calls = [count_all(), sum("fare"), approx_count_distinct("driver")].into_iter();
+    let calls = calls.chain(if ordered { of_order.to_vec() } else { hosted() });
+    let keys = [window_sliding("t", "10 minutes", "5 minutes"), col("city")];
+    let city = rides.with_watermark("t", "1 hour").unwrap().group_by(keys).unwrap().agg(calls).unwrap();
+    let result = MemoryTable::new(Some("out")).unwrap();
+    let query =
+        city.write_stream().output_mode(Complete).trigger(Trigger::AvailableNow).table(&result).start().await.unwrap();
+    query.await_termination().await.unwrap();
+    let batch = result.concat().unwrap();
+    let options = arrow::util::display::FormatOptions::default();
+    let columns = batch.columns().iter();
+    let texts: Vec<_> =
+        columns.map(|c| arrow::util::display::ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
+    let row = |r: usize| texts.iter().map(|f| f.value(r).to_string()).collect::<Vec<_>>().join("|");
+    let mut rows: Vec<String> = (0..batch.num_rows()).map(row).collect();
+    rows.sort();
+    rows
+}
+
+async fn every_split_on_the_host(device: &str) {
+    let mut lines = lines();
+    lines.truncate(1500);
+    // In the order of the input whatever the split ...
+    let expected = mixed(&lines, 1, "cpu", true).await;
+    for batches in [1, 7, 40] {
+        assert_eq!(mixed(&lines, batches, device, true).await, expected, "{batches} ordered batches on {device}");
+    }
+    // ... and in any order where order does not matter.
+    let expected = mixed(&lines, 1, "cpu", false).await;
+    assert_eq!(expected.len(), 5 * 5, "five windows of five cities");
+    let mut random = StdRng::seed_from_u64(11);
+    for batches in [1, 7, 40] {
+        lines.shuffle(&mut random);
+        assert_eq!(mixed(&lines, batches, device, false).await, expected, "{batches} batches on {device}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_split_gives_the_same_table_without_kernels() {
+    every_split_on_the_host("cpu").await;
+    let Some(device) = software_gpu("any_split_gives_the_same_table_without_kernels") else { return };
+    every_split_on_the_host(&device).await;
 }
 
 async fn every_split(device: &str) {

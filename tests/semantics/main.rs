@@ -9,6 +9,7 @@ mod continuous;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
+mod functions;
 mod invariance;
 mod joins;
 mod lifecycle;

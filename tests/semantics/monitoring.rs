@@ -97,6 +97,31 @@ async fn progress_of_a_windowed_count() {
     assert!(first.pretty_json().starts_with("{\n  \"id\": "));
 }
 
+/// Aggregates over the rows that pass a point of the plan, batch by batch, under every operator above it.
+#[tokio::test(flavor = "multi_thread")]
+async fn observed_metrics_are_those_of_the_batch() {
+    let session = session().await;
+    let (stream, table) = (stream(), MemoryTable::new(Some("out")).unwrap());
+    let frame = stream.frame(&session).unwrap().filter(col("n").gt(1)).unwrap();
+    let frame = frame.observe("big", [count_all().alias("rows"), max(col("n")).alias("most")]).unwrap();
+    let counts = frame.filter(col("n").lt(9)).unwrap().group_by(["n"]).unwrap().count().unwrap();
+    let counts = counts.observe("groups", [count_all().alias("n")]).unwrap();
+    let query = counts.write_stream().output_mode(Update).table(&table).start().await.unwrap();
+    for numbers in [&[1, 5, 5, 9][..], &[0, 1]] {
+        stream.add(rows(&numbers.iter().map(|n| (0, *n)).collect::<Vec<_>>())).unwrap();
+        query.process_all_available().await.unwrap();
+    }
+    query.stop().await;
+    let observed: Vec<_> = query.recent_progress().iter().map(|p| p.to_json()["observedMetrics"].clone()).collect();
+    assert_eq!(
+        observed,
+        [
+            json!({"big": {"rows": 3, "most": 9}, "groups": {"n": 1}}),
+            json!({"big": {"rows": 0, "most": null}, "groups": {"n": 0}})
+        ]
+    );
+}
+
 #[derive(Clone)]
 struct Log(Arc<Mutex<mpsc::Sender<(&'static str, Value)>>>);
 

@@ -149,7 +149,7 @@ impl Runner {
             state_operators,
             sources,
             sink: SinkProgress { description: self.sink.description(), num_output_rows: output_rows as i64 },
-            observed_metrics: Map::new(),
+            observed_metrics: output.measured.clone(),
             device: output.device.clone(),
             malformed_records: output.malformed,
         };

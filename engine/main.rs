@@ -1,0 +1,234 @@
+//! `tidemill`: runs and explains SQL files.
+//!
+//! Comes in: a file or a text of SQL, settings. Goes out: rows on standard output, everything else on standard error. Exit status: 0 when
+//! every query has ended in order, also on Ctrl-C and SIGTERM, which stop queries after their batch; 1 when a query failed; 2 when the
+//! script or the arguments are wrong.
+
+use clap::{Args, Parser, Subcommand};
+use futures::future::try_join_all;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tidemill::batch::Trigger;
+use tidemill::frame::StreamingQuery;
+use tidemill::sql::{Script, SqlError};
+use tidemill::{Error, ErrorCode, Session};
+use tokio::sync::mpsc;
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+/// Structured streaming in SQL, exactly once.
+#[derive(Parser)]
+#[command(name = "tidemill", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the queries of a SQL file until all of them have ended
+    Run {
+        #[command(flatten)]
+        script: ScriptArguments,
+        /// The trigger of queries that name none: availableNow, once, or an interval such as '10 seconds'
+        #[arg(long, value_name = "TRIGGER")]
+        trigger: Option<String>,
+    },
+    /// Prints the plans of a SQL file's queries
+    Explain {
+        #[command(flatten)]
+        script: ScriptArguments,
+    },
+}
+
+#[derive(Args)]
+struct ScriptArguments {
+    /// The SQL file; - reads standard input
+    #[arg(value_name = "FILE.sql", required_unless_present = "execute")]
+    file: Option<PathBuf>,
+    /// SQL to run, after the file if there is one
+    #[arg(short = 'e', long, value_name = "SQL")]
+    execute: Option<String>,
+    /// A configuration key, as SET in the script; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    settings: Vec<(String, String)>,
+    /// Where kernels run: auto, gpu, cpu, or part of an adapter's name
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+}
+
+/// Why the process ends with another status than 0.
+enum Failed {
+    /// The script or the arguments are wrong.
+    Wrong(String),
+    /// A query failed.
+    Query(String),
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
+        _ => Err("expected KEY=VALUE".to_string()),
+    }
+}
+
+fn main() -> ExitCode {
+    // clap itself ends the process with 2 where arguments are wrong.
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,tidemill=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(cause) => {
+            eprintln!("tidemill: the threads of the process could not be started: {cause}");
+            return ExitCode::from(1);
+        }
+    };
+    let ended = runtime.block_on(async {
+        match cli.command {
+            Command::Run { script, trigger } => run(script, trigger).await,
+            Command::Explain { script } => explain(script).await,
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Wrong(message)) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+        Err(Failed::Query(message)) => {
+            eprintln!("{message}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+async fn run(arguments: ScriptArguments, trigger: Option<String>) -> Result<(), Failed> {
+    let trigger = trigger.map(|text| Trigger::parse(&text)).transpose().map_err(wrong)?;
+    // Signals that come while queries start stop them too.
+    let mut signals = signals()?;
+    let (session, scripts) = open(&arguments).await?;
+    let mut queries = Vec::new();
+    for script in scripts {
+        let script = match trigger {
+            Some(trigger) => script.default_trigger(trigger),
+            None => script,
+        };
+        match script.start(&session, &mut std::io::stdout()).await {
+            Ok(started) => queries.extend(started),
+            Err(error) => {
+                stop(&queries).await;
+                return Err(failed(&error));
+            }
+        }
+    }
+    for query in &queries {
+        info!(query = %label(query), "started");
+    }
+    let ends = queries.iter().map(|query| async move {
+        query.await_termination().await?;
+        info!(query = %label(query), "ended");
+        Ok::<(), Error>(())
+    });
+    let ended = tokio::select! {
+        ended = try_join_all(ends) => ended,
+        Some(signal) = signals.recv() => {
+            info!(signal, "stopping");
+            Ok(vec![])
+        }
+    };
+    // One query that has failed ends the process, so that whoever runs it can start it again.
+    stop(&queries).await;
+    let failure = ended.err().or_else(|| queries.iter().find_map(StreamingQuery::exception));
+    match failure {
+        None => Ok(()),
+        Some(error) => Err(Failed::Query(error.to_string())),
+    }
+}
+
+async fn explain(arguments: ScriptArguments) -> Result<(), Failed> {
+    let (session, scripts) = open(&arguments).await?;
+    for script in scripts {
+        let text = script.explain(&session).await.map_err(|error| failed(&error))?;
+        print!("{text}");
+    }
+    Ok(())
+}
+
+/// The session with all settings, and the scripts of the file and of the command line.
+async fn open(arguments: &ScriptArguments) -> Result<(Session, Vec<Script>), Failed> {
+    let mut scripts = Vec::new();
+    if let Some(file) = &arguments.file {
+        let (name, text) = match file.to_str() {
+            Some("-") => ("stdin".to_string(), std::io::read_to_string(std::io::stdin())),
+            _ => (file.display().to_string(), std::fs::read_to_string(file)),
+        };
+        let text = text.map_err(|cause| Failed::Wrong(format!("tidemill: {name} cannot be read: {cause}")))?;
+        scripts.push(Script::parse(&name, &text).map_err(|error| failed(&error))?);
+    }
+    if let Some(text) = &arguments.execute {
+        scripts.push(Script::parse("-e", text).map_err(|error| failed(&error))?);
+    }
+    let mut builder = Session::builder();
+    for (key, value) in scripts.first().into_iter().flat_map(Script::settings) {
+        builder = builder.config(key, value);
+    }
+    for (key, value) in &arguments.settings {
+        builder = builder.config(key, value);
+    }
+    if let Some(device) = &arguments.device {
+        builder = builder.config("tidemill.device", device);
+    }
+    Ok((builder.build().await.map_err(wrong)?, scripts))
+}
+
+/// Signals that ask the process to end.
+fn signals() -> Result<mpsc::UnboundedReceiver<i32>, Failed> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|cause| Failed::Query(format!("tidemill: signals cannot be caught: {cause}")))?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 {
+                // Whoever asks twice does not want to wait for the batch.
+                error!(signal, "ending at once; the batch runs again at the next start");
+                std::process::exit(128 + signal);
+            }
+            let _ = sender.send(signal);
+        }
+    });
+    Ok(receiver)
+}
+
+async fn stop(queries: &[StreamingQuery]) {
+    futures::future::join_all(queries.iter().map(StreamingQuery::stop)).await;
+}
+
+fn label(query: &StreamingQuery) -> String {
+    query.name().map_or_else(|| query.id().to_string(), str::to_string)
+}
+
+fn wrong(error: Error) -> Failed {
+    Failed::Wrong(format!("tidemill: {error}"))
+}
+
+/// Whether a script is wrong, or what it needs is not there.
+fn failed(error: &SqlError) -> Failed {
+    match error.error().code() {
+        ErrorCode::CheckpointIo
+        | ErrorCode::CheckpointCorrupt
+        | ErrorCode::CheckpointVersion
+        | ErrorCode::CheckpointFenced
+        | ErrorCode::CheckpointIncompatible
+        | ErrorCode::Io
+        | ErrorCode::Kafka
+        | ErrorCode::KafkaDataLoss
+        | ErrorCode::KafkaFenced
+        | ErrorCode::Kernel
+        | ErrorCode::StreamFailed
+        | ErrorCode::Internal => Failed::Query(error.to_string()),
+        _ => Failed::Wrong(error.to_string()),
+    }
+}

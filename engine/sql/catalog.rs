@@ -1,0 +1,66 @@
+//! The tables and views that a session knows by name.
+//!
+//! Comes in: definitions. Goes out: frames. Fails: names that there are not, with the nearest that there is, and names that are taken.
+
+use super::table::TableDefinition;
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::edits;
+use crate::plan::logical::LogicalPlan;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a name stands for. A view is kept as its plan: a frame holds the session, which would never be dropped.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// `CREATE VIEW`, or a frame that was given a name.
+    View(Arc<LogicalPlan>),
+    /// `CREATE TABLE`: where rows come from or go to.
+    Table(Arc<TableDefinition>),
+}
+
+/// Names, without regard to case and kept as written.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    entries: Mutex<BTreeMap<String, (String, Entry)>>,
+}
+
+impl Catalog {
+    /// Gives `name` a meaning.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TableExists`] for a name that has one, unless it is to be replaced.
+    pub fn put(&self, name: &str, entry: Entry, replace: bool) -> Result<()> {
+        let mut entries = self.entries.lock();
+        let key = name.to_ascii_lowercase();
+        if !replace && entries.contains_key(&key) {
+            return Err(Error::new(
+                ErrorCode::TableExists,
+                format!(
+                    "there is a table or view named `{name}` already; write CREATE OR REPLACE, or choose another name"
+                ),
+            ));
+        }
+        entries.insert(key, (name.to_string(), entry));
+        Ok(())
+    }
+
+    /// What `name` stands for.
+    pub fn get(&self, name: &str) -> Option<Entry> {
+        self.entries.lock().get(&name.to_ascii_lowercase()).map(|(_, entry)| entry.clone())
+    }
+
+    /// The message for a name that stands for nothing; `others` are names that count too.
+    pub fn missing<'n>(&self, name: &str, others: impl IntoIterator<Item = &'n String>) -> String {
+        let entries = self.entries.lock();
+        let known = entries.values().map(|(name, _)| name.clone()).chain(others.into_iter().cloned());
+        let wanted = name.to_lowercase();
+        let near = known.map(|k| (edits(&wanted, &k.to_lowercase()), k)).min();
+        match near {
+            Some((distance, near)) if distance <= (name.len() / 2).max(2) => {
+                format!("there is no table or view named `{name}`; did you mean `{near}`?")
+            }
+            _ => format!("there is no table or view named `{name}`; CREATE it, or read files as json.`path`"),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! SQL, in Spark's dialect: expressions, queries, and scripts that define tables and start queries.
+//!
+//! Text is parsed by `sqlparser`; every statement becomes the operations on frames that a program would write, so that SQL and programs
+//! have the same plans and the same errors. A mistake is reported at its line and column.
+//!
+//! ```
+//! use tidemill::prelude::*;
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let session = Session::builder().config("tidemill.device", "cpu").build().await?;
+//! let ticks = session.read_stream().format("rate").load().await?;
+//! ticks.create_or_replace_temp_view("ticks")?;
+//! let odd = session.sql("SELECT value, timestamp AS at FROM ticks WHERE value % 2 = 1").await?;
+//! assert_eq!(odd.schema().field(1).name(), "at");
+//! let doubled = ticks.select_expr(["value * 2 AS twice", "*"])?;
+//! assert_eq!(doubled.schema().fields().len(), 3);
+//! # Ok::<(), tidemill::Error>(()) }).unwrap();
+//! ```
+
+mod catalog;
+mod dialect;
+mod expression;
+mod from;
+mod literal;
+mod place;
+mod query;
+mod relation;
+mod script;
+mod select;
+mod statement;
+mod table;
+#[cfg(test)]
+mod tests;
+pub(crate) mod text;
+mod types;
+
+pub(crate) use catalog::Catalog;
+pub use expression::{expression, select_item};
+pub use place::SqlError;
+pub use script::Script;
+
+use crate::batch::Trigger;
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::DataFrame;
+use crate::functions::registry::FunctionRegistry;
+use crate::session::Session;
+use catalog::Entry;
+use place::{Failure, Parsed, Source};
+use statement::{Statement, statements};
+
+impl Session {
+    /// The frame of a query over the session's tables and views. A text that defines tables and views does so; it may end with a query.
+    /// For `INSERT INTO`, which starts queries, see [`Script`].
+    ///
+    /// # Errors
+    /// What the text does wrong, with line and column.
+    pub async fn sql(&self, text: &str) -> Result<DataFrame> {
+        let source = Source { name: "", text };
+        self.run_sql(&source).await.map_err(|failure| source.error(failure).into())
+    }
+
+    async fn run_sql(&self, source: &Source<'_>) -> Parsed<DataFrame> {
+        let statements = statements(source)?;
+        let mut result = None;
+        for statement in &statements {
+            result = None;
+            match statement {
+                Statement::Select { query, .. } => result = Some(script::frame_of(self, query).await?),
+                Statement::Insert { table, .. } => {
+                    let message =
+                        "INSERT INTO starts a query; use Script, or write_stream() on the frame of the SELECT";
+                    return Err(Failure::unsupported(message, table.span));
+                }
+                Statement::Explain { .. } => {
+                    let message = "EXPLAIN is a text, not a frame; use Script, or explain() on the frame of the SELECT";
+                    return Err(Error::new(ErrorCode::UnsupportedOperation, message).into());
+                }
+                definition => script::define(self, definition).await?,
+            }
+        }
+        match result {
+            Some(frame) => Ok(frame),
+            // As in Spark, a definition gives a frame without rows and columns.
+            None => Ok(relation::nothing(self)?),
+        }
+    }
+
+    /// The frame of a table or view that the session knows by name.
+    ///
+    /// # Errors
+    /// `TABLE_OR_VIEW_NOT_FOUND`, with the nearest name; options that a table's source does not have.
+    pub async fn table(&self, name: &str) -> Result<DataFrame> {
+        let found = script::table(self, name).await.map_err(|failure| failure.error)?;
+        found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, self.catalog().missing(name, [])))
+    }
+
+    /// The functions that texts may call.
+    pub(crate) fn functions(&self) -> FunctionRegistry {
+        FunctionRegistry::default()
+    }
+}
+
+impl DataFrame {
+    /// [`DataFrame::select`] of texts: `"city"`, `"fare * 1.2 AS gross"`, `"data.*"`.
+    ///
+    /// # Errors
+    /// Texts that are no expressions, unknown columns, types that do not fit.
+    pub fn select_expr<'t>(&self, items: impl IntoIterator<Item = &'t str>) -> Result<Self> {
+        let registry = self.session().functions();
+        let items: Result<Vec<_>> = items.into_iter().map(|item| select_item(item, &registry)).collect();
+        relation::select(self, items?)
+    }
+
+    /// [`DataFrame::filter`] by a text: `"fare > 10 AND city = 'Oslo'"`.
+    ///
+    /// # Errors
+    /// A text that is no expression, unknown columns, a condition that is not boolean.
+    pub fn filter_expr(&self, condition: &str) -> Result<Self> {
+        relation::filter(self, expression(condition, &self.session().functions())?)
+    }
+
+    /// Gives the frame a name that SQL can use, in place of what had it before.
+    ///
+    /// # Errors
+    /// None today; a name that SQL cannot write goes in backticks there.
+    pub fn create_or_replace_temp_view(&self, name: &str) -> Result<()> {
+        self.session().catalog().put(name, Entry::View(self.plan().clone()), true)
+    }
+}
+
+impl Trigger {
+    /// A trigger by its text, as the option `trigger` of a table has it: `availableNow`, `once`, `10 seconds`.
+    ///
+    /// # Errors
+    /// A text that is no trigger.
+    pub fn parse(text: &str) -> Result<Self> {
+        table::parse_trigger(text)
+    }
+}

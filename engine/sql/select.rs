@@ -1,0 +1,408 @@
+//! SELECT: the list, WHERE, GROUP BY, HAVING and DISTINCT over the frame that FROM gives.
+//!
+//! Comes in: the parser's SELECT. Goes out: a frame. Fails: columns that are neither grouped nor aggregated, at their place, and clauses
+//! that the engine does not have.
+
+use super::expression::{Converter, column, dotted, idents};
+use super::from::Relation;
+use super::place::{At, Failure, Parsed};
+use super::query::{Planner, Sorting, Tables, position};
+use super::relation;
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::DataFrame;
+use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, SortExpr};
+use datafusion::sql::sqlparser::ast::{
+    self, Distinct, GroupByExpr, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned,
+    WildcardAdditionalOptions,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use std::collections::HashSet;
+
+/// One item of the SELECT list.
+struct Item {
+    expr: Expr,
+    alias: Option<String>,
+    span: Span,
+}
+
+impl Item {
+    fn name(&self) -> String {
+        self.alias.clone().unwrap_or_else(|| output_name(&self.expr))
+    }
+
+    /// As a selection takes it; a star keeps its own names.
+    fn named(&self) -> Expr {
+        match &self.alias {
+            Some(alias) => self.expr.clone().alias(alias),
+            None => self.expr.clone(),
+        }
+    }
+}
+
+/// What a grouped SELECT computes below its list.
+#[derive(Default)]
+struct Grouping {
+    keys: Vec<(Expr, String)>,
+    calls: Vec<(Expr, String)>,
+    taken: HashSet<String>,
+}
+
+impl Planner<'_> {
+    /// The frame of a SELECT, sorted.
+    pub fn select(&self, select: &Select, named: &Tables, sorting: Option<&Sorting<'_>>) -> Parsed<DataFrame> {
+        refuse_clauses(select)?;
+        let start = select.select_token.0.span;
+        let mut input = self.from(&select.from, &select.lateral_views, named, start)?;
+        let converter = self.converter();
+        if let Some(condition) = &select.selection {
+            let predicate = converter.expr(condition)?;
+            input.frame = relation::filter(&input.frame, predicate)
+                .map_err(|e| converter.blame(e.into()).or_at(condition.span()))?;
+        }
+        let items = self.items(select, &input, &converter)?;
+        let having = match &select.having {
+            Some(tree) => Some((with_aliases(converter.expr(tree)?, &items, &input)?, tree.span())),
+            None => None,
+        };
+        let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+        let grouped = !ungrouped || having.is_some() || items.iter().any(|item| is_aggregate(&item.expr));
+        let distinct = match &select.distinct {
+            None | Some(Distinct::All) => false,
+            Some(Distinct::Distinct) => true,
+            Some(Distinct::On(_)) => {
+                return Err(Failure::unsupported("DISTINCT ON is not Spark SQL; use dropDuplicates", start));
+            }
+        };
+        let names: Vec<String> = match items.iter().any(|item| is_star(&item.expr)) {
+            true => vec![],
+            false => items.iter().map(Item::name).collect(),
+        };
+        // Keys that are output columns sort what comes out; others sort what goes in.
+        let keys = match sorting {
+            None => vec![],
+            Some(sorting) => self.sort_keys(sorting, &names, |tree| {
+                let key = converter.expr(tree)?;
+                match output_position(&key, &names) {
+                    Some(at) => Ok(column(&quoted(&names[at]))),
+                    None => with_aliases(key, &items, &input),
+                }
+            })?,
+        };
+        let after = distinct || keys.iter().all(|key| output_position(&key.expr, &names).is_some());
+        let sort = |frame: DataFrame, keys: Vec<SortExpr>| match keys.is_empty() {
+            true => Ok(frame),
+            false => frame.sort(keys).map_err(|e| converter.blame(e.into()).or_at(start)),
+        };
+        let (below, outputs) = match grouped {
+            false => (input.frame.clone(), items.iter().map(|item| (item.named(), item.span)).collect::<Vec<_>>()),
+            true => {
+                let mut grouping = self.grouping(select, &items, &input, &converter)?;
+                let mut outputs = Vec::new();
+                for item in &items {
+                    let name = item.name();
+                    let output = grouping.lower(item.expr.clone(), Some(&name), &input);
+                    let output = output.map_err(|e| converter.blame(e).or_at(item.span))?;
+                    outputs.push((output.alias(name), item.span));
+                }
+                let condition = having.map(|(e, span)| Ok((grouping.lower(e, None, &input).at(span)?, span)));
+                let condition: Option<(Expr, Span)> = condition.transpose().map_err(|e: Failure| converter.blame(e))?;
+                let mut lowered = Vec::new();
+                for key in keys.iter().filter(|_| !after) {
+                    let expr = grouping.lower(key.expr.clone(), None, &input).at(start)?;
+                    lowered.push(SortExpr { expr, ..*key });
+                }
+                let mut frame = grouping.frame(&input.frame).map_err(|e| converter.blame(e.into()))?;
+                if let Some((condition, span)) = condition {
+                    frame = relation::filter(&frame, condition).at(span)?;
+                }
+                (sort(frame, lowered)?, outputs)
+            }
+        };
+        let below = if after || grouped { below } else { sort(below, keys.clone())? };
+        let frame = match grouped && is_identity(&outputs, &below) {
+            true => below,
+            false => project(&below, outputs, &converter)?,
+        };
+        let frame = if distinct { frame.distinct().at(start)? } else { frame };
+        if after { sort(frame, keys) } else { Ok(frame) }
+    }
+
+    fn items(&self, select: &Select, input: &Relation, converter: &Converter<'_>) -> Parsed<Vec<Item>> {
+        let mut items: Vec<Item> = Vec::new();
+        for tree in &select.projection {
+            let span = tree.span();
+            let (expr, alias) = match tree {
+                SelectItem::UnnamedExpr(tree) => (converter.expr(tree)?, None),
+                SelectItem::ExprWithAlias { expr, alias } => (converter.expr(expr)?, Some(alias.value.clone())),
+                SelectItem::ExprWithAliases { expr, aliases } => {
+                    let names: Vec<String> = aliases.iter().map(|i| i.value.clone()).collect();
+                    (relation::generator_names(converter.expr(expr)?, &names).at(span)?, None)
+                }
+                SelectItem::Wildcard(options) if has_except(options) => {
+                    items.extend(except(options, input.frame.plan().scope().all(), span)?);
+                    continue;
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
+                    if has_except(options) =>
+                {
+                    let columns = relation::columns_of(&input.frame, &dotted(&idents(name)?)).at(span)?;
+                    items.extend(except(options, columns, span)?);
+                    continue;
+                }
+                star => (converter.star(star)?, None),
+            };
+            let expr = with_aliases(expr, &items, input)?;
+            items.push(Item { expr, alias, span });
+        }
+        Ok(items)
+    }
+
+    fn grouping(
+        &self,
+        select: &Select,
+        items: &[Item],
+        input: &Relation,
+        converter: &Converter<'_>,
+    ) -> Parsed<Grouping> {
+        let mut grouping = Grouping::default();
+        let start = select.select_token.0.span;
+        match &select.group_by {
+            GroupByExpr::All(modifiers) | GroupByExpr::Expressions(_, modifiers) if !modifiers.is_empty() => {
+                let message = "ROLLUP, CUBE and GROUPING SETS are not supported; group once for each set and UNION ALL";
+                return Err(Failure::unsupported(message, start));
+            }
+            GroupByExpr::All(_) => {
+                for item in items.iter().filter(|item| !is_aggregate(&item.expr)) {
+                    grouping.key(item.expr.clone());
+                }
+            }
+            GroupByExpr::Expressions(trees, _) => {
+                for tree in trees {
+                    let parts = match tree {
+                        ast::Expr::Tuple(parts) => parts.iter().collect(),
+                        other => vec![other],
+                    };
+                    for tree in parts {
+                        let key = match position(tree) {
+                            None => with_aliases(converter.expr(tree)?, items, input)?,
+                            Some(at) => match at.checked_sub(1).and_then(|at| items.get(at)) {
+                                Some(item) => item.expr.clone(),
+                                None => {
+                                    let message = format!("GROUP BY {at}: the SELECT list has {} items", items.len());
+                                    return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
+                                }
+                            },
+                        };
+                        if is_aggregate(&key) {
+                            let message = format!("GROUP BY {tree}: an aggregate cannot be grouped by");
+                            return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
+                        }
+                        grouping.key(key);
+                    }
+                }
+            }
+        }
+        Ok(grouping)
+    }
+}
+
+impl Grouping {
+    fn key(&mut self, expr: Expr) {
+        let expr = strip_alias(&expr).clone();
+        if self.keys.iter().all(|(known, _)| *known != expr) {
+            let name = self.distinct(&output_name(&expr));
+            self.keys.push((expr, name));
+        }
+    }
+
+    /// `name`, or that name with a number where it is taken, in any case.
+    fn distinct(&mut self, name: &str) -> String {
+        let numbered = (1..).map(|n| format!("{name} #{n}"));
+        let mut names = std::iter::once(name.to_string()).chain(numbered);
+        names.find(|n| self.taken.insert(n.to_ascii_lowercase())).unwrap_or_default()
+    }
+
+    /// `expr` over the columns that the grouping makes. An aggregate that is all of an item takes the item's name.
+    fn lower(&mut self, expr: Expr, name: Option<&str>, input: &Relation) -> Parsed<Expr> {
+        let whole = matches!(strip_alias(&expr), Expr::AggregateFunction(_));
+        let lowered = strip_alias(&expr).clone().transform_down(|e| {
+            let replaced = |by: Expr| Ok(Transformed::new(by, true, TreeNodeRecursion::Jump));
+            if let Some((_, name)) = self.keys.iter().find(|(key, _)| same(key, &e, input)) {
+                return replaced(column(&quoted(name)));
+            }
+            match e {
+                Expr::AggregateFunction(_) => {
+                    if let Some((_, name)) = self.calls.iter().find(|(call, _)| *call == e) {
+                        return replaced(column(&quoted(name)));
+                    }
+                    let wanted = match name {
+                        Some(name) if whole => name.to_string(),
+                        _ => output_name(&e),
+                    };
+                    let name = self.distinct(&wanted);
+                    let by = column(&quoted(&name));
+                    self.calls.push((e, name));
+                    replaced(by)
+                }
+                Expr::Column(c) => {
+                    // window.start is a field of the key `window`.
+                    let path = split_path(&c.name);
+                    let key = path.first().and_then(|first| {
+                        let named = self.keys.iter().find(|(_, name)| name.eq_ignore_ascii_case(first));
+                        named.filter(|_| path.len() > 1)
+                    });
+                    match key {
+                        Some((_, name)) => {
+                            let fields = path.iter().skip(1).map(|part| quoted(part));
+                            let parts: Vec<String> = std::iter::once(quoted(name)).chain(fields).collect();
+                            replaced(column(&parts.join(".")))
+                        }
+                        None => Err(Error::new(
+                            ErrorCode::InvalidExpression,
+                            format!("the column \"{}\" is neither grouped by nor inside an aggregate; add it to GROUP BY, or use any_value()", c.name),
+                        )
+                        .into()),
+                    }
+                }
+                other => Ok(Transformed::no(other)),
+            }
+        });
+        Ok(lowered.map_err(Error::from)?.data)
+    }
+
+    fn frame(&self, input: &DataFrame) -> Result<DataFrame> {
+        let named = |(expr, name): &(Expr, String)| match expr {
+            // A name of its own is not an alias, so that frames see the plain column.
+            Expr::Column(_) if output_name(expr) == *name => expr.clone(),
+            _ => expr.clone().alias(name),
+        };
+        relation::aggregate(input, self.keys.iter().map(named).collect(), self.calls.iter().map(named).collect())
+    }
+}
+
+fn refuse_clauses(select: &Select) -> Parsed<()> {
+    let clauses = [
+        (select.top.is_some(), "TOP is not Spark SQL; use LIMIT"),
+        (select.into.is_some(), "SELECT INTO is not Spark SQL; use INSERT INTO"),
+        (select.prewhere.is_some(), "PREWHERE is not Spark SQL; use WHERE"),
+        (!select.connect_by.is_empty(), "CONNECT BY is not Spark SQL"),
+        (!select.cluster_by.is_empty(), "CLUSTER BY is not supported: rows have no partitions here; leave it out"),
+        (
+            !select.distribute_by.is_empty(),
+            "DISTRIBUTE BY is not supported: rows have no partitions here; leave it out",
+        ),
+        (!select.sort_by.is_empty(), "SORT BY is not supported: rows have no partitions here; use ORDER BY"),
+        (!select.named_window.is_empty(), "WINDOW clauses are not supported; group by window(time, duration)"),
+        (select.qualify.is_some(), "QUALIFY is not supported; functions over windows of rows are not there"),
+        (select.value_table_mode.is_some(), "SELECT AS STRUCT or AS VALUE is not Spark SQL; use struct(...)"),
+        (select.exclude.is_some(), "EXCLUDE is not Spark SQL; use * EXCEPT (...)"),
+    ];
+    match clauses.iter().find(|(there, _)| *there) {
+        Some((_, message)) => Err(Failure::unsupported(*message, select.select_token.0.span)),
+        None => Ok(()),
+    }
+}
+
+fn project(frame: &DataFrame, outputs: Vec<(Expr, Span)>, converter: &Converter<'_>) -> Parsed<DataFrame> {
+    let all = relation::select(frame, outputs.iter().map(|(e, _)| e.clone()).collect());
+    all.map_err(|error| {
+        let failure = converter.blame(error.into());
+        if failure.at.is_some() {
+            return failure;
+        }
+        // The first item that fails alone is to blame.
+        let guilty = outputs.iter().find(|(e, _)| relation::select(frame, vec![e.clone()]).is_err());
+        failure.or_at(guilty.map_or(Span::empty(), |(_, span)| *span))
+    })
+}
+
+/// Whether the outputs are the frame's columns as they are.
+fn is_identity(outputs: &[(Expr, Span)], frame: &DataFrame) -> bool {
+    let fields = frame.schema().fields();
+    fields.len() == outputs.len()
+        && fields.iter().zip(outputs).all(|(field, (expr, _))| {
+            output_name(expr) == *field.name() && *strip_alias(expr) == column(&quoted(field.name()))
+        })
+}
+
+fn is_aggregate(expr: &Expr) -> bool {
+    expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false)
+}
+
+fn is_star(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(c) if c.name == "*" || c.name.ends_with(".*"))
+}
+
+fn output_position(key: &Expr, names: &[String]) -> Option<usize> {
+    let Expr::Column(c) = key else { return None };
+    let path = split_path(&c.name);
+    let [name] = path.as_slice() else { return None };
+    names.iter().position(|n| n.eq_ignore_ascii_case(name))
+}
+
+fn has_except(options: &WildcardAdditionalOptions) -> bool {
+    options.opt_except.is_some()
+}
+
+/// `* EXCEPT (a, b)`.
+fn except(options: &WildcardAdditionalOptions, columns: Vec<Expr>, span: Span) -> Parsed<Vec<Item>> {
+    let Some(listed) = &options.opt_except else { return Ok(vec![]) };
+    let mut kept: Vec<Item> = columns.into_iter().map(|expr| Item { expr, alias: None, span }).collect();
+    for ident in std::iter::once(&listed.first_element).chain(&listed.additional_elements) {
+        let before = kept.len();
+        kept.retain(|item| !item.name().eq_ignore_ascii_case(&ident.value));
+        if kept.len() == before {
+            let message = format!("there is no column named \"{}\" to leave out", ident.value);
+            return Err(Failure::new(ErrorCode::UnresolvedColumn, message, ident.span));
+        }
+    }
+    Ok(kept)
+}
+
+/// `expr` with the names of earlier items in place of what they stand for, where the input has no column of that name.
+fn with_aliases(expr: Expr, items: &[Item], input: &Relation) -> Parsed<Expr> {
+    let has = |name: &str| input.frame.schema().fields().iter().any(|f| f.name().eq_ignore_ascii_case(name));
+    let replaced = expr.transform_down(|e| {
+        let Expr::Column(c) = &e else { return Ok(Transformed::no(e)) };
+        let path = split_path(&c.name);
+        // `t.city` is a column of t, also where t is an alias of the list.
+        let is_qualifier = |first: &str| path.len() > 1 && input.is_name(first);
+        let item = path.first().filter(|first| !has(first) && !is_qualifier(first)).and_then(|first| {
+            items.iter().rev().find(|item| item.alias.as_deref().is_some_and(|a| a.eq_ignore_ascii_case(first)))
+        });
+        let Some(item) = item else { return Ok(Transformed::no(e)) };
+        let value = path.iter().skip(1).fold(strip_alias(&item.expr).clone(), |value, field| {
+            datafusion::functions::core::expr_fn::get_field(value, field.as_str())
+        });
+        Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
+    });
+    Ok(replaced.map_err(Error::from)?.data)
+}
+
+/// Whether an expression is a grouping key: the same but for case and for a relation's name in front of its columns.
+fn same(key: &Expr, expr: &Expr, input: &Relation) -> bool {
+    if matches!(expr, Expr::Literal(..)) {
+        return key == expr;
+    }
+    let plain = |e: &Expr| {
+        e.clone().transform_up(|e| match &e {
+            Expr::Column(c) => {
+                let path: Vec<String> = split_path(&c.name).iter().map(|p| quoted(&p.to_ascii_lowercase())).collect();
+                Ok(Transformed::yes(column(&path.join("."))))
+            }
+            _ => Ok(Transformed::no(e)),
+        })
+    };
+    let (Ok(key), Ok(expr)) = (plain(key), plain(expr)) else { return false };
+    if key.data == expr.data {
+        return true;
+    }
+    let (Expr::Column(a), Expr::Column(b)) = (&key.data, &expr.data) else { return false };
+    let (a, b) = (split_path(&a.name), split_path(&b.name));
+    let tail = |long: &[String], short: &[String]| {
+        long.first().is_some_and(|f| input.is_name(f)) && long.get(1..) == Some(short)
+    };
+    tail(&a, &b) || tail(&b, &a)
+}

@@ -1,0 +1,6 @@
+//! The `tidemill` binary on SQL scripts: rows, errors with their places, exit statuses, signals, and kills.
+
+mod errors;
+mod process;
+mod scripts;
+mod support;
