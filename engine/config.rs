@@ -55,7 +55,7 @@ const CPU_CHUNK_BYTES: usize = 4 << 20;
 /// Bytes of a chunk for a GPU: some hundred thousand records, above the break-even of a kernel launch.
 const GPU_CHUNK_BYTES: usize = 64 << 20;
 
-/// Whether a key says how buckets are reached: `fs.s3a.endpoint`, `spark.hadoop.fs.s3a.access.key`.
+/// Whether a key says how buckets are reached (`fs.s3a.endpoint`, `spark.hadoop.fs.s3a.access.key`) or files are read.
 fn is_storage_key(key: &str) -> bool {
     key.strip_prefix("spark.hadoop.").unwrap_or(key).starts_with("fs.s3a.")
 }
@@ -161,7 +161,7 @@ impl Config {
         }
     }
 
-    fn flag(&self, key: &str) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Result<bool> {
         let text = self.get(key).unwrap_or_default();
         keys::flag(text.trim())
             .ok_or_else(|| Error::new(ErrorCode::ConfValueType, format!("{key} = {text:?}: expected true or false")))

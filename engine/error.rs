@@ -63,6 +63,12 @@ error_codes! {
     UnsupportedOperation => "UNSUPPORTED_STREAMING_OPERATION",
     /// `write_stream` on a frame that is a table.
     WriteStreamNotAllowed => "WRITE_STREAM_NOT_ALLOWED",
+    /// `write` on a frame over a stream.
+    CallOnStreamingDataset => "CALL_ON_STREAMING_DATASET_UNSUPPORTED",
+    /// A save mode that is none.
+    InvalidSaveMode => "INVALID_SAVE_MODE",
+    /// A table that is written to where rows are already.
+    PathAlreadyExists => "PATH_ALREADY_EXISTS",
     /// A format name that no source or sink answers to.
     DataSourceNotFound => "DATA_SOURCE_NOT_FOUND",
     /// A format whose code was left out of this build.
@@ -97,6 +103,14 @@ error_codes! {
     RealTimeOutputMode => "STREAMING_REAL_TIME_MODE.OUTPUT_MODE_NOT_SUPPORTED",
     /// An input path that does not exist.
     PathNotFound => "PATH_NOT_FOUND",
+    /// Files both beside and inside partition directories, or below different base paths.
+    ConflictingDirectoryStructures => "CONFLICTING_DIRECTORY_STRUCTURES",
+    /// Partition directories that do not name the same columns.
+    ConflictingPartitionColumnNames => "CONFLICTING_PARTITION_COLUMN_NAMES",
+    /// A value in a directory's name that its column cannot have.
+    InvalidPartitionValue => "INVALID_PARTITION_VALUE",
+    /// Files without a record to infer a schema from.
+    UnableToInferSchema => "UNABLE_TO_INFER_SCHEMA",
     /// A schema that a source needs and was not given.
     SchemaRequired => "STREAMING_SOURCE_SCHEMA_REQUIRED",
     /// A query name that is already active in the session.

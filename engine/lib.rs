@@ -37,6 +37,9 @@ pub mod state;
 pub mod table;
 pub mod watermark;
 
+/// The crates whose types are part of this API, in the versions that it takes.
+pub use {arrow, async_trait::async_trait, datafusion, serde_json, uuid};
+
 pub use error::{Error, ErrorCode, Result};
 pub use session::Session;
 
@@ -49,9 +52,16 @@ pub mod prelude {
     pub use crate::frame::{
         InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
     };
+    pub use crate::frame::{DataFrameReader, DataFrameWriter, DataStreamReader, DataStreamWriter, SaveMode};
+    pub use crate::frame::{GroupedFrame, StreamingQueryManager};
     pub use crate::plan::logical::JoinType;
+    pub use crate::progress::StreamingQueryProgress;
+    pub use crate::progress::listener::{
+        QueryIdleEvent, QueryProgressEvent, QueryStartedEvent, QueryTerminatedEvent, StreamingQueryListener,
+    };
     pub use crate::session::Session;
     pub use crate::sink::OutputMode::{self, Append, Complete, Update};
+    pub use crate::sink::foreach::{ForeachWriter, Row};
     pub use crate::sink::memory::MemoryTable;
     pub use crate::source::memory::MemoryStream;
     pub use crate::types::*;

@@ -1,7 +1,7 @@
 //! CSV records to columns, by Spark's rules.
 //!
 //! Comes in: lines of a file, without its header. Goes out: [`Decoded`]. Columns are matched by position; quotes end with
-//! their line; a line with fewer or more fields than the schema is malformed, and under `PERMISSIVE` is padded with NULLs or
+//! their line, unless `multiLine` says otherwise; a line with fewer or more fields than the schema is malformed, and under `PERMISSIVE` is padded with NULLs or
 //! cut. Fails: a malformed record under `FAILFAST`, and a schema with nested columns.
 
 mod split;
@@ -10,12 +10,13 @@ mod tests;
 
 use super::column::{Cell, Column, Data};
 use super::formats::Formats;
-use super::{Decoded, ParseMode, Rejected, Wanted, check_size, lines, malformed_line, number};
+use super::records::{Records, records};
+use super::{Decoded, ParseMode, Rejected, Wanted, check_size, malformed_line, number};
 use crate::error::{Error, ErrorCode, Result};
 use crate::source::Origin;
 use crate::types::{DataType, StructType};
 use chrono_tz::Tz;
-use split::Splitter;
+use split::{Splitter, Trim};
 
 /// How CSV is to be read; the names are Spark's options. The header is the source's business.
 #[derive(Debug, Clone)]
@@ -32,6 +33,18 @@ pub struct CsvOptions {
     pub escape: u8,
     /// `nullValue`: the text of NULL, besides nothing at all.
     pub null_value: String,
+    /// `emptyValue`: what `""` stands for.
+    pub empty_value: String,
+    /// `nanValue`, `positiveInf` and `negativeInf`.
+    pub specials: Specials,
+    /// `comment`: begins lines that are no records.
+    pub comment: Option<u8>,
+    /// `ignoreLeadingWhiteSpace`.
+    pub ignore_leading: bool,
+    /// `ignoreTrailingWhiteSpace`.
+    pub ignore_trailing: bool,
+    /// `lineSep` and `multiLine`.
+    pub records: Records,
     /// `timestampFormat`.
     pub timestamp_format: Option<String>,
     /// `dateFormat`.
@@ -49,11 +62,75 @@ impl Default for CsvOptions {
             quote: Some(b'"'),
             escape: b'\\',
             null_value: String::new(),
+            empty_value: String::new(),
+            specials: Specials::default(),
+            comment: None,
+            ignore_leading: false,
+            ignore_trailing: false,
+            records: Records::Lines,
             timestamp_format: None,
             date_format: None,
             corrupt_record_column: "_corrupt_record".into(),
         }
     }
+}
+
+/// The words for doubles that no digits can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Specials {
+    /// `nanValue`.
+    pub nan: String,
+    /// `positiveInf`.
+    pub positive_inf: String,
+    /// `negativeInf`.
+    pub negative_inf: String,
+}
+
+impl Default for Specials {
+    fn default() -> Self {
+        Self { nan: "NaN".into(), positive_inf: "Inf".into(), negative_inf: "-Inf".into() }
+    }
+}
+
+impl Specials {
+    /// The number of a word; besides the user's words those of Java.
+    pub(super) fn read(&self, text: &str) -> Option<f64> {
+        match text {
+            _ if text == self.nan => Some(f64::NAN),
+            _ if text == self.positive_inf => Some(f64::INFINITY),
+            _ if text == self.negative_inf => Some(f64::NEG_INFINITY),
+            "NaN" => Some(f64::NAN),
+            "Infinity" | "+Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => None,
+        }
+    }
+}
+
+impl CsvOptions {
+    pub(super) fn splitter(&self) -> Splitter {
+        let trim = Trim { leading: self.ignore_leading, trailing: self.ignore_trailing };
+        Splitter::new(self.delimiter.as_bytes(), self.quote, self.escape, trim)
+    }
+}
+
+/// The first record that is neither blank nor a comment, with its end left out.
+pub(crate) fn first_csv_record<'a>(bytes: &'a [u8], options: &'a CsvOptions) -> Option<&'a [u8]> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let counts = |record: &&[u8]| {
+        let comment = options.comment.is_some() && record.first().copied() == options.comment;
+        !comment && record.iter().any(|byte| *byte > b' ')
+    };
+    records(bytes, &options.records).map(|(_, record)| record).find(counts)
+}
+
+/// The fields of one record as texts: a header.
+pub(crate) fn split_record(record: &[u8], options: &CsvOptions) -> Vec<String> {
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    let record = record.strip_suffix(b"\r").unwrap_or(record);
+    let mut splitter = options.splitter();
+    let fields = splitter.split(record);
+    (0..fields.len()).map(|index| String::from_utf8_lossy(fields.get(index).unwrap_or_default()).into_owned()).collect()
 }
 
 /// Decodes CSV records.
@@ -62,6 +139,10 @@ pub struct CsvDecoder {
     mode: ParseMode,
     splitter: Splitter,
     null_value: String,
+    empty_value: String,
+    specials: Specials,
+    comment: Option<u8>,
+    records: Records,
     columns: Vec<Column>,
     /// Per field of a line, the column that wants it.
     targets: Vec<Option<usize>>,
@@ -114,8 +195,12 @@ impl CsvDecoder {
         }
         Ok(Self {
             mode: options.mode,
-            splitter: Splitter::new(options.delimiter.as_bytes(), options.quote, options.escape),
+            splitter: options.splitter(),
             null_value: options.null_value,
+            empty_value: options.empty_value,
+            specials: options.specials,
+            comment: options.comment,
+            records: options.records,
             columns,
             targets,
             corrupt_record,
@@ -137,11 +222,29 @@ impl CsvDecoder {
             column.begin(bytes.len() * 3)?;
         }
         let valid = simdutf8::basic::from_utf8(bytes).is_ok();
-        let (mut rows, mut records, mut malformed) = (0, 0u32, 0);
+        // The rules leave the decoder for the loop, which changes the rest of it.
+        let by = std::mem::take(&mut self.records);
+        let outcome = self.each(bytes, &by, valid, origin);
+        self.records = by;
+        let (rows, kept, malformed) = outcome?;
+        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
+        Ok(Decoded { columns, rows, null_record: None, kept, rejected: Rejected { malformed } })
+    }
+
+    /// Adds the rows of all records: how many, which records they are where some are left out, and how many were malformed.
+    fn each(
+        &mut self,
+        bytes: &[u8],
+        by: &Records,
+        valid: bool,
+        origin: &Origin,
+    ) -> Result<(usize, Option<Vec<u32>>, u64)> {
+        let (mut rows, mut records_seen, mut malformed) = (0, 0u32, 0);
         let mut kept: Option<Vec<u32>> = None;
-        for (position, line) in lines(bytes) {
+        for (position, line) in records(bytes, by) {
             let line = if position == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
-            if line.iter().all(|byte| *byte <= b' ') {
+            let comment = self.comment.is_some() && line.first().copied() == self.comment;
+            if comment || line.iter().all(|byte| *byte <= b' ') {
                 continue;
             }
             let outcome =
@@ -155,20 +258,19 @@ impl CsvDecoder {
                     ParseMode::DropMalformed => {
                         keep = false;
                         self.columns.iter_mut().for_each(|column| column.truncate(rows));
-                        kept.get_or_insert_with(|| (0..records).collect());
+                        kept.get_or_insert_with(|| (0..records_seen).collect());
                     }
                 }
             }
             if keep {
                 rows += 1;
                 if let Some(kept) = &mut kept {
-                    kept.push(records);
+                    kept.push(records_seen);
                 }
             }
-            records += 1;
+            records_seen += 1;
         }
-        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
-        Ok(Decoded { columns, rows, null_record: None, kept, rejected: Rejected { malformed } })
+        Ok((rows, kept, malformed))
     }
 
     /// Adds the row of a line, and says why when it is malformed.
@@ -177,11 +279,17 @@ impl CsvDecoder {
         let mut reason = None;
         for (position, target) in self.targets.iter().enumerate() {
             let Some(column) = target.and_then(|target| self.columns.get_mut(target)) else { continue };
-            match fields.get(position) {
+            let quoted = fields.quoted(position);
+            let text = match fields.get(position) {
+                Some([]) if quoted => Some(self.empty_value.as_bytes()),
+                Some([]) => None,
+                text => text,
+            };
+            match text {
                 None => column.push_null(),
-                Some(text) if text.is_empty() || text == self.null_value.as_bytes() => column.push_null(),
+                Some(text) if text == self.null_value.as_bytes() => column.push_null(),
                 Some(text) => {
-                    if put(column, text, &mut self.formats).is_none() {
+                    if put(column, text, &mut self.formats, &self.specials).is_none() {
                         column.push_null();
                         reason = Some("a value does not fit the type of its column");
                     }
@@ -206,7 +314,7 @@ impl CsvDecoder {
 }
 
 /// Adds a field's value; None, and nothing added, when the text does not fit.
-fn put(column: &mut Column, text: &[u8], formats: &mut Formats) -> Option<()> {
+pub(super) fn put(column: &mut Column, text: &[u8], formats: &mut Formats, specials: &Specials) -> Option<()> {
     if column.push_text(text) {
         return Some(());
     }
@@ -222,11 +330,11 @@ fn put(column: &mut Column, text: &[u8], formats: &mut Formats) -> Option<()> {
         Data::Short(values) => values.push(string.parse().ok()?),
         Data::Integer(values) => values.push(string.parse().ok()?),
         Data::Long(values) => values.push(string.parse().ok()?),
-        Data::Float(values) => values.push(match special(string) {
+        Data::Float(values) => values.push(match specials.read(string) {
             Some(value) => value as f32,
             None => string.trim().parse().ok().filter(|_| is_plain(string))?,
         }),
-        Data::Double(values) => values.push(match special(string) {
+        Data::Double(values) => values.push(match specials.read(string) {
             Some(value) => value,
             None => string.trim().parse().ok().filter(|_| is_plain(string))?,
         }),
@@ -242,16 +350,6 @@ fn put(column: &mut Column, text: &[u8], formats: &mut Formats) -> Option<()> {
         Data::String { .. } | Data::Dictionary(_) => return None,
     }
     Some(())
-}
-
-/// The words for what no digits can say: `nanValue`, `positiveInf` and `negativeInf` at their defaults.
-fn special(text: &str) -> Option<f64> {
-    match text {
-        "NaN" => Some(f64::NAN),
-        "Inf" | "Infinity" => Some(f64::INFINITY),
-        "-Inf" | "-Infinity" => Some(f64::NEG_INFINITY),
-        _ => None,
-    }
 }
 
 /// A number in digits: Rust also reads `inf` and `nan`, which Java does not.

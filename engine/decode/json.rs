@@ -13,6 +13,7 @@ mod tests;
 
 use super::column::Column;
 use super::formats::Formats;
+use super::records::{Records, records};
 use super::scan::{Cursor, Syntax};
 use super::{Decoded, ParseMode, Rejected, Wanted, check_size, lines, malformed_line, malformed_value};
 use crate::error::{Error, ErrorCode, Result};
@@ -41,6 +42,8 @@ pub struct JsonOptions {
     pub date_format: Option<String>,
     /// `columnNameOfCorruptRecord`: the string column that gets the text of a malformed record, if the schema has it.
     pub corrupt_record_column: String,
+    /// `lineSep` and `multiLine` of files.
+    pub records: Records,
 }
 
 impl Default for JsonOptions {
@@ -51,6 +54,7 @@ impl Default for JsonOptions {
             timestamp_format: None,
             date_format: None,
             corrupt_record_column: "_corrupt_record".into(),
+            records: Records::Lines,
         }
     }
 }
@@ -68,6 +72,7 @@ pub struct JsonDecoder {
     rows: usize,
     formats: Formats,
     corrupt_record: Option<usize>,
+    records: Records,
     scratch: Vec<u8>,
 }
 
@@ -118,6 +123,7 @@ impl JsonDecoder {
                 options.date_format.as_deref(),
             )?,
             corrupt_record,
+            records: options.records,
             scratch: Vec::new(),
         })
     }
@@ -132,13 +138,26 @@ impl JsonDecoder {
         self.mode
     }
 
-    /// Decodes the records of a chunk of a JSON-lines file, one per line; blank lines are no records.
+    /// Decodes the records of a chunk of a JSON-lines file, one per line; blank lines are no records, and an array of objects is a
+    /// record each.
     ///
     /// # Errors
     /// [`ErrorCode::MalformedRecord`] under `FAILFAST`, naming the file and line.
     pub fn decode_lines(&mut self, bytes: &[u8], origin: &Origin) -> Result<Decoded> {
         self.begin(bytes.len())?;
         let mut batch = Batch::default();
+        if self.records != Records::Lines {
+            let by = std::mem::take(&mut self.records);
+            let valid = simdutf8::basic::from_utf8(bytes).is_ok();
+            let outcome = records(bytes, &by).try_for_each(|(position, record)| {
+                let record =
+                    if position == 0 { record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record) } else { record };
+                self.line(record, valid, &mut batch, |reason| malformed_line(origin, bytes, position, reason))
+            });
+            self.records = by;
+            outcome?;
+            return self.finish(batch, None);
+        }
         let mut start = 0;
         while start < bytes.len() {
             // Whole lines, few enough to be still in the cache when they are decoded after they have been checked.
@@ -157,17 +176,63 @@ impl JsonDecoder {
         for (position, line) in lines(block) {
             let position = start + position;
             let line = if position == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
-            if is_blank(line) {
-                continue;
-            }
-            let outcome = if valid { self.row(line) } else { self.row(String::from_utf8_lossy(line).as_bytes()) };
-            if let Err(reason) = outcome {
-                self.reject(batch, |reason| malformed_line(origin, bytes, position, reason), reason)?;
-            } else {
-                batch.keep();
-            }
+            self.line(line, valid, batch, |reason| malformed_line(origin, bytes, position, reason))?;
         }
         Ok(())
+    }
+
+    /// Decodes a record of a file.
+    #[inline]
+    fn line(&mut self, line: &[u8], valid: bool, batch: &mut Batch, error: impl FnOnce(&str) -> Error) -> Result<()> {
+        if line.first() != Some(&b'{') {
+            match line.iter().find(|byte| **byte > b' ') {
+                None => return Ok(()),
+                Some(b'[') if valid => return self.array(line, batch, error),
+                Some(b'[') => return self.array(String::from_utf8_lossy(line).as_bytes(), batch, error),
+                Some(_) => {}
+            }
+        }
+        let outcome = if valid { self.row(line) } else { self.row(String::from_utf8_lossy(line).as_bytes()) };
+        if let Err(reason) = outcome {
+            self.reject(batch, error, reason)?;
+        } else {
+            batch.keep();
+        }
+        Ok(())
+    }
+
+    /// Decodes an array of records. One that is bad makes all of them malformed, with the array as their text.
+    #[cold]
+    fn array(&mut self, text: &[u8], batch: &mut Batch, error: impl FnOnce(&str) -> Error) -> Result<()> {
+        let first = self.rows;
+        let mut reason = None;
+        match elements(text) {
+            Ok(elements) => {
+                for element in elements {
+                    reason = self.row(element).err().or(reason);
+                }
+            }
+            // Not an array of objects: a malformed record as a whole.
+            Err(Syntax(_)) => reason = self.row(text).err(),
+        }
+        let Some(reason) = reason else {
+            (first..self.rows).for_each(|_| batch.keep());
+            return Ok(());
+        };
+        if let Some(column) = self.corrupt_record.and_then(|index| self.columns.get_mut(index)) {
+            column.truncate(first);
+            for _ in first..self.rows {
+                column.push_text(text);
+            }
+        }
+        // The last row is the one that the mode decides about; those before it go the same way.
+        if self.mode == ParseMode::DropMalformed {
+            self.rows = first + 1;
+            self.columns.iter_mut().for_each(|column| column.truncate(first + 1));
+        } else {
+            (first + 1..self.rows).for_each(|_| batch.keep());
+        }
+        self.reject(batch, error, reason)
     }
 
     /// Decodes a column of texts, a record each: strings or binary values. A NULL or blank text gives a NULL record.
@@ -377,6 +442,26 @@ impl Batch {
     fn skip(&mut self) {
         self.kept.get_or_insert_with(|| (0..self.records).collect());
         self.records += 1;
+    }
+}
+
+/// The objects of an array.
+fn elements(text: &[u8]) -> std::result::Result<Vec<&[u8]>, Syntax> {
+    let mut cursor = Cursor::new(text);
+    cursor.skip_blank();
+    cursor.enter(1)?;
+    let mut elements = Vec::new();
+    if cursor.peek() == b']' {
+        return Ok(elements);
+    }
+    loop {
+        if cursor.peek() != b'{' {
+            return Err(Syntax("an array's element is no object"));
+        }
+        elements.push(cursor.value(1)?);
+        if !cursor.more(b']')? {
+            return Ok(elements);
+        }
     }
 }
 

@@ -8,25 +8,37 @@ pub(crate) mod base64;
 mod column;
 mod csv;
 mod formats;
+mod infer;
 mod interner;
 mod json;
+mod lines;
 mod number;
 mod options;
 pub(crate) mod pattern;
+mod records;
 mod scan;
 mod text;
 pub(crate) mod timestamp;
 pub(crate) mod zone;
 
 pub use csv::{CsvDecoder, CsvOptions};
+pub(crate) use csv::{first_csv_record, split_record};
+pub(crate) use infer::{CsvInference, Inference, JsonInference, JsonRules, Sampling};
 pub use json::{JsonDecoder, JsonOptions};
+pub use lines::LineDecoder;
+pub(crate) use lines::repeat;
 pub(crate) use number::decimal as parse_decimal;
+pub(crate) use records::record_ends;
+pub use records::{QuoteRules, Records};
 pub use text::TextDecoder;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::source::Origin;
+use crate::types::DataType;
 use arrow::array::ArrayRef;
 use arrow::buffer::NullBuffer;
+use chrono_tz::Tz;
+use datafusion::common::ScalarValue;
 use std::io::Read;
 use std::str::FromStr;
 
@@ -99,6 +111,17 @@ pub struct Decoded {
     pub rejected: Rejected,
 }
 
+/// The value of a text at a type, as CSV reads it; None for a text that does not fit.
+pub(crate) fn read_text(text: &str, data_type: &DataType, time_zone: Tz) -> Result<Option<ScalarValue>> {
+    let mut column = column::Column::new(data_type, false);
+    let mut formats = formats::Formats::new(time_zone, None, None)?;
+    if csv::put(&mut column, text.as_bytes(), &mut formats, &csv::Specials::default()).is_none() {
+        return Ok(None);
+    }
+    let array = column.finish()?;
+    Ok(Some(ScalarValue::try_from_array(array.as_ref(), 0)?))
+}
+
 /// Refuses chunks whose offsets would pass 32 bits; decoders call it before they start.
 fn check_size(bytes: usize) -> Result<()> {
     // Replacing invalid UTF-8 can triple a text.
@@ -149,6 +172,10 @@ fn malformed_line(origin: &Origin, bytes: &[u8], position: usize, reason: &str) 
 fn lines_before(path: &str, offset: u64) -> std::io::Result<u64> {
     if offset == 0 {
         return Ok(0);
+    }
+    let packed = crate::source::files::Compression::of(path).map_err(std::io::Error::other)?;
+    if packed.is_some() {
+        return Err(std::io::Error::other("the bytes are those of the text, not of the file"));
     }
     let path = crate::options::local_path(path).map_err(std::io::Error::other)?;
     let mut file = std::fs::File::open(path)?.take(offset);

@@ -1,15 +1,17 @@
-//! Text files: every line is a row of the one column `value`.
+//! Text files: every line, or whatever `lineSep` ends, is a row of the one column `value`; under `wholetext` a file is.
 //!
 //! Comes in: bytes. Goes out: [`Decoded`]. Nothing is malformed; bytes that are no UTF-8 become U+FFFD.
 
 use super::column::Column;
-use super::{Decoded, Rejected, Wanted, check_size, lines};
+use super::records::{Records, records};
+use super::{Decoded, Rejected, Wanted, check_size};
 use crate::error::{Error, Result};
 use crate::types::DataType;
 
 /// Decodes lines of text.
 #[derive(Debug)]
 pub struct TextDecoder {
+    by: Records,
     columns: Vec<Column>,
 }
 
@@ -18,11 +20,11 @@ impl TextDecoder {
     ///
     /// # Errors
     /// [`ErrorCode::Internal`](crate::ErrorCode::Internal) for another column than the first, or more than one.
-    pub fn new(wanted: &[Wanted]) -> Result<Self> {
+    pub fn new(wanted: &[Wanted], by: Records) -> Result<Self> {
         if wanted.len() > 1 || wanted.iter().any(|want| want.field != 0) {
             return Err(Error::internal("a text file has the one column `value`"));
         }
-        Ok(Self { columns: wanted.iter().map(|want| Column::new(&DataType::String, want.dictionary)).collect() })
+        Ok(Self { by, columns: wanted.iter().map(|want| Column::new(&DataType::String, want.dictionary)).collect() })
     }
 
     /// Decodes a chunk; an empty line is a row.
@@ -36,7 +38,7 @@ impl TextDecoder {
         }
         let valid = simdutf8::basic::from_utf8(bytes).is_ok();
         let mut rows = 0;
-        for (_, line) in lines(bytes) {
+        for (_, line) in records(bytes, &self.by) {
             for column in &mut self.columns {
                 if valid {
                     column.push_text(line);
@@ -58,10 +60,10 @@ mod tests {
 
     #[test]
     fn lines_are_rows() {
-        let mut decoder = TextDecoder::new(&Wanted::all(1)).unwrap();
+        let mut decoder = TextDecoder::new(&Wanted::all(1), Records::Lines).unwrap();
         let decoded = decoder.decode_lines(b"one\r\n\n\xff{two}").unwrap();
         let values: Vec<_> = decoded.columns[0].as_string::<i32>().iter().flatten().collect();
         assert_eq!(values, ["one", "", "\u{fffd}{two}"]);
-        assert_eq!(TextDecoder::new(&[]).unwrap().decode_lines(b"a\nb\n").unwrap().rows, 2);
+        assert_eq!(TextDecoder::new(&[], Records::Whole).unwrap().decode_lines(b"a\nb\n").unwrap().rows, 1);
     }
 }

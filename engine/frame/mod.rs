@@ -10,6 +10,7 @@ pub(crate) mod processor;
 mod query;
 mod reader;
 mod table;
+mod table_writer;
 mod writer;
 
 pub use column::{Column, IntoColumn, Operand};
@@ -18,4 +19,5 @@ pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
 pub use processor::{InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState};
 pub use query::{StreamingQuery, StreamingQueryManager};
 pub use reader::{DataFrameReader, DataStreamReader};
+pub use table_writer::{DataFrameWriter, IntoSaveMode, SaveMode};
 pub use writer::{DataStreamWriter, IntoOutputMode, IntoTrigger};

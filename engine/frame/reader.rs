@@ -68,7 +68,7 @@ impl DataStreamReader {
     /// Unknown formats and options, a missing schema.
     pub async fn load(self) -> Result<DataFrame> {
         let schema = self.schema.transpose()?;
-        let provider = builtin::provider(&self.format, schema, &self.options, self.session.conf())?;
+        let provider = builtin::provider(&self.format, schema, &self.options, self.session.conf()).await?;
         DataFrame::from_source(&self.session, provider)
     }
 }
@@ -127,7 +127,7 @@ impl DataFrameReader {
     /// Unknown formats and options, a missing schema, files that are not there.
     pub async fn load(self) -> Result<DataFrame> {
         let schema = self.schema.transpose()?;
-        let provider = builtin::table_provider(&self.format, schema, &self.options, self.session.conf())?;
+        let provider = builtin::table_provider(&self.format, schema, &self.options, self.session.conf()).await?;
         DataFrame::from_table(&self.session, provider)
     }
 }

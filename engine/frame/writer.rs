@@ -224,7 +224,9 @@ impl DataStreamWriter {
         let session = self.frame.session().clone();
         let run_id = Uuid::new_v4();
         let _reservation = session.streams().reserve(run_id, self.name.as_deref())?;
-        let (query, runner, temporary) = self.open(run_id).await?;
+        // A source or a sink of the user's may panic, which must not be the caller's end.
+        let opened = AssertUnwindSafe(self.open(run_id)).catch_unwind().await;
+        let (query, runner, temporary) = opened.unwrap_or_else(|panic| Err(panicked("the start", &*panic)))?;
         session.streams().started(&query);
         let ending = Ending { query: query.clone(), manager: session.streams().clone(), outcome: None };
         session.streams().announce(&query).await;

@@ -3,12 +3,12 @@
 //! Comes in: a [`Chunk`]. Goes out: a [`Scanned`] batch in the order of the branch's [`Scan`]. Fails: malformed records under FAILFAST.
 //! One per worker: decoders keep their dictionaries from chunk to chunk.
 
-use crate::decode::{CsvDecoder, Decoded, JsonDecoder, TextDecoder, Wanted};
+use crate::decode::{JsonDecoder, LineDecoder, Wanted};
 use crate::error::{Error, Result};
 use crate::plan::scan::{From, Scan};
 use crate::plan::spark_function::Kind;
-use crate::source::provider::{LineFormat, Syntax};
-use crate::source::{Chunk, Origin};
+use crate::source::Chunk;
+use crate::source::provider::LineFormat;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 
 /// Decoder of one branch.
@@ -28,22 +28,6 @@ pub struct Scanned {
     pub malformed: u64,
 }
 
-enum LineDecoder {
-    Json(JsonDecoder),
-    Csv(CsvDecoder),
-    Text(TextDecoder),
-}
-
-impl LineDecoder {
-    fn decode(&mut self, bytes: &[u8], origin: &Origin) -> Result<Decoded> {
-        match self {
-            LineDecoder::Json(decoder) => decoder.decode_lines(bytes, origin),
-            LineDecoder::Csv(decoder) => decoder.decode_lines(bytes, origin),
-            LineDecoder::Text(decoder) => decoder.decode_lines(bytes),
-        }
-    }
-}
-
 impl ScanExec {
     /// A decoder for `scan`, given the format of the source's lines if it has any.
     pub fn new(scan: &Scan, format: Option<&LineFormat>) -> Result<Self> {
@@ -56,14 +40,7 @@ impl ScanExec {
                 Wanted { field: *source, dictionary: column.is_some_and(|c| c.dictionary) && !parsed }
             })
             .collect();
-        let lines = match format {
-            None => None,
-            Some(LineFormat { schema, syntax }) => Some(match syntax {
-                Syntax::Json(options) => LineDecoder::Json(JsonDecoder::new(schema, &wanted, options.clone())?),
-                Syntax::Csv(options) => LineDecoder::Csv(CsvDecoder::new(schema, &wanted, options.clone())?),
-                Syntax::Text => LineDecoder::Text(TextDecoder::new(&wanted)?),
-            }),
-        };
+        let lines = format.map(|format| LineDecoder::new(format, &wanted)).transpose()?;
         let mut json = Vec::new();
         for (index, column) in scan.json.iter().enumerate() {
             let Kind::FromJson { schema, .. } = &column.function.kind else {
@@ -86,13 +63,11 @@ impl ScanExec {
     pub fn decode(&mut self, chunk: Chunk) -> Result<Scanned> {
         let (sources, origin, rows, input_rows, mut malformed) = match chunk {
             Chunk::Lines(lines) => {
-                let (bytes, offset) = (lines.load)()?;
-                let origin = Origin::File { path: lines.path, offset };
                 let decoder = self
                     .lines
                     .as_mut()
                     .ok_or_else(|| Error::internal("undecoded lines from a source without a format"))?;
-                let decoded = decoder.decode(&bytes, &origin)?;
+                let (decoded, origin) = decoder.decode(lines)?;
                 // Dropped records were read too; decoders leave rows out for no other reason.
                 let dropped = if decoded.kept.is_some() { decoded.rejected.malformed } else { 0 };
                 let input = decoded.rows as u64 + dropped;

@@ -1,7 +1,7 @@
 //! Rows for a person or a pipe: Spark's tables, or one JSON object per row.
 //!
 //! Comes in: output rows, the options `numRows`, `truncate` and `format`. Goes out: on standard output or another
-//! writer, for every batch, empty ones too, a heading and a table; with `format` = `json` one line
+//! writer, for every batch, empty ones too, a heading and a table (of a table that is no stream, without the heading); with `format` = `json` one line
 //! `{"batchId":3,"row":{...}}` per row and nothing else. At least once after a restart. Fails: a writer that fails; a
 //! reader that has closed its end of the pipe is noted once and ends the output, not the query.
 
@@ -49,6 +49,8 @@ pub struct ConsoleSink {
     output: Option<Box<dyn Write + Send>>,
     schema: SchemaRef,
     staged: Staged,
+    /// Whether the rows are a table, whose text has no heading.
+    table: bool,
 }
 
 impl ConsoleSink {
@@ -89,6 +91,7 @@ impl ConsoleSink {
             output: Some(output),
             schema: Arc::new(Schema::empty()),
             staged: Staged::default(),
+            table: false,
         })
     }
 
@@ -96,6 +99,9 @@ impl ConsoleSink {
         match self.layout {
             Layout::Table { rows: most, characters } => {
                 let table = (self.renderers.table)(rows, &self.schema, most, characters)?;
+                if self.table {
+                    return Ok(format!("{}\n\n", table.trim_end_matches('\n')));
+                }
                 Ok(format!("{RULE}\nBatch: {batch}\n{RULE}\n{}\n\n", table.trim_end_matches('\n')))
             }
             Layout::Json => {
@@ -119,6 +125,10 @@ impl Sink for ConsoleSink {
 
     fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
         Ok(())
+    }
+
+    fn begin_table(&mut self) {
+        self.table = true;
     }
 
     async fn open(&mut self, writer: &Writer) -> Result<()> {

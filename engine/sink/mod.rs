@@ -92,6 +92,10 @@ pub trait Sink: Send {
         Err(flow.refuse_sink(&self.description()))
     }
 
+    /// The rows are a table (`DataFrame::write`): one batch, number 0, after which nothing is asked any more. Called once, before `check`. A sink
+    /// whose readers should find a table without rows, too, writes something for it.
+    fn begin_table(&mut self) {}
+
     /// Connects, and fences every earlier run of the same query.
     async fn open(&mut self, writer: &Writer) -> Result<()>;
 

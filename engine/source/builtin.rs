@@ -4,40 +4,36 @@
 //! have or cannot use.
 
 use super::Source;
-use super::files::{FileFormat, FileSource};
+use super::files::{FileFormat, Files, Reading};
 use super::memory::MemoryStream;
-use super::provider::{LineFormat, SourceProvider, Syntax};
+use super::provider::SourceProvider;
 use super::rate::{RateSource, system_clock};
 use super::rate_micro_batch::RateMicroBatchSource;
 use super::socket::SocketSource;
 use crate::config::Config;
-use crate::decode::{CsvOptions, JsonOptions};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::Options;
 use crate::types::StructType;
-use chrono_tz::Tz;
 use std::fmt;
 use std::sync::Arc;
 
 const FORMATS: &str = "json, csv, parquet, text, kafka, rate, rate-micro-batch and socket";
 
-/// The provider for a format.
+/// The provider of a stream. Files are listed, for the columns that their directories name and for a schema that is inferred.
 ///
 /// # Errors
 /// [`ErrorCode::DataSourceNotFound`], and what the source says of its options.
-pub fn provider(
+pub async fn provider(
     format: &str,
     schema: Option<StructType>,
     options: &Options,
     config: &Config,
 ) -> Result<Arc<dyn SourceProvider>> {
-    let options = options.clone();
     let lower = format.to_ascii_lowercase();
     if let Some(format) = FileFormat::from_name(&lower) {
-        let provider = Files { format, schema, options, time_zone: config.environment()?.time_zone };
-        provider.open()?;
-        return Ok(Arc::new(provider));
+        return Ok(Arc::new(Files::load(format, Reading::Stream, schema, options, config).await?));
     }
+    let options = options.clone();
     if schema.is_some() {
         return Err(Error::new(
             ErrorCode::InvalidOption,
@@ -75,18 +71,22 @@ pub fn provider(
     }
 }
 
-/// The provider of a table: a source that is read once, from `initial` to what `propose` says. Options of batch reads, such as
-/// Kafka's `endingOffsets`, are accepted here and nowhere else.
+/// The provider of a table: a source that is read once, from `initial` to what `propose` says. Files are those that are there now;
+/// options of batch reads, such as Kafka's `endingOffsets`, are accepted here and nowhere else.
 ///
 /// # Errors
 /// As [`provider`], and [`ErrorCode::UnsupportedOperation`] for sources that have no end.
-pub fn table_provider(
+pub async fn table_provider(
     format: &str,
     schema: Option<StructType>,
     options: &Options,
     config: &Config,
 ) -> Result<Arc<dyn SourceProvider>> {
-    match format.to_ascii_lowercase().as_str() {
+    let lower = format.to_ascii_lowercase();
+    if let Some(format) = FileFormat::from_name(&lower) {
+        return Ok(Arc::new(Files::load(format, Reading::Table, schema, options, config).await?));
+    }
+    match lower.as_str() {
         #[cfg(feature = "kafka")]
         "kafka" if schema.is_none() => {
             let provider = Kafka { options: options.clone(), bounded: true };
@@ -97,51 +97,7 @@ pub fn table_provider(
             ErrorCode::UnsupportedOperation,
             format!("the {lower} source has no end and cannot be read as a table; use read_stream()"),
         )),
-        _ => provider(format, schema, options, config),
-    }
-}
-
-struct Files {
-    format: FileFormat,
-    schema: Option<StructType>,
-    options: Options,
-    time_zone: Tz,
-}
-
-impl Files {
-    fn open(&self) -> Result<(FileSource, Option<LineFormat>)> {
-        let mut reader = self.options.reader(format!("the {} source", self.format.name()));
-        let schema = self.schema.as_ref().map(StructType::to_arrow_schema);
-        let source = FileSource::new(self.format, schema, &mut reader)?;
-        let syntax = match self.format {
-            FileFormat::Json => Some(Syntax::Json(JsonOptions::read(&mut reader, self.time_zone)?)),
-            FileFormat::Csv => Some(Syntax::Csv(CsvOptions::read(&mut reader, self.time_zone)?)),
-            FileFormat::Text => Some(Syntax::Text),
-            FileFormat::Parquet => None,
-        };
-        reader.finish()?;
-        let schema = self.schema.clone().unwrap_or_default();
-        Ok((source, syntax.map(|syntax| LineFormat { schema, syntax })))
-    }
-}
-
-impl fmt::Debug for Files {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.describe())
-    }
-}
-
-impl SourceProvider for Files {
-    fn describe(&self) -> String {
-        format!("{} {}", self.format.name(), self.options.get("path").unwrap_or_default())
-    }
-
-    fn create(&self) -> Result<Box<dyn Source>> {
-        Ok(Box::new(self.open()?.0))
-    }
-
-    fn format(&self) -> Option<LineFormat> {
-        self.open().ok().and_then(|(_, format)| format)
+        _ => provider(format, schema, options, config).await,
     }
 }
 
@@ -232,6 +188,6 @@ impl SourceProvider for Memory {
     }
 
     fn create(&self) -> Result<Box<dyn Source>> {
-        Ok(Box::new(self.0.source()))
+        Ok(Box::new(self.0.source()?))
     }
 }

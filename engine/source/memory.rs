@@ -8,6 +8,7 @@
 use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};
 use crate::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, SourceLog};
+use crate::types::IntoSchema;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -15,10 +16,49 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// The columns of a stream in memory: DDL text, a [`StructType`](crate::types::StructType), or an Arrow schema.
+pub trait IntoStreamSchema {
+    /// The Arrow schema.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ParseSyntaxError`] for DDL text that does not parse.
+    fn into_stream_schema(self) -> Result<SchemaRef>;
+}
+
+impl<T: IntoSchema> IntoStreamSchema for T {
+    fn into_stream_schema(self) -> Result<SchemaRef> {
+        Ok(self.into_schema()?.to_arrow_schema())
+    }
+}
+
+impl IntoStreamSchema for SchemaRef {
+    fn into_stream_schema(self) -> Result<SchemaRef> {
+        Ok(self)
+    }
+}
+
 /// A table without end in this process; clones share it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidemill::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+/// use tidemill::prelude::*;
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::builder().config("tidemill.device", "cpu").build().await?;
+/// let numbers = MemoryStream::new("n BIGINT");
+/// let table = MemoryTable::new(Some("doubled"))?;
+/// let doubled = numbers.frame(&session)?.select([(col("n") * 2).alias("n")])?;
+/// let query = doubled.write_stream().table(&table).start().await?;
+/// let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+/// numbers.add(RecordBatch::try_from_iter_with_nullable([("n", column, true)])?)?;
+/// query.process_all_available().await?;
+/// assert_eq!(table.concat()?.num_rows(), 3);
+/// query.stop().await;
+/// # Ok::<(), tidemill::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct MemoryStream {
-    schema: SchemaRef,
+    schema: Result<SchemaRef>,
     added: Arc<Mutex<Added>>,
 }
 
@@ -36,15 +76,15 @@ impl Added {
 }
 
 impl MemoryStream {
-    /// A stream without rows.
-    pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, added: Arc::default() }
+    /// A stream without rows. A schema text that does not parse is reported by the first call that uses the stream.
+    pub fn new(schema: impl IntoStreamSchema) -> Self {
+        Self { schema: schema.into_stream_schema(), added: Arc::default() }
     }
 
     /// The frame over the stream's rows.
     ///
     /// # Errors
-    /// None at present; the signature is that of every source.
+    /// A schema that does not parse.
     pub fn frame(&self, session: &crate::Session) -> Result<crate::frame::DataFrame> {
         crate::frame::DataFrame::from_memory(session, self)
     }
@@ -53,28 +93,32 @@ impl MemoryStream {
     ///
     /// # Errors
     /// [`ErrorCode::DatatypeMismatch`] when the column names or types are not the stream's, [`ErrorCode::InvalidExpression`] when a
-    /// column that the stream declares as never NULL holds one.
+    /// column that the stream declares as never NULL holds one; a schema that does not parse.
     pub fn add(&self, rows: RecordBatch) -> Result<u64> {
         let shape = |schema: &SchemaRef| -> Vec<_> {
             schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
         };
-        if shape(&rows.schema()) != shape(&self.schema) {
+        let schema = self.schema.clone()?;
+        if shape(&rows.schema()) != shape(&schema) {
             return Err(Error::new(
                 ErrorCode::DatatypeMismatch,
-                format!("rows of {} do not fit a memory stream of {}", names(&rows.schema()), names(&self.schema)),
+                format!("rows of {} do not fit a memory stream of {}", names(&rows.schema()), names(&schema)),
             ));
         }
         // The stream's own schema: nullability and metadata of the given one do not matter.
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        let rows = RecordBatch::try_new_with_options(self.schema.clone(), rows.columns().to_vec(), &options)?;
+        let rows = RecordBatch::try_new_with_options(schema, rows.columns().to_vec(), &options)?;
         let mut added = self.added.lock();
         added.batches.push_back(rows);
         Ok(added.end())
     }
 
     /// A source over this stream.
-    pub fn source(&self) -> MemorySource {
-        MemorySource { stream: self.clone(), frozen: None }
+    ///
+    /// # Errors
+    /// A schema that does not parse.
+    pub fn source(&self) -> Result<MemorySource> {
+        Ok(MemorySource { schema: self.schema.clone()?, stream: self.clone(), frozen: None })
     }
 }
 
@@ -85,6 +129,7 @@ fn names(schema: &SchemaRef) -> String {
 
 /// The source over a [`MemoryStream`].
 pub struct MemorySource {
+    schema: SchemaRef,
     stream: MemoryStream,
     frozen: Option<u64>,
 }
@@ -92,11 +137,11 @@ pub struct MemorySource {
 #[async_trait]
 impl Source for MemorySource {
     fn schema(&self) -> SchemaRef {
-        self.stream.schema.clone()
+        self.schema.clone()
     }
 
     fn description(&self) -> String {
-        let columns: Vec<_> = self.stream.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let columns: Vec<_> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
         format!("MemoryStream[{}]", columns.join(","))
     }
 

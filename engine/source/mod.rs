@@ -16,6 +16,7 @@ pub mod rate_micro_batch;
 pub mod socket;
 #[cfg(test)]
 pub(crate) mod test_log;
+pub mod transient;
 
 use crate::batch::continuous::Flow;
 use crate::error::Result;
@@ -23,6 +24,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
+use datafusion::common::ScalarValue;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -141,6 +143,22 @@ pub struct Lines {
     pub load: Box<dyn FnOnce() -> Result<(Bytes, u64)> + Send>,
     /// Path of the file.
     pub path: Arc<str>,
+    /// Columns whose values stand in the names of the file's directories, not in the file.
+    pub partition: Option<Arc<PartitionValues>>,
+}
+
+/// Columns of a source that have one value throughout a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionValues {
+    /// Index of the source's column, ascending, and its value.
+    pub columns: Vec<(usize, ScalarValue)>,
+}
+
+impl PartitionValues {
+    /// The value of a column of the source.
+    pub fn get(&self, column: usize) -> Option<&ScalarValue> {
+        self.columns.iter().find(|(index, _)| *index == column).map(|(_, value)| value)
+    }
 }
 
 /// Where rows came from, so that errors and dead letters can name it.

@@ -24,7 +24,7 @@ pub trait SourceProvider: fmt::Debug + Send + Sync {
 /// Format of undecoded records: the schema that decodes them, and how.
 #[derive(Debug, Clone)]
 pub struct LineFormat {
-    /// The records' columns.
+    /// The source's columns: those of the records, and those that [`Lines::partition`](super::Lines::partition) gives.
     pub schema: crate::types::StructType,
     /// How they are written.
     pub syntax: Syntax,
@@ -33,10 +33,10 @@ pub struct LineFormat {
 /// Syntax of undecoded records, with the decoder's options.
 #[derive(Debug, Clone)]
 pub enum Syntax {
-    /// JSON lines.
+    /// JSON, an object per line unless its options say otherwise.
     Json(crate::decode::JsonOptions),
     /// CSV without its header line.
     Csv(crate::decode::CsvOptions),
     /// One column `value`.
-    Text,
+    Text(crate::decode::Records),
 }

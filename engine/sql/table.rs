@@ -90,7 +90,10 @@ impl TableDefinition {
     pub async fn read(&self, session: &Session) -> Result<DataFrame> {
         if !self.is_stream()? {
             let table = super::relation::read(session, &self.format, self.columns.clone(), self.source_options()).await;
-            return table.map_err(|error| self.format_first(error, session));
+            return match table {
+                Ok(table) => Ok(table),
+                Err(error) => Err(self.format_first(error, session).await),
+            };
         }
         let mut reader = session.read_stream().format(&self.format);
         if let Some(columns) = &self.columns {
@@ -99,13 +102,16 @@ impl TableDefinition {
         for (key, value) in self.source_options() {
             reader = reader.option(&key, value);
         }
-        let loaded = reader.load().await.map_err(|error| self.format_first(error, session))?;
+        let loaded = match reader.load().await {
+            Ok(loaded) => loaded,
+            Err(error) => return Err(self.format_first(error, session).await),
+        };
         self.watermarked(loaded)
     }
 
     /// A format that there is not is the cause of whatever else is wrong.
-    fn format_first(&self, error: Error, session: &Session) -> Error {
-        match crate::source::builtin::provider(&self.format, None, &Options::new(), session.conf()) {
+    async fn format_first(&self, error: Error, session: &Session) -> Error {
+        match crate::source::builtin::provider(&self.format, None, &Options::new(), session.conf()).await {
             Err(unknown) if unknown.code() == ErrorCode::DataSourceNotFound => unknown,
             _ => error,
         }

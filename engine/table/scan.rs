@@ -230,11 +230,13 @@ fn work(
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 let chunk = {
                     let mut reader = reader.lock();
-                    // Counted only if there is one, so that the end follows the last chunk.
+                    // Counted before the call, so that a panic in it has its place among the results as well.
+                    reader.0 += 1;
+                    sequence = reader.0;
                     let chunk = reader.1.next();
-                    sequence = reader.0 + 1;
-                    if matches!(chunk, Ok(Some(_)) | Err(_)) {
-                        reader.0 = sequence;
+                    if matches!(chunk, Ok(None)) {
+                        // The end follows the last chunk.
+                        reader.0 -= 1;
                     }
                     chunk
                 };

@@ -4,6 +4,8 @@ mod queries;
 #[path = "../support/s3.rs"]
 mod s3;
 
+mod files;
+
 use s3::{Fault, S3Server};
 use tidemill::ErrorCode;
 use tidemill::config::Config;
@@ -12,7 +14,7 @@ use tidemill::storage::{Location, ObjectLocation};
 fn object(server: &S3Server, url: &str) -> ObjectLocation {
     let config = Config::default();
     for (key, value) in server.settings() {
-        config.set(key, value);
+        config.set(key, value).unwrap();
     }
     match Location::parse(url, &config).unwrap() {
         Location::Object(object) => object,

@@ -277,7 +277,7 @@ async fn what_cannot_be_reached_is_refused_before_anything_is_written() {
     let error = writer("s3a://lake/out", "s3a://none/ck").await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::CheckpointIo, "{error}");
     assert!(error.message().contains("s3a://none/ck") && error.message().contains("make the bucket"), "{error}");
-    session.conf().set("fs.s3a.secret.key", "wrong");
+    session.conf().set("fs.s3a.secret.key", "wrong").unwrap();
     let error = writer("s3a://lake/out", "s3a://lake/ck").await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::StorageAccessDenied, "{error}");
     assert!(!error.message().contains("wrong"), "{error}");

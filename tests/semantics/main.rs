@@ -9,6 +9,8 @@ mod continuous;
 #[path = "../support/device.rs"]
 mod device;
 mod expressions;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod functions;
 mod invariance;
 mod joins;

@@ -158,8 +158,9 @@ async fn illegal_output_modes_are_refused_before_anything_is_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_places_are_refused_before_anything_is_written() {
     let place = Place::new();
-    std::fs::remove_dir(place.path("in")).unwrap();
     let rows = place.rows(&[]).await.unwrap();
+    std::fs::remove_dir(place.path("in")).unwrap();
+    is(&place.rows(&[]).await.err().unwrap(), ErrorCode::PathNotFound, &["in"]);
     is(&place.refused(&rows, Mode::Append).await, ErrorCode::PathNotFound, &["in"]);
     std::fs::create_dir(place.path("in")).unwrap();
     let error = rows.write_stream().start_path(&place.text("out")).await.err().unwrap();

@@ -6,50 +6,73 @@
 
 /// Splits lines.
 #[derive(Debug)]
-pub(super) struct Splitter {
+pub(in crate::decode) struct Splitter {
     delimiter: Vec<u8>,
     quote: Option<u8>,
     escape: u8,
+    trim: Trim,
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Which fields stood in quotes.
+    quoted: Vec<bool>,
+}
+
+/// Blanks around fields that do not count: `ignoreLeadingWhiteSpace` and `ignoreTrailingWhiteSpace`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::decode) struct Trim {
+    pub(in crate::decode) leading: bool,
+    pub(in crate::decode) trailing: bool,
 }
 
 /// The fields of a line.
-pub(super) struct Fields<'a> {
+pub(in crate::decode) struct Fields<'a> {
     bytes: &'a [u8],
     ends: &'a [usize],
+    quoted: &'a [bool],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::decode) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<&'a [u8]> {
+    pub(in crate::decode) fn get(&self, index: usize) -> Option<&'a [u8]> {
         let end = *self.ends.get(index)?;
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         Some(&self.bytes[start..end])
     }
+
+    /// Whether a field stood in quotes.
+    pub(in crate::decode) fn quoted(&self, index: usize) -> bool {
+        self.quoted.get(index).copied().unwrap_or_default()
+    }
 }
 
 impl Splitter {
-    pub(super) fn new(delimiter: &[u8], quote: Option<u8>, escape: u8) -> Self {
-        Self { delimiter: delimiter.to_vec(), quote, escape, bytes: Vec::new(), ends: Vec::new() }
+    pub(in crate::decode) fn new(delimiter: &[u8], quote: Option<u8>, escape: u8, trim: Trim) -> Self {
+        let (bytes, ends, quoted) = (Vec::new(), Vec::new(), Vec::new());
+        Self { delimiter: delimiter.to_vec(), quote, escape, trim, bytes, ends, quoted }
     }
 
-    pub(super) fn split(&mut self, line: &[u8]) -> Fields<'_> {
+    pub(in crate::decode) fn split(&mut self, line: &[u8]) -> Fields<'_> {
         self.bytes.clear();
         self.ends.clear();
+        self.quoted.clear();
         let mut at = 0;
         loop {
+            if self.trim.leading {
+                at += line[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            }
             let quoted = self.quote.filter(|quote| line.get(at) == Some(quote));
-            at = match quoted.and_then(|quote| self.quoted(line, at + 1, quote)) {
+            let closed = quoted.and_then(|quote| self.quoted(line, at + 1, quote));
+            self.quoted.push(closed.is_some());
+            at = match closed {
                 Some(end) => end,
                 None => self.plain(line, at),
             };
             self.ends.push(self.bytes.len());
             if at >= line.len() {
-                return Fields { bytes: &self.bytes, ends: &self.ends };
+                return Fields { bytes: &self.bytes, ends: &self.ends, quoted: &self.quoted };
             }
             at += self.delimiter.len();
         }
@@ -63,7 +86,11 @@ impl Splitter {
             several => memchr::memmem::find(rest, several),
         }
         .unwrap_or(rest.len());
-        self.bytes.extend_from_slice(&rest[..length]);
+        let mut text = &rest[..length];
+        if self.trim.trailing {
+            text = text.trim_ascii_end();
+        }
+        self.bytes.extend_from_slice(text);
         start + length
     }
 

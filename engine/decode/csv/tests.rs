@@ -72,12 +72,12 @@ fn quotes_escapes_and_delimiters() {
         (",", &["", ""]),
     ];
     for (line, expected) in cases {
-        let mut splitter = Splitter::new(b",", Some(b'"'), b'\\');
+        let mut splitter = Splitter::new(b",", Some(b'"'), b'\\', Trim::default());
         let fields = splitter.split(line.as_bytes());
         let fields: Vec<_> = (0..fields.len()).map(|i| std::str::from_utf8(fields.get(i).unwrap()).unwrap()).collect();
         assert_eq!(fields, *expected, "{line}");
     }
-    let mut splitter = Splitter::new(b"||", None, b'\\');
+    let mut splitter = Splitter::new(b"||", None, b'\\', Trim::default());
     let fields = splitter.split(b"a|b||\"c\"");
     assert_eq!((fields.get(0), fields.get(1), fields.get(2)), (Some(&b"a|b"[..]), Some(&b"\"c\""[..]), None));
 }

@@ -50,6 +50,8 @@ pub struct FileSink {
     /// Most rows in a file.
     max_records: Option<usize>,
     fail: FailPoints,
+    /// Whether the rows are a table, whose columns readers should find even without rows.
+    table: bool,
     output: Option<Output>,
 }
 
@@ -124,7 +126,7 @@ impl FileSink {
         let max_records =
             options.positive("maxRecordsPerFile")?.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
         let (name, partition_by) = (name.to_string(), partition_by.to_vec());
-        Ok(Self { name, place, format, partition_by, max_records, fail, output: None })
+        Ok(Self { name, place, format, partition_by, max_records, fail, table: false, output: None })
     }
 
     fn output(&self) -> Result<Output> {
@@ -140,6 +142,11 @@ impl FileSink {
                 let name = format!("{directory}part-{batch:05}-{}-{attempt}.{extension}", files.len());
                 files.push(Planned { name, rows });
             }
+        }
+        if self.table && files.is_empty() && self.partition_by.is_empty() {
+            // The schema of Parquet, the header of CSV; a format that writes nothing without rows gets no file.
+            let name = format!("part-{batch:05}-0-{attempt}.{extension}");
+            files.push(Planned { name, rows: Vec::new() });
         }
         Ok(files)
     }
@@ -189,6 +196,10 @@ impl Sink for FileSink {
             },
             Location::Object(prefix) => object::check(prefix).await,
         }
+    }
+
+    fn begin_table(&mut self) {
+        self.table = true;
     }
 
     async fn open(&mut self, writer: &Writer) -> Result<()> {

@@ -1,37 +1,54 @@
-//! Files of a directory as a stream: `json`, `csv`, `text` (as undecoded lines) and `parquet` (as columns).
+//! Files as a stream or a table: `json`, `csv`, `text` (as undecoded records) and `parquet` (as columns).
 //!
-//! Comes in: a directory (or one file), a schema, Spark's options. Goes out: for every batch the list of its files, kept
-//! in the source's log as entry N before offset `{"logOffset":N}` is given out, so that a replay reads the same files.
-//! A file is known by its path and read once for ever; it must be complete when it appears (write it elsewhere, or under
-//! a name that starts with `_` or `.`, and rename it). A file that grows later is read up to the size that was logged.
-//! Fails: a path that does not exist, a file that vanished or shrank before its batch was committed, a compressed text
-//! file, a log that does not hold what the checkpoint asks for.
+//! Comes in: directories, files and patterns, here or in an object store, a schema, Spark's options. Goes out: for every batch the list
+//! of its files, kept in the source's log as entry N before offset `{"logOffset":N}` is given out, so that a replay reads the
+//! same files. A file is known by its path and read once for ever; it must be complete when it appears (write it elsewhere, or
+//! under a name that starts with `_` or `.`, and rename it). A file that grows later is read up to the size that was logged.
+//! Fails: a path that does not exist, a file that vanished or shrank before its batch was committed, a log that does not hold
+//! what the checkpoint asks for.
 
+mod clean;
+mod compression;
 mod discovery;
+mod glob;
+mod infer;
+mod limits;
 mod lines;
 mod parquet;
+mod partitions;
+mod pieces;
+mod provider;
 mod reader;
+mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use compression::Compression;
+pub use provider::Files;
+pub use settings::Reading;
+
 use crate::error::{Error, ErrorCode, Result};
-use crate::options::{OptionReader, file_uri, local_path};
-use crate::source::{Admission, Chunks, Offset, Proposal, ReadRequest, Source, SourceLog};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use crate::source::provider::Syntax;
+use crate::source::{Admission, Chunks, Offset, PartitionValues, Proposal, ReadRequest, Source, SourceLog};
+use crate::types::StructType;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
-use discovery::{Directory, FileEntry, Limits};
+use discovery::Roots;
 use futures::{StreamExt, TryStreamExt};
-use reader::FileReader;
+use limits::FileEntry;
+use lines::{Header, Layout};
+use reader::{FileReader, Lookup};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use settings::Settings;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Files looked up at the same time before a batch is read.
-const LOOKUPS: usize = 16;
-/// Spark's default for `maxFileAge`.
-const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+const LOOKUPS: usize = 32;
+/// Unread files below which listing again costs next to nothing.
+const WORTH_REMEMBERING: usize = 1000;
 
 /// Formats of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,108 +88,70 @@ struct LogEntry {
 
 /// The file source.
 pub struct FileSource {
-    format: FileFormat,
-    schema: SchemaRef,
-    header: bool,
-    by_name: bool,
-    path: PathBuf,
-    limits: Limits,
+    settings: Arc<Settings>,
+    roots: Roots,
+    schema: StructType,
+    arrow: SchemaRef,
+    /// Names of the columns that directories gave when the source was described.
+    partitions: Arc<[String]>,
+    /// A table's files.
+    listing: Option<Arc<[FileEntry]>>,
     /// Set by `open`.
-    opened: Option<Opened>,
+    log: Option<Arc<dyn SourceLog>>,
     /// Newest entry of the log; -1 when there is none.
     last: i64,
-    /// Identities of all files ever logged. Never purged, as each file counts once for ever.
-    seen: HashSet<String>,
+    /// Identities of all files ever logged, hashed. Never purged, as each file counts once for ever.
+    seen: HashSet<u128>,
     /// Newest modification time logged.
     newest_ms: Option<i64>,
     /// Logged entries that are not known to be committed.
     pending: BTreeMap<i64, Vec<FileEntry>>,
+    /// Newest entry that this process has seen committed.
+    committed: Option<i64>,
+    /// Files of committed entries that `cleanSource` has yet to remove.
+    read_files: BTreeMap<i64, Vec<FileEntry>>,
     /// What `freeze` found, without what has been logged since.
     frozen: Option<Vec<FileEntry>>,
+    /// Unread files of the last listing, in order.
+    cached: Vec<FileEntry>,
     /// Files of the last listing that `maxFileAge` keeps out.
     too_old: usize,
 }
 
-struct Opened {
-    directory: Directory,
-    log: Arc<dyn SourceLog>,
-}
-
 impl FileSource {
-    /// A source of `format` from the options `path`, `maxFilesPerTrigger`, `maxBytesPerTrigger`, `latestFirst`,
-    /// `maxFileAge`, `fileNameOnly` and, for csv, `header`. The caller reads the decoder's options from the same reader
-    /// and then calls [`OptionReader::finish`].
-    ///
-    /// # Errors
-    /// [`ErrorCode::SchemaRequired`] without a schema (`text` has one of its own), [`ErrorCode::InvalidOption`],
-    /// [`ErrorCode::UnsupportedOperation`] for a path that is not local.
-    pub fn new(format: FileFormat, schema: Option<SchemaRef>, options: &mut OptionReader<'_>) -> Result<Self> {
-        let text = || Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]));
-        let schema = match (format, schema) {
-            (FileFormat::Text, None) => text(),
-            (FileFormat::Text, Some(given))
-                if given.fields().len() != 1 || *given.field(0).data_type() != DataType::Utf8 =>
-            {
-                return Err(Error::new(
-                    ErrorCode::DatatypeMismatch,
-                    "the text source gives one STRING column; leave the schema out, or give one such column",
-                ));
-            }
-            (_, Some(given)) => given,
-            (_, None) => {
-                return Err(Error::new(
-                    ErrorCode::SchemaRequired,
-                    format!("a stream of {} files needs a schema; give it with schema(...)", format.name()),
-                ));
-            }
-        };
-        let path = local_path(options.path()?)?;
-        let header = format == FileFormat::Csv && options.bool("header")?.unwrap_or(false);
-        let by_name = options.bool("fileNameOnly")?.unwrap_or(false);
-        let files = options.positive("maxFilesPerTrigger")?;
-        let bytes = options.positive("maxBytesPerTrigger")?;
-        if files.is_some() && bytes.is_some() {
-            return Err(Error::new(
-                ErrorCode::InvalidOption,
-                format!(
-                    "options 'maxFilesPerTrigger' and 'maxBytesPerTrigger' of {} exclude each other; set one of them",
-                    options.owner()
-                ),
-            ));
-        }
-        let latest_first = options.bool("latestFirst")?.unwrap_or(false);
-        let max_age_ms = options.duration("maxFileAge")?.map_or(WEEK_MS, |micros| micros / 1000);
-        // Newest first under a limit would push everything unread past any age, so Spark ignores the age then.
-        let max_age_ms = if latest_first && (files.is_some() || bytes.is_some()) { None } else { Some(max_age_ms) };
-        Ok(Self {
-            format,
+    fn new(
+        settings: Arc<Settings>,
+        roots: Roots,
+        schema: StructType,
+        partitions: Arc<[String]>,
+        listing: Option<Arc<[FileEntry]>>,
+    ) -> Self {
+        Self {
+            settings,
+            roots,
+            arrow: schema.to_arrow_schema(),
             schema,
-            header,
-            by_name,
-            path,
-            limits: Limits { files, bytes, latest_first, max_age_ms },
-            opened: None,
+            partitions,
+            listing,
+            log: None,
             last: -1,
             seen: HashSet::new(),
             newest_ms: None,
             pending: BTreeMap::new(),
+            committed: None,
+            read_files: BTreeMap::new(),
             frozen: None,
+            cached: Vec::new(),
             too_old: 0,
-        })
+        }
     }
 
-    /// The format that the chunks are in.
-    pub fn format(&self) -> FileFormat {
-        self.format
+    fn log(&self) -> Result<&Arc<dyn SourceLog>> {
+        self.log.as_ref().ok_or_else(|| Error::internal("a file source was used before it was opened"))
     }
 
-    fn opened(&self) -> Result<&Opened> {
-        self.opened.as_ref().ok_or_else(|| Error::internal("a file source was used before it was opened"))
-    }
-
-    fn identity(&self, entry: &FileEntry) -> String {
-        let path = entry.path.as_str();
-        if self.by_name { path.rsplit('/').next().unwrap_or(path).to_string() } else { path.to_string() }
+    fn identity(&self, entry: &FileEntry) -> u128 {
+        xxh3_128(if self.settings.by_name { entry.name() } else { &entry.path }.as_bytes())
     }
 
     fn remember(&mut self, index: i64, files: Vec<FileEntry>) {
@@ -186,9 +165,12 @@ impl FileSource {
 
     /// Files that no entry holds, in the order in which they are to be read.
     async fn unread(&mut self) -> Result<Vec<FileEntry>> {
-        let listed = self.opened()?.directory.list().await?;
+        let listed = match &self.listing {
+            Some(listing) => listing.to_vec(),
+            None => self.roots.list().await?.into_iter().map(|found| found.entry).collect(),
+        };
         let unseen = listed.into_iter().filter(|file| !self.seen.contains(&self.identity(file))).collect();
-        let (fresh, too_old) = discovery::in_order(unseen, &self.limits, self.newest_ms);
+        let (fresh, too_old) = limits::in_order(unseen, &self.settings.limits, self.newest_ms);
         if too_old > self.too_old {
             tracing::warn!(
                 source = %self.description(),
@@ -197,12 +179,104 @@ impl FileSource {
             );
         }
         self.too_old = too_old;
-        if self.format != FileFormat::Parquet {
+        if self.settings.syntax.is_some() {
             for file in &fresh {
-                discovery::refuse_compressed(file)?;
+                Compression::of(&file.path)?;
             }
         }
         Ok(fresh)
+    }
+
+    /// The next batch's files and what is left after them.
+    async fn choose(&mut self, admission: Admission) -> Result<Vec<FileEntry>> {
+        let mut unread = match (&self.frozen, admission) {
+            (Some(frozen), _) => frozen.clone(),
+            (None, Admission::Limited) if !self.cached.is_empty() => std::mem::take(&mut self.cached),
+            (None, _) => self.unread().await?,
+        };
+        let rest = unread.split_off(self.settings.limits.admit(&unread, admission));
+        if self.frozen.is_some() {
+            self.frozen = Some(rest);
+        } else {
+            self.cached = self.worth_caching(rest);
+        }
+        Ok(unread)
+    }
+
+    /// Unread files that the next batches take without another listing: a long backlog, read oldest first.
+    fn worth_caching(&self, mut rest: Vec<FileEntry>) -> Vec<FileEntry> {
+        let limits = &self.settings.limits;
+        let enough = limits.files.map_or(0.0, |files| files as f64 * self.settings.discard_ratio);
+        if limits.latest_first || rest.len() < WORTH_REMEMBERING || (rest.len() as f64) < enough {
+            return Vec::new();
+        }
+        rest.truncate(self.settings.cached_files);
+        rest
+    }
+
+    /// What the directories of a file say; `known` keeps what those of the same directory said.
+    fn partition(
+        &self,
+        file: &FileEntry,
+        known: &mut HashMap<String, Option<Arc<PartitionValues>>>,
+    ) -> Result<Option<Arc<PartitionValues>>> {
+        let directory = file.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        if let Some(values) = known.get(directory) {
+            return Ok(values.clone());
+        }
+        let directories = self.roots.directories(&file.path)?;
+        let names = |name: &String| directories.columns.iter().any(|(found, _)| found.eq_ignore_ascii_case(name));
+        if let Some(missing) = self.partitions.iter().find(|name| !names(name)) {
+            return Err(Error::new(
+                ErrorCode::ConflictingDirectoryStructures,
+                format!(
+                    "{} lies in no directory '{missing}=...', as the other files of its source do; move it",
+                    file.path
+                ),
+            ));
+        }
+        let values = partitions::values(&directories, &self.schema, &file.path, self.settings.time_zone)?.map(Arc::new);
+        known.insert(directory.to_string(), values.clone());
+        Ok(values)
+    }
+
+    async fn find(&self, file: FileEntry, partition: Option<Arc<PartitionValues>>) -> Result<Option<FileReader>> {
+        let whole = self.settings.syntax.is_none() || Compression::of(&file.path)?.is_some();
+        match FileReader::find(self.roots.locate(&file.path)?, file, whole, partition).await? {
+            Lookup::Found(reader) => Ok(Some(reader)),
+            Lookup::Missing(error) if self.settings.ignore_missing => {
+                tracing::warn!(%error, "a file that vanished is left out, as ignoreMissingFiles says");
+                Ok(None)
+            }
+            Lookup::Missing(error) => Err(error),
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        let csv = match &self.settings.syntax {
+            Some(Syntax::Csv(options)) => {
+                let inside = self.schema.fields.iter().map(|field| &field.name);
+                let inside =
+                    inside.filter(|name| **name != options.corrupt_record_column && !self.partitions.contains(name));
+                let names = (!self.settings.csv.enforce_schema).then(|| inside.cloned().collect());
+                Some(Arc::new((options.clone(), names)))
+            }
+            _ => None,
+        };
+        Layout {
+            records: infer::records(&self.settings),
+            header: Header { skip: self.settings.csv.header, csv },
+            ignore_corrupt: self.settings.ignore_corrupt,
+        }
+    }
+
+    /// Removes files of batches before `from`, which is a batch behind what was read last.
+    async fn clean(&mut self, from: i64) {
+        let later = self.read_files.split_off(&(from + 1));
+        let done = std::mem::replace(&mut self.read_files, later);
+        for file in done.into_values().flatten() {
+            self.settings.clean.apply(&file, self.roots.locate(&file.path)).await;
+        }
     }
 
     fn files_between(&self, start: &Offset, end: &Offset) -> Result<Vec<FileEntry>> {
@@ -223,24 +297,24 @@ impl FileSource {
 #[async_trait]
 impl Source for FileSource {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.arrow.clone()
     }
 
     fn description(&self) -> String {
-        format!("FileStreamSource[{}]", file_uri(&self.path))
+        format!("FileStreamSource[{}]", self.roots.texts().join(", "))
     }
 
     async fn check(&mut self) -> Result<()> {
-        Directory::open(&self.path).map(drop)
+        let emptied = self.settings.clean.is_on() && !self.roots.all_local();
+        if self.listing.is_some() || emptied { Ok(()) } else { self.roots.check().await }
     }
 
     async fn open(&mut self, log: Arc<dyn SourceLog>) -> Result<()> {
-        let directory = Directory::open(&self.path)?;
         for (index, bytes) in log.entries().await? {
             let corrupt = |reason: String| {
                 Error::new(
                     ErrorCode::CheckpointCorrupt,
-                    format!("entry {index} of the log of FileStreamSource[{}]: {reason}", file_uri(&self.path)),
+                    format!("entry {index} of the log of {}: {reason}", self.description()),
                 )
             };
             let entry: LogEntry = serde_json::from_slice(&bytes).map_err(|cause| corrupt(cause.to_string()))?;
@@ -250,7 +324,7 @@ impl Source for FileSource {
             }
             self.remember(index, entry.files);
         }
-        self.opened = Some(Opened { directory, log });
+        self.log = Some(log);
         Ok(())
     }
 
@@ -275,21 +349,17 @@ impl Source for FileSource {
         self.pending.retain(|index, _| *index > from);
         // An entry past `start` was logged just before a crash and belongs to this batch.
         if self.last == from || admission == Admission::Unlimited {
-            let unread = match &self.frozen {
-                Some(frozen) => frozen.clone(),
-                None => self.unread().await?,
-            };
-            let (chosen, rest) = unread.split_at(self.limits.admit(&unread, admission));
+            let chosen = self.choose(admission).await?;
             if !chosen.is_empty() {
-                let chosen = chosen.to_vec();
                 let index = self.last + 1;
-                let bytes = serde_json::to_vec(&LogEntry { files: chosen.clone() })
-                    .map_err(|cause| Error::internal(format!("a file list could not be written as JSON: {cause}")))?;
-                self.opened()?.log.put(index.unsigned_abs(), Bytes::from(bytes)).await?;
-                self.remember(index, chosen);
-                if let Some(frozen) = &mut self.frozen {
-                    *frozen = rest.to_vec();
+                // A table is read once, by this process.
+                if self.listing.is_none() {
+                    let bytes = serde_json::to_vec(&LogEntry { files: chosen.clone() }).map_err(|cause| {
+                        Error::internal(format!("a file list could not be written as JSON: {cause}"))
+                    })?;
+                    self.log()?.put(index.unsigned_abs(), Bytes::from(bytes)).await?;
                 }
+                self.remember(index, chosen);
             }
         }
         let end = if self.last < 0 { Offset::Null } else { offset(self.last) };
@@ -297,28 +367,47 @@ impl Source for FileSource {
     }
 
     async fn freeze(&mut self) -> Result<()> {
+        self.cached = Vec::new();
         self.frozen = Some(self.unread().await?);
         Ok(())
     }
 
     async fn read(&mut self, start: &Offset, end: &Offset, request: &ReadRequest) -> Result<Box<dyn Chunks>> {
-        let files = self.files_between(start, end)?;
-        let directory = &self.opened()?.directory;
-        let whole = self.format == FileFormat::Parquet;
-        let files: Vec<FileReader> = futures::stream::iter(files)
-            .map(|file| directory.find(file, whole))
+        let mut known = HashMap::new();
+        let mut files = Vec::new();
+        for file in self.files_between(start, end)? {
+            let partition = self.partition(&file, &mut known)?;
+            files.push((file, partition));
+        }
+        let this = &*self;
+        let files: Vec<Option<FileReader>> = futures::stream::iter(files)
+            .map(|(file, partition)| this.find(file, partition))
             .buffered(LOOKUPS)
             .try_collect()
             .await?;
-        Ok(match self.format {
-            FileFormat::Parquet => Box::new(parquet::ParquetChunks::new(files, self.schema.clone(), request)?),
-            _ => Box::new(lines::LineChunks::new(files, self.header, request.chunk_bytes)),
-        })
+        let files: Vec<FileReader> = files.into_iter().flatten().collect();
+        let chunks: Box<dyn Chunks> = match self.settings.format {
+            FileFormat::Parquet => {
+                let schema = self.arrow.clone();
+                Box::new(parquet::ParquetChunks::new(files, schema, request, self.settings.ignore_corrupt)?)
+            }
+            _ => Box::new(lines::LineChunks::new(files, self.layout(), request.chunk_bytes)),
+        };
+        // This batch is logged, so the one before it is committed for good.
+        self.clean(parse_offset(start)?).await;
+        Ok(chunks)
     }
 
     async fn commit(&mut self, end: &Offset) -> Result<()> {
         let end = parse_offset(end)?;
-        self.pending.retain(|index, _| *index > end);
+        let open = self.pending.split_off(&(end + 1));
+        let mut done = std::mem::replace(&mut self.pending, open);
+        if self.settings.clean.is_on() {
+            // After a restart only the last batch's files can still be there; the ones before went with its beginning.
+            let first = self.committed.map_or(end, |committed| committed + 1);
+            self.read_files.append(&mut done.split_off(&first));
+        }
+        self.committed = Some(end);
         Ok(())
     }
 

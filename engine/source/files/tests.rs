@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Config;
 use crate::options::Options;
 use crate::source::Chunk;
 use crate::source::test_log::MemoryLog;
@@ -9,6 +10,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 mod parquet_files;
+mod reading;
+mod stores;
 pub(crate) use parquet_files::{every_type, read_parquet};
 
 fn schema(ddl: &str) -> SchemaRef {
@@ -27,9 +30,12 @@ fn source(format: FileFormat, path: &Path, options: &[(&str, &str)]) -> Result<F
     let mut all = Options::from_iter(options.iter().copied());
     all.set("path", path.to_string_lossy().into_owned());
     let mut reader = all.reader(format!("the {} source", format.name()));
-    let source = FileSource::new(format, Some(schema("value STRING")), &mut reader)?;
+    let config = Config::default();
+    let settings = Settings::read(format, Reading::Stream, &mut reader, &config)?;
     reader.finish()?;
-    Ok(source)
+    let roots = Roots::new(&settings.paths, settings.filter.clone(), &config)?;
+    let schema = StructType::from_ddl("value STRING").unwrap();
+    Ok(FileSource::new(Arc::new(settings), roots, schema, Arc::new([]), None))
 }
 
 async fn opened(format: FileFormat, path: &Path, options: &[(&str, &str)], log: &MemoryLog) -> FileSource {
@@ -236,23 +242,33 @@ async fn refusals_name_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let missing = at.join("missing");
-    let error =
-        source(FileFormat::Json, &missing, &[]).unwrap().open(Arc::new(MemoryLog::default())).await.unwrap_err();
+    let error = source(FileFormat::Json, &missing, &[]).unwrap().check().await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::PathNotFound);
     assert_eq!(error.message(), format!("Path does not exist: file:{}", missing.display()));
     let refused = |options: &[(&str, &str)]| source(FileFormat::Json, at, options).err().unwrap();
-    assert_eq!(refused(&[("recursiveFileLookup", "true")]).code(), ErrorCode::InvalidOption);
+    assert_eq!(refused(&[("recursiveLookup", "true")]).code(), ErrorCode::InvalidOption);
+    assert_eq!(refused(&[("recursiveFileLookup", "true"), ("basePath", "/")]).code(), ErrorCode::InvalidOption);
+    assert_eq!(refused(&[("modifiedBefore", "2026-01-01")]).code(), ErrorCode::UnsupportedOperation);
+    assert_eq!(refused(&[("allowComments", "true")]).code(), ErrorCode::UnsupportedOperation);
+    assert_eq!(refused(&[("encoding", "utf-16")]).code(), ErrorCode::UnsupportedOperation);
+    assert_eq!(refused(&[("cleanSource", "archive")]).code(), ErrorCode::InvalidOption);
     assert_eq!(refused(&[("maxFilesPerTrigger", "0")]).code(), ErrorCode::InvalidOption);
     assert_eq!(refused(&[("maxFilesPerTrigger", "1"), ("maxBytesPerTrigger", "1")]).code(), ErrorCode::InvalidOption);
-    let options = Options::from_iter([("path", "x")]);
-    let without = |format| FileSource::new(format, None, &mut options.reader("it"));
-    assert_eq!(without(FileFormat::Csv).err().unwrap().code(), ErrorCode::SchemaRequired);
-    assert_eq!(without(FileFormat::Text).unwrap().schema(), schema("value STRING"));
-    put(at, "a.json.GZ", b"1", 0);
+    let config = Config::default();
+    let options = Options::from_iter([("path", at.to_string_lossy().into_owned())]);
+    let load = |format, schema: Option<&str>| {
+        let schema = schema.map(|ddl| StructType::from_ddl(ddl).unwrap());
+        Files::load(format, Reading::Stream, schema, &options, &config)
+    };
+    assert_eq!(load(FileFormat::Csv, None).await.unwrap_err().code(), ErrorCode::SchemaRequired);
+    assert_eq!(load(FileFormat::Text, Some("a INT")).await.unwrap_err().code(), ErrorCode::DatatypeMismatch);
+    assert_eq!(load(FileFormat::Json, Some("a INT, A INT")).await.unwrap_err().code(), ErrorCode::ColumnAlreadyExists);
+    assert_eq!(load(FileFormat::Text, None).await.unwrap().source().schema(), schema("value STRING"));
+    put(at, "a.json.LZ4", b"1", 0);
     let mut compressed = opened(FileFormat::Json, at, &[], &MemoryLog::default()).await;
     let error = compressed.propose(&Offset::Null, Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
-    assert!(error.message().contains("a.json.GZ is compressed (.GZ)"), "{error}");
+    assert!(error.message().contains("a.json.LZ4 is compressed in a way that is not read (.LZ4)"), "{error}");
     let error = compressed.propose(&json!({"logOffset": 7}), Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CheckpointCorrupt);
     let error = compressed.propose(&json!("7"), Admission::Limited).await.unwrap_err();

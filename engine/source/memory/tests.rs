@@ -1,6 +1,5 @@
 use super::*;
 use crate::source::test_log::MemoryLog;
-use crate::types::StructType;
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::Int64Type;
 
@@ -14,7 +13,7 @@ fn rows(values: &[i64]) -> RecordBatch {
 }
 
 fn stream() -> MemoryStream {
-    MemoryStream::new(StructType::from_ddl("name STRING, value BIGINT").unwrap().to_arrow_schema())
+    MemoryStream::new("name STRING, value BIGINT")
 }
 
 async fn read(source: &mut MemorySource, start: u64, end: u64) -> Result<Vec<Vec<i64>>> {
@@ -31,7 +30,7 @@ async fn read(source: &mut MemorySource, start: u64, end: u64) -> Result<Vec<Vec
 #[tokio::test]
 async fn several_adds_are_taken_together_and_kept_until_commit() {
     let stream = stream();
-    let mut source = stream.source();
+    let mut source = stream.source().unwrap();
     source.open(Arc::new(MemoryLog::default())).await.unwrap();
     assert_eq!(source.description(), "MemoryStream[name,value]");
     assert_eq!(source.initial().await.unwrap(), 0);
@@ -48,13 +47,13 @@ async fn several_adds_are_taken_together_and_kept_until_commit() {
     let error = read(&mut source, 0, 2).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
     // A second source over the same stream begins where rows are.
-    assert_eq!(stream.source().initial().await.unwrap(), 2);
+    assert_eq!(stream.source().unwrap().initial().await.unwrap(), 2);
 }
 
 #[tokio::test]
 async fn frozen_sources_stop_where_they_were() {
     let stream = stream();
-    let mut source = stream.source();
+    let mut source = stream.source().unwrap();
     stream.add(rows(&[1])).unwrap();
     source.freeze().await.unwrap();
     stream.add(rows(&[2])).unwrap();
@@ -68,8 +67,11 @@ async fn refusals() {
     let error = stream.add(rows(&[1]).project(&[1]).unwrap()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::DatatypeMismatch);
     assert_eq!(error.message(), "rows of (value Int64) do not fit a memory stream of (name Utf8, value Int64)");
-    let error = stream.source().propose(&3.into(), Admission::Limited).await.unwrap_err();
+    let wrong = MemoryStream::new("value BIGGISH");
+    assert_eq!(wrong.source().err().unwrap().code(), ErrorCode::ParseSyntaxError);
+    assert_eq!(wrong.add(rows(&[1])).unwrap_err().code(), ErrorCode::ParseSyntaxError);
+    let error = stream.source().unwrap().propose(&3.into(), Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
-    let error = stream.source().propose(&Offset::Null, Admission::Limited).await.unwrap_err();
+    let error = stream.source().unwrap().propose(&Offset::Null, Admission::Limited).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CheckpointCorrupt);
 }

@@ -157,6 +157,7 @@ async fn a_query_reads_lines_by_format_name() {
     query.stop().await;
     let rows = table.concat().unwrap();
     assert_eq!(rows.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("one"), Some("two")]);
-    let error = crate::source::builtin::table_provider("socket", None, &Options::new(), session.conf()).unwrap_err();
+    let error =
+        crate::source::builtin::table_provider("socket", None, &Options::new(), session.conf()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
 }

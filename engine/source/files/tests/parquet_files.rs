@@ -1,5 +1,5 @@
 use super::*;
-use crate::types::UTC;
+use crate::types::{StructField, UTC};
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{
@@ -7,7 +7,7 @@ use arrow::array::{
     Int8Array, Int16Array, Int32Array, Int64Array, ListBuilder, MapBuilder, StringArray, StringBuilder, StructArray,
     TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
 };
-use arrow::datatypes::{Field, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type};
 
 fn write(path: &Path, batch: &RecordBatch, group_rows: usize) {
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
@@ -19,7 +19,10 @@ fn write(path: &Path, batch: &RecordBatch, group_rows: usize) {
 
 async fn read(path: &Path, schema: SchemaRef, projection: &[usize], chunk_bytes: usize) -> Result<Vec<RecordBatch>> {
     let options = Options::from_iter([("path", path.to_string_lossy().into_owned())]);
-    let mut source = FileSource::new(FileFormat::Parquet, Some(schema), &mut options.reader("the parquet source"))?;
+    let field = |field: &Arc<Field>| StructField::new(field.name(), parquet::type_of(field.data_type()).unwrap(), true);
+    let schema = StructType { fields: schema.fields().iter().map(field).collect() };
+    let files = Files::load(FileFormat::Parquet, Reading::Stream, Some(schema), &options, &Config::default()).await?;
+    let mut source = files.source();
     source.open(Arc::new(MemoryLog::default())).await?;
     let end = source.propose(&Offset::Null, Admission::Limited).await?.end;
     let request = ReadRequest { projection: projection.to_vec(), chunk_bytes, stop: Arc::default() };

@@ -1,0 +1,120 @@
+//! Tidemill inside another program: a source, a sink and a function of one's own, in two sessions side by side (`cargo run --example embed`).
+//! Comes in: readings that the source makes up. Goes out: each minute's mean as it changes, on standard output. Ends after three batches.
+
+use std::sync::Arc;
+use tidemill::arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray};
+use tidemill::arrow::datatypes::{DataType, Float64Type, SchemaRef};
+use tidemill::datafusion::logical_expr::{ColumnarValue, Expr, ScalarUDF, Volatility, create_udf};
+use tidemill::prelude::*;
+use tidemill::sink::{Prepared, Settled, Sink, Writer};
+use tidemill::source::provider::SourceProvider;
+use tidemill::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source};
+use tidemill::{Result, arrow::util::pretty::pretty_format_batches, async_trait, serde_json::Value, uuid::Uuid};
+use tokio::sync::watch::{self, Sender};
+
+/// A reading every second; the offset is the second. A range of offsets gives the same rows whenever it is read.
+#[derive(Debug, Clone)]
+struct Thermometer(i64);
+
+impl SourceProvider for Thermometer {
+    fn describe(&self) -> String {
+        format!("thermometer[{}]", self.0)
+    }
+    fn create(&self) -> Result<Box<dyn Source>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Source for Thermometer {
+    fn schema(&self) -> SchemaRef {
+        StructType::from_ddl("celsius DOUBLE, time TIMESTAMP").unwrap_or_default().to_arrow_schema()
+    }
+    fn description(&self) -> String {
+        self.describe()
+    }
+    async fn initial(&mut self) -> Result<Offset> {
+        Ok(0.into())
+    }
+    async fn propose(&mut self, start: &Offset, _: Admission) -> Result<Proposal> {
+        let end = Offset::from(start.as_i64().unwrap_or(0) + 40);
+        Ok(Proposal { latest: end.clone(), end })
+    }
+    async fn freeze(&mut self) -> Result<()> {
+        Ok(())
+    }
+    async fn read(&mut self, start: &Offset, end: &Offset, request: &ReadRequest) -> Result<Box<dyn Chunks>> {
+        let seconds = || start.as_i64().unwrap_or(0)..end.as_i64().unwrap_or(0);
+        let celsius: ArrayRef = Arc::new(Float64Array::from_iter_values(seconds().map(|s| (self.0 + s % 10) as f64)));
+        let times = TimestampMicrosecondArray::from_iter_values(seconds().map(|s| s * 1_000_000)).with_timezone("UTC");
+        let rows = RecordBatch::try_new(self.schema(), vec![celsius, Arc::new(times)])?;
+        Ok(Box::new(Readings(Some(rows.project(&request.projection)?))))
+    }
+}
+
+struct Readings(Option<RecordBatch>);
+
+impl Chunks for Readings {
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        Ok(self.0.take().map(|batch| Chunk::Columns { batch, origin: Origin::Process }))
+    }
+}
+
+/// Prints every batch, and tells how many it has printed.
+struct Board(&'static str, Vec<RecordBatch>, Sender<u64>);
+
+#[async_trait]
+impl Sink for Board {
+    fn description(&self) -> String {
+        format!("Board[{}]", self.0)
+    }
+    async fn open(&mut self, _: &Writer) -> Result<()> {
+        Ok(())
+    }
+    async fn stage(&mut self, _: u64, _: Uuid, rows: &[RecordBatch]) -> Result<Value> {
+        self.1 = rows.to_vec();
+        Ok(Value::Null)
+    }
+    async fn publish(&mut self, prepared: &Prepared) -> Result<()> {
+        println!("{}, batch {}\n{}", self.0, prepared.batch, pretty_format_batches(&self.1)?);
+        self.2.send_replace(prepared.batch + 1);
+        Ok(())
+    }
+    async fn settle(&mut self, _: &Prepared) -> Result<Settled> {
+        Ok(Settled::Absent) // Paper cannot be asked what is on it, so the batch is printed again.
+    }
+}
+
+fn fahrenheit() -> ScalarUDF {
+    let convert = |arguments: &[ColumnarValue]| {
+        let celsius = ColumnarValue::values_to_arrays(arguments)?.remove(0);
+        let converted: Float64Array = celsius.as_primitive::<Float64Type>().unary(|c| c * 1.8 + 32.0);
+        Ok(ColumnarValue::Array(Arc::new(converted)))
+    };
+    create_udf("fahrenheit", vec![DataType::Float64], DataType::Float64, Volatility::Immutable, Arc::new(convert))
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let checkpoints = std::env::temp_dir().join(format!("tidemill-embed-{}", Uuid::new_v4()));
+    let mut sessions = Vec::new();
+    for (place, celsius) in [("Oslo", -5), ("Lima", 20)] {
+        let session = Session::builder().app_name(place).build().await?;
+        let readings = DataFrame::from_source(&session, Arc::new(Thermometer(celsius)))?;
+        let warmth = Column::from(fahrenheit().call(vec![Expr::try_from(col("celsius"))?]));
+        let minutes = readings.with_watermark("time", "1 minute")?.group_by([window("time", "1 minute")])?;
+        let means = minutes.agg([avg(warmth).alias("mean")])?.select(["window.start", "mean"])?;
+        let (counter, counted) = watch::channel(0);
+        let writer = means.write_stream().query_name("means").output_mode(Update);
+        let writer = writer.option("checkpointLocation", checkpoints.join(place).to_string_lossy().into_owned());
+        let query = writer.sink(Box::new(Board(place, vec![], counter))).start().await?;
+        sessions.push((session, query, counted));
+    }
+    for (session, query, mut counted) in sessions {
+        let _ = counted.wait_for(|batches| *batches >= 3).await; // A failed query drops its sink, and the counter.
+        session.stop().await;
+        query.await_termination().await?;
+        println!("{} stopped", query.id());
+    }
+    Ok(std::fs::remove_dir_all(checkpoints).unwrap_or_default())
+}
