@@ -48,7 +48,7 @@ impl SourceProvider for Table {
     }
 
     fn create(&self) -> Result<Box<dyn tidemill::source::Source>, Error> {
-        Ok(Box::new(MemoryStream::new(self.0.clone()).source()))
+        Ok(Box::new(MemoryStream::new(self.0.clone()).source()?))
     }
 }
 
