@@ -191,6 +191,13 @@ impl Case {
         let mut query: Option<StreamingQuery> = None;
         let (mut seen_rows, mut seen_progress) = (0, 0);
         for (number, step) in self.steps.iter().enumerate() {
+            // Files of two sources make one batch only if no batch begins between them.
+            if step.inputs.iter().filter(|files| files.iter().any(|lines| !lines.is_empty())).count() > 1
+                && let Some(running) = query.take()
+            {
+                running.stop().await;
+                seen_progress = 0;
+            }
             for (input, contents) in inputs.iter().zip(&step.inputs) {
                 contents.iter().filter(|lines| !lines.is_empty()).for_each(|lines| files.write(input, lines));
             }
