@@ -11,6 +11,8 @@ mod device;
 mod embedding;
 mod error_codes;
 mod expressions;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod functions;
 mod invariance;
 mod joins;
