@@ -8,6 +8,7 @@ pub mod functions;
 mod join;
 mod query;
 mod reader;
+mod set;
 mod table;
 mod table_writer;
 mod writer;

@@ -92,11 +92,6 @@ impl Session {
         let found = script::table(self, name).await.map_err(|failure| failure.error)?;
         found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, self.catalog().missing(name, [])))
     }
-
-    /// The functions that texts may call.
-    pub(crate) fn functions(&self) -> FunctionRegistry {
-        FunctionRegistry::default()
-    }
 }
 
 impl DataFrame {
