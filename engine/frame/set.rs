@@ -47,7 +47,8 @@ impl DataFrame {
                 format!("{name} takes tables only, because the rows of a stream are never all there; use a {join}"),
             ));
         }
-        let types = |frame: &DataFrame| frame.schema().fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+        let types =
+            |frame: &DataFrame| frame.schema().fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
         let (left, right) = (types(self), types(other));
         if left != right || left.is_empty() {
             return Err(Error::new(

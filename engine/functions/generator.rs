@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::plan::coerce::common_type;
 use crate::plan::spark_function::{window_array, window_fields};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, Int32Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::interleave;

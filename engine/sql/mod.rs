@@ -41,7 +41,6 @@ pub use script::Script;
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
-use crate::functions::registry::FunctionRegistry;
 use crate::session::Session;
 use catalog::Entry;
 use place::{Failure, Parsed, Source};

@@ -223,8 +223,7 @@ impl Script {
             return Ok((frame, table));
         }
         if overwrite {
-            let message =
-                "INSERT OVERWRITE of a stream would overwrite what it writes; INSERT INTO a table with the option outputMode 'complete'";
+            let message = "INSERT OVERWRITE of a stream would overwrite what it writes; INSERT INTO a table with the option outputMode 'complete'";
             return Err(Failure::unsupported(message, name.span));
         }
         // Everything but the start itself can be checked now.

@@ -10,8 +10,8 @@ use super::query::{Planner, Sorting, Tables, position};
 use super::relation;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
-use crate::plan::spark_function::SparkFunction;
 use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
+use crate::plan::spark_function::SparkFunction;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, SortExpr};
 use datafusion::sql::sqlparser::ast::{

@@ -16,13 +16,36 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 /// One statement.
 #[derive(Debug, Clone)]
 pub(super) enum Statement {
-    CreateTable { table: Box<TableDefinition>, replace: bool, if_not_exists: bool, name: Ident },
-    CreateView { name: Ident, columns: Vec<Ident>, options: Box<TableDefinition>, replace: bool, query: Box<Query> },
+    CreateTable {
+        table: Box<TableDefinition>,
+        replace: bool,
+        if_not_exists: bool,
+        name: Ident,
+    },
+    CreateView {
+        name: Ident,
+        columns: Vec<Ident>,
+        options: Box<TableDefinition>,
+        replace: bool,
+        query: Box<Query>,
+    },
     /// `INSERT INTO`, and `INSERT OVERWRITE` with `overwrite`.
-    Insert { table: Ident, overwrite: bool, query: Box<Query> },
-    Select { query: Box<Query>, span: Span },
-    Set { key: String, value: String },
-    Explain { statement: Box<Statement> },
+    Insert {
+        table: Ident,
+        overwrite: bool,
+        query: Box<Query>,
+    },
+    Select {
+        query: Box<Query>,
+        span: Span,
+    },
+    Set {
+        key: String,
+        value: String,
+    },
+    Explain {
+        statement: Box<Statement>,
+    },
 }
 
 /// The statements of a text.

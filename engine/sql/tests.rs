@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ErrorCode;
+use crate::functions::registry::FunctionRegistry;
 use crate::source::memory::MemoryStream;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int64Type;
@@ -207,15 +208,24 @@ async fn functions_of_the_users_are_called_by_name() {
     let product = || -> datafusion::error::Result<Box<dyn Accumulator>> { Ok(Box::new(Product(1))) };
     let (number, state) = (DataType::Int64, Arc::new(vec![DataType::Int64]));
     let product = Arc::new(move |_: AccumulatorArgs<'_>| product());
-    session.udf().register_udaf(create_udaf("product", vec![number.clone()], Arc::new(number), volatility, product, state));
-    let frame = session.sql("SELECT twice(id) AS n FROM range(3) WHERE TWICE(id) > 0 ORDER BY twice(id) DESC").await.unwrap();
+    session.udf().register_udaf(create_udaf(
+        "product",
+        vec![number.clone()],
+        Arc::new(number),
+        volatility,
+        product,
+        state,
+    ));
+    let frame =
+        session.sql("SELECT twice(id) AS n FROM range(3) WHERE TWICE(id) > 0 ORDER BY twice(id) DESC").await.unwrap();
     let rows = frame.show_string(20, 20).await.unwrap();
     assert_eq!(rows.lines().skip(3).take(2).collect::<Vec<_>>(), ["|4  |", "|2  |"]);
     let range = DataFrame::range(&session, 0, 3, 1).unwrap();
     let by_name = range.select([call_function("twice", [expr("twice(id)")]).alias("n")]).unwrap();
     let by_name = by_name.sort([call_function("twice", [col("n")]).desc().unwrap()]).unwrap();
     assert_eq!(by_name.show_string(20, 20).await.unwrap().lines().nth(3), Some("|8  |"));
-    let counted = session.sql("SELECT id % 2 AS odd, product(id + 2) AS n FROM range(3) GROUP BY 1 ORDER BY 1").await.unwrap();
+    let counted =
+        session.sql("SELECT id % 2 AS odd, product(id + 2) AS n FROM range(3) GROUP BY 1 ORDER BY 1").await.unwrap();
     let counted = counted.show_string(20, 20).await.unwrap();
     assert_eq!(counted.lines().skip(3).take(2).collect::<Vec<_>>(), ["|0  |8  |", "|1  |3  |"]);
     let stream = MemoryStream::new(crate::types::StructType::from_ddl("n BIGINT").unwrap().to_arrow_schema());
