@@ -32,7 +32,15 @@ pub enum LogicalPlan {
     /// `with_watermark`.
     Watermark { input: Arc<LogicalPlan>, column: String, delay_ms: i64, schema: SchemaRef },
     /// `explode` and the like: each input row with every row that the generator makes of it.
-    Generate { input: Arc<LogicalPlan>, generator: Expr, outer: bool, schema: SchemaRef, id: u64 },
+    Generate {
+        input: Arc<LogicalPlan>,
+        generator: Expr,
+        outer: bool,
+        /// The name by which the generated columns can be qualified.
+        qualifier: Option<String>,
+        schema: SchemaRef,
+        id: u64,
+    },
     /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress.
     Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named> },
     /// `group_by(keys).agg(aggregates)`; an aggregate is a bare aggregate function call.
@@ -168,9 +176,13 @@ impl LogicalPlan {
             LogicalPlan::Watermark { input, schema, .. } => {
                 Scope::new(schema.clone(), input.scope().origins().to_vec())
             }
-            LogicalPlan::Generate { input, schema, id, .. } => {
+            LogicalPlan::Generate { input, qualifier, schema, id, .. } => {
                 let mut origins = input.scope().origins().to_vec();
-                origins.extend_from_slice(Scope::fresh(schema, *id).origins().get(origins.len()..).unwrap_or_default());
+                let made = match qualifier {
+                    Some(name) => Scope::fresh(schema, *id).qualified(name),
+                    None => Scope::fresh(schema, *id),
+                };
+                origins.extend_from_slice(made.origins().get(origins.len()..).unwrap_or_default());
                 Scope::new(schema.clone(), origins)
             }
             LogicalPlan::Join { left, right, join_type, schema, id, .. } => match join_type.keeps_left_only() {
