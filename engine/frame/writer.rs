@@ -275,6 +275,9 @@ impl DataStreamWriter {
         let mut named_table = None;
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) if format.eq_ignore_ascii_case("memory") => {
+                if !self.partition_by.is_empty() {
+                    return Err(builtin::not_partitioned("the memory sink"));
+                }
                 self.options.reader("the memory sink").finish()?;
                 let table = MemoryTable::new(self.name.as_deref())?;
                 continues = false;
@@ -286,7 +289,6 @@ impl DataStreamWriter {
                     format: &format,
                     options: &self.options,
                     partition_by: &self.partition_by,
-                    name: self.name.as_deref(),
                     console: self.console,
                     config: session.conf(),
                     fail: &session.fail_points(),

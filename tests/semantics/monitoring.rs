@@ -242,6 +242,9 @@ async fn memory_tables_are_known_by_name() {
     let frame = stream.frame(&session).unwrap();
     let unnamed = frame.write_stream().format("memory").start().await.err().unwrap();
     assert_eq!(unnamed.code(), ErrorCode::InvalidOption);
+    let parted = frame.write_stream().format("memory").query_name("Seen").partition_by(["n"]).start().await.err().unwrap();
+    assert_eq!(parted.code(), ErrorCode::UnsupportedOperation);
+    assert!(parted.message().starts_with("the memory sink does not support partitioning"), "{parted}");
     let writer = frame.write_stream().format("memory").query_name("Seen").trigger(Trigger::AvailableNow);
     writer.start().await.unwrap().await_termination().await.unwrap();
     assert_eq!(session.memory_table("sEEn").unwrap().concat().unwrap().num_rows(), 2);
