@@ -433,6 +433,7 @@ fn to_json_options(options: &[(String, String)], session_zone: Tz) -> Result<ToJ
     let to_json = ToJsonOptions {
         time_zone: zone.unwrap_or(session_zone),
         timestamp_format: reader.text("timestampFormat").map(str::to_string),
+        timestamp_ntz_format: reader.text("timestampNTZFormat").map(str::to_string),
         date_format: reader.text("dateFormat").map(str::to_string),
         ignore_null_fields: reader.bool("ignoreNullFields")?.unwrap_or(true),
     };

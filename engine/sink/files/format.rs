@@ -100,6 +100,7 @@ impl Format {
                 let json = ToJsonOptions {
                     time_zone,
                     timestamp_format: pattern("timestampFormat", options)?,
+                    timestamp_ntz_format: pattern("timestampNTZFormat", options)?,
                     date_format: pattern("dateFormat", options)?,
                     ignore_null_fields: options.bool("ignoreNullFields")?.unwrap_or(true),
                 };
