@@ -601,8 +601,8 @@ impl DataFrame {
             }
             named.push(Named { expr, name: column });
         }
-        let (input, name) = (self.plan.clone(), name.to_string());
-        Ok(self.with(LogicalPlan::Observe { input, name, metrics: named }))
+        let (input, name, time_zone) = (self.plan.clone(), name.to_string(), environment.time_zone);
+        Ok(self.with(LogicalPlan::Observe { input, name, metrics: named, time_zone }))
     }
 
     /// This frame with the rows that a generator makes, and references to the columns that these have.

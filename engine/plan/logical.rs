@@ -7,6 +7,7 @@ use super::scope::{Origin, Scope};
 use crate::error::{Error, ErrorCode, Result};
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use chrono_tz::Tz;
 use datafusion::logical_expr::{Expr, SortExpr};
 use std::fmt;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub enum LogicalPlan {
     Watermark { input: Arc<LogicalPlan>, column: String, delay_ms: i64, schema: SchemaRef },
     /// `explode` and the like: each input row with every row that the generator makes of it.
     Generate { input: Arc<LogicalPlan>, generator: Expr, outer: bool, schema: SchemaRef, id: u64 },
-    /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress.
-    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named> },
+    /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress, times as texts in `time_zone`.
+    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named>, time_zone: Tz },
     /// `group_by(keys).agg(aggregates)`; an aggregate is a bare aggregate function call.
     Aggregate { input: Arc<LogicalPlan>, keys: Vec<Named>, aggregates: Vec<Named>, schema: SchemaRef, id: u64 },
     /// `drop_duplicates`: the first row of each combination of the named columns.

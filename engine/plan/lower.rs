@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::operator::OperatorPlan;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use chrono_tz::Tz;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -90,7 +91,7 @@ pub enum Step {
     /// Makes any number of rows of each, and adds columns.
     Expand(Expand),
     /// Aggregates the rows that pass, for the observation of this name.
-    Measure { name: String, metrics: Vec<Named> },
+    Measure { name: String, metrics: Vec<Named>, time_zone: Tz },
 }
 
 /// A step that makes any number of rows of each.
@@ -231,12 +232,12 @@ impl Lowering {
                 }
                 Ok(lineages)
             }
-            LogicalPlan::Observe { input, name, metrics } => {
+            LogicalPlan::Observe { input, name, metrics, time_zone } => {
                 let mut lineages = self.lineages(input)?;
                 for lineage in &mut lineages {
                     let metric = |m: &Named| Ok(Named { expr: lineage.substitute(&m.expr)?, name: m.name.clone() });
                     let metrics = metrics.iter().map(metric).collect::<Result<_>>()?;
-                    lineage.steps.push(Step::Measure { name: name.clone(), metrics });
+                    lineage.steps.push(Step::Measure { name: name.clone(), metrics, time_zone: *time_zone });
                 }
                 Ok(lineages)
             }

@@ -122,6 +122,34 @@ async fn observed_metrics_are_those_of_the_batch() {
     );
 }
 
+/// Times are texts to the second in the session's zone, as Spark gave them for the same rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn observed_times_are_texts_in_the_sessions_zone() {
+    let session = session().await;
+    session.conf().set("spark.sql.session.timeZone", "Europe/Paris").unwrap();
+    let (stream, table) = (stream(), MemoryTable::new(Some("out")).unwrap());
+    stream.add(rows(&[(1_704_067_200_123_456, 1), (1_704_067_205_000_000, 2)])).unwrap();
+    let frame = stream.frame(&session).unwrap();
+    let metrics = [
+        min("t").alias("a"),
+        max("t").alias("b"),
+        max(col("t").cast("timestamp_ntz")).alias("ntz"),
+        max(col("t").cast("date")).alias("d"),
+        max(r#struct([col("n"), col("t")])).alias("s"),
+        avg("n").alias("mean"),
+    ];
+    let observed = frame.observe("m", metrics).unwrap();
+    let query = observed.write_stream().trigger(Trigger::AvailableNow).table(&table).start().await.unwrap();
+    query.await_termination().await.unwrap();
+    assert_eq!(
+        query.last_progress().unwrap().to_json()["observedMetrics"],
+        json!({"m": {
+            "a": "2024-01-01 01:00:00", "b": "2024-01-01 01:00:05", "ntz": "2024-01-01 01:00:05", "d": "2024-01-01",
+            "s": {"n": 2, "t": "2024-01-01 01:00:05"}, "mean": 1.5
+        }})
+    );
+}
+
 #[derive(Clone)]
 struct Log(Arc<Mutex<mpsc::Sender<(&'static str, Value)>>>);
 
