@@ -122,6 +122,32 @@ async fn observed_metrics_are_those_of_the_batch() {
     );
 }
 
+/// A name is one observation's, which is counted once wherever it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_one_observations() {
+    let session = session().await;
+    let (stream, table) = (stream(), MemoryTable::new(Some("out")).unwrap());
+    let frame = stream.frame(&session).unwrap();
+    assert_eq!(frame.observe("", [count_all()]).err().unwrap().code(), ErrorCode::MetricsMissingName);
+    let rows_of = frame.observe("m", [count_all().alias("rows")]).unwrap();
+    for metric in [count_all().alias("rows"), max("n").alias("most")] {
+        let error = rows_of.observe("m", [metric]).err().unwrap();
+        assert_eq!(error.code(), ErrorCode::DuplicatedMetricsName);
+        assert!(error.message().starts_with("the metric name is not unique: m."), "{error}");
+    }
+    // Two frames that meet later.
+    let most = frame.filter(col("n").gt(1)).unwrap().observe("m", [max("n").alias("most")]).unwrap();
+    let error = rows_of.union(&most).unwrap().write_stream().table(&table).start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::DuplicatedMetricsName);
+    // The same frame twice: every row comes twice, and is observed once.
+    stream.add(rows(&[(0, 1), (0, 2), (0, 3)])).unwrap();
+    let twice = rows_of.union(&rows_of).unwrap();
+    let query = twice.write_stream().trigger(Trigger::AvailableNow).table(&table).start().await.unwrap();
+    query.await_termination().await.unwrap();
+    assert_eq!(table.concat().unwrap().num_rows(), 6);
+    assert_eq!(query.last_progress().unwrap().to_json()["observedMetrics"], json!({"m": {"rows": 3}}));
+}
+
 /// Times are texts to the second in the session's zone, as Spark gave them for the same rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn observed_times_are_texts_in_the_sessions_zone() {
