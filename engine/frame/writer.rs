@@ -278,7 +278,7 @@ impl DataStreamWriter {
                 if !self.partition_by.is_empty() {
                     return Err(builtin::not_partitioned("the memory sink"));
                 }
-                self.options.reader("the memory sink").finish()?;
+                builtin::no_options(&self.options, "the memory sink")?;
                 let table = MemoryTable::new(self.name.as_deref())?;
                 continues = false;
                 named_table = Some(table.clone());
@@ -297,13 +297,23 @@ impl DataStreamWriter {
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => {
+                builtin::no_options(&self.options, "a memory table")?;
                 // A table that an earlier run of this process wrote to still has its rows.
                 continues = !table.schema().fields().is_empty();
                 (Box::new(table.sink()), false)
             }
-            Target::Rows(sink) => (Box::new(sink), false),
-            Target::Function(function) => (Box::new(ForeachBatchSink::new(function)), false),
-            Target::Custom(sink) => (sink, true),
+            Target::Rows(sink) => {
+                builtin::no_options(&self.options, "foreach")?;
+                (Box::new(sink), false)
+            }
+            Target::Function(function) => {
+                builtin::no_options(&self.options, "foreach_batch")?;
+                (Box::new(ForeachBatchSink::new(function)), false)
+            }
+            Target::Custom(sink) => {
+                builtin::no_options(&self.options, "a sink of your own")?;
+                (sink, true)
+            }
         };
         let parent = session.conf().get(CHECKPOINT_LOCATION);
         let (checkpoint, temporary) = match (location, parent, &self.name) {

@@ -50,6 +50,8 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     let Request { format, options, partition_by, console, config, fail } = request;
     let lower = format.to_ascii_lowercase();
     let mut reader = options.reader(format!("the {lower} sink"));
+    // The query has answered it; it is named here so that a slip in it is recognised.
+    reader.text("checkpointLocation");
     let lasting = |sink: Box<dyn Sink>| Created { sink, needs_checkpoint: true };
     let passing = |sink: Box<dyn Sink>| Created { sink, needs_checkpoint: false };
     if !partition_by.is_empty() && lower == "kafka" {
@@ -91,6 +93,16 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     };
     reader.finish()?;
     Ok(created)
+}
+
+/// Refuses options where there is nobody to read them but the query, which has answered its own.
+///
+/// # Errors
+/// [`ErrorCode::InvalidOption`].
+pub fn no_options(options: &Options, sink: &str) -> Result<()> {
+    let mut reader = options.reader(sink);
+    reader.text("checkpointLocation");
+    reader.finish()
 }
 
 /// The refusal of `partition_by` where there are no directories.

@@ -490,6 +490,14 @@ async fn slips_in_options_are_named() {
         assert!(error.message().contains(&format!("did you mean '{meant}'?")), "{format}: {error}");
     }
     assert!(!place.path("out").exists());
+    // A checkpoint must not be lost to a slip where nobody else reads options, either.
+    let table = MemoryTable::new(Some("slip")).unwrap();
+    let slip = || rate.write_stream().option("checkpointLocatoin", place.text("ck"));
+    for writer in [slip().table(&table), slip().foreach_batch(|_, _| async { Ok(()) }), slip().foreach(|_: &Row<'_>| Ok(()))] {
+        let error = writer.start().await.err().unwrap();
+        assert_eq!(error.code(), ErrorCode::InvalidOption);
+        assert!(error.message().ends_with("did you mean 'checkpointLocation'?"), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
