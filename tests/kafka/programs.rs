@@ -189,9 +189,24 @@ async fn rides_become_metrics() {
         (0, Some(city.to_string()), Some(format!("{{\"window\":{{{times}}},\"city\":\"{city}\",{rest}}}")))
     };
     let mut expected = [
-        line("00", "10:05", "la", r#""ride_count":1,"completed_rides":0,"avg_fare":30.0,"active_drivers":1,"completion_rate":0.0"#),
-        line("00", "10:05", "sf", r#""ride_count":2,"completed_rides":2,"avg_fare":15.0,"active_drivers":1,"completion_rate":1.0"#),
-        line("55", "11:00", "sf", r#""ride_count":1,"completed_rides":0,"avg_fare":5.0,"active_drivers":1,"completion_rate":0.0"#),
+        line(
+            "00",
+            "10:05",
+            "la",
+            r#""ride_count":1,"completed_rides":0,"avg_fare":30.0,"active_drivers":1,"completion_rate":0.0"#,
+        ),
+        line(
+            "00",
+            "10:05",
+            "sf",
+            r#""ride_count":2,"completed_rides":2,"avg_fare":15.0,"active_drivers":1,"completion_rate":1.0"#,
+        ),
+        line(
+            "55",
+            "11:00",
+            "sf",
+            r#""ride_count":1,"completed_rides":0,"avg_fare":5.0,"active_drivers":1,"completion_rate":0.0"#,
+        ),
     ];
     expected.sort();
     assert_eq!(metrics, expected);

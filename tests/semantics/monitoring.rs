@@ -296,7 +296,8 @@ async fn memory_tables_are_known_by_name() {
     let frame = stream.frame(&session).unwrap();
     let unnamed = frame.write_stream().format("memory").start().await.err().unwrap();
     assert_eq!(unnamed.code(), ErrorCode::InvalidOption);
-    let parted = frame.write_stream().format("memory").query_name("Seen").partition_by(["n"]).start().await.err().unwrap();
+    let parted =
+        frame.write_stream().format("memory").query_name("Seen").partition_by(["n"]).start().await.err().unwrap();
     assert_eq!(parted.code(), ErrorCode::UnsupportedOperation);
     assert!(parted.message().starts_with("the memory sink does not support partitioning"), "{parted}");
     let writer = frame.write_stream().format("memory").query_name("Seen").trigger(Trigger::AvailableNow);

@@ -156,15 +156,19 @@ async fn each_output_mode_writes_what_it_promises() {
     place.add("in/a.csv", 1, EVENTS);
     let streaming = events(&session, &place).await;
     let append = streaming.write_stream().output_mode("append").format("parquet");
-    let append = append.option("checkpointLocation", place.text("ck/append")).start_path(&place.text("out")).await.unwrap();
+    let append =
+        append.option("checkpointLocation", place.text("ck/append")).start_path(&place.text("out")).await.unwrap();
     let by_type = streaming.group_by(["event_type"]).unwrap().count().unwrap();
     let (complete_page, update_page) = (Page::default(), Page::default());
-    let complete = by_type.write_stream().output_mode("complete").format("console").console_output(complete_page.clone());
+    let complete =
+        by_type.write_stream().output_mode("complete").format("console").console_output(complete_page.clone());
     let complete = complete.option("checkpointLocation", place.text("ck/complete")).start().await.unwrap();
     let by_user = streaming.group_by(["user_id"]).unwrap().agg([count("*").alias("event_count")]).unwrap();
     let update = by_user.write_stream().output_mode("update").format("console").console_output(update_page.clone());
     let update = update.option("checkpointLocation", place.text("ck/update")).start().await.unwrap();
-    for (number, more) in [(1, None), (2, Some("event_time,event_type,user_id,product_id\n2024-01-01 11:00:00,buy,u2,p9\n"))] {
+    for (number, more) in
+        [(1, None), (2, Some("event_time,event_type,user_id,product_id\n2024-01-01 11:00:00,buy,u2,p9\n"))]
+    {
         if let Some(more) = more {
             place.add("in/b.csv", number, more);
         }
@@ -196,8 +200,12 @@ async fn every_trigger_runs_or_says_why_not() {
     let (session, place) = (session().await, Place::new());
     place.add("in/a.csv", 1, EVENTS);
     let streaming = events(&session, &place).await;
-    let triggers =
-        [Trigger::processing_time("30 seconds"), Trigger::processing_time("0 seconds"), Ok(Trigger::Once), Ok(Trigger::AvailableNow)];
+    let triggers = [
+        Trigger::processing_time("30 seconds"),
+        Trigger::processing_time("0 seconds"),
+        Ok(Trigger::Once),
+        Ok(Trigger::AvailableNow),
+    ];
     for (number, trigger) in triggers.into_iter().enumerate() {
         let finite = trigger.as_ref().unwrap().is_finite();
         let query = streaming
@@ -221,7 +229,10 @@ async fn every_trigger_runs_or_says_why_not() {
     let continuous = streaming.write_stream().format("noop").trigger(Trigger::continuous("1 second")).start().await;
     let error = continuous.err().unwrap();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
-    assert!(error.message().starts_with("continuous processing does not support StreamingRelation operations"), "{error}");
+    assert!(
+        error.message().starts_with("continuous processing does not support StreamingRelation operations"),
+        "{error}"
+    );
     let rate = session.read_stream().format("rate").option("rowsPerSecond", 1000).load().await.unwrap();
     let query = rate.write_stream().format("console").console_output(Page::default());
     let query = query.trigger(Trigger::continuous("1 second")).start().await.unwrap();
@@ -284,7 +295,8 @@ async fn a_stream_is_joined_with_a_table_of_products() {
     let (session, place) = (session().await, Place::new());
     place.add("in/a.csv", 1, EVENTS);
     place.add("products.csv", 1, "product_id,title\np1,Mug\np2,Cup\n");
-    let products = session.read().format("csv").option("header", true).load_path(&place.text("products.csv")).await.unwrap();
+    let products =
+        session.read().format("csv").option("header", true).load_path(&place.text("products.csv")).await.unwrap();
     products.write().parquet(&place.text("products")).await.unwrap();
     let streaming = events(&session, &place).await;
     let products = session.read().format("parquet").load_path(&place.text("products")).await.unwrap();
@@ -353,10 +365,7 @@ async fn compressed_files_in_new_directories_are_read_and_archived() {
     query.process_all_available().await.unwrap();
     place.add("in/day=2024-01-02/c.json", 3, "{\"n\":4}\n");
     query.process_all_available().await.unwrap();
-    assert_eq!(
-        table_texts(&session, "days").await,
-        ["1|2024-01-01", "2|2024-01-01", "3|2024-01-02", "4|2024-01-02"]
-    );
+    assert_eq!(table_texts(&session, "days").await, ["1|2024-01-01", "2|2024-01-01", "3|2024-01-02", "4|2024-01-02"]);
     query.stop().await;
     // One batch behind, each file stands in the archive under its whole path.
     let archived = |name: &str| Path::new(&format!("{}{}", place.text("archive"), place.text(name))).exists();
@@ -395,7 +404,8 @@ async fn schemas_are_inferred_for_tables_and_on_request_for_streams() {
     session.conf().set("spark.sql.streaming.schemaInference", true).unwrap();
     let stream = session.read_stream().format("json").load_path(&place.text("in")).await.unwrap();
     assert_eq!(stream.schema(), table.schema());
-    let sums = stream.select([(col("n") + col("x")).alias("y"), col("o.b"), col("l").get_item(0).alias("first")]).unwrap();
+    let sums =
+        stream.select([(col("n") + col("x")).alias("y"), col("o.b"), col("l").get_item(0).alias("first")]).unwrap();
     let writer = sums.write_stream().format("memory").query_name("sums").trigger(Trigger::AvailableNow);
     writer.start().await.unwrap().await_termination().await.unwrap();
     assert_eq!(table_texts(&session, "sums").await, ["2.5|true|1"]);
@@ -412,7 +422,8 @@ async fn every_text_is_in_the_sessions_zone() {
     let run = async |frame: &DataFrame, format: &str| {
         let writer = frame.write_stream().format(format).query_name(format).console_output(page.clone());
         let writer = writer.option("checkpointLocation", place.text(&format!("ck/{format}")));
-        let writer = if format == "console" { writer } else { writer.option("path", place.text(&format!("out/{format}"))) };
+        let writer =
+            if format == "console" { writer } else { writer.option("path", place.text(&format!("out/{format}"))) };
         writer.trigger(Trigger::AvailableNow).start().await.unwrap().await_termination().await.unwrap();
         let mut written = String::new();
         for entry in std::fs::read_dir(place.path(&format!("out/{format}"))).into_iter().flatten() {
@@ -484,7 +495,11 @@ async fn slips_in_options_are_named() {
         ("memory", "checkpointLocatoin", "checkpointLocation"),
     ] {
         let writer = rate.write_stream().format(format).query_name("slip").option(slip, "x");
-        let writer = if ["csv", "json", "parquet"].contains(&format) { writer.option("path", place.text("out")) } else { writer };
+        let writer = if ["csv", "json", "parquet"].contains(&format) {
+            writer.option("path", place.text("out"))
+        } else {
+            writer
+        };
         let error = writer.start().await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::InvalidOption, "{format}: {error}");
         assert!(error.message().contains(&format!("did you mean '{meant}'?")), "{format}: {error}");
@@ -493,7 +508,9 @@ async fn slips_in_options_are_named() {
     // A checkpoint must not be lost to a slip where nobody else reads options, either.
     let table = MemoryTable::new(Some("slip")).unwrap();
     let slip = || rate.write_stream().option("checkpointLocatoin", place.text("ck"));
-    for writer in [slip().table(&table), slip().foreach_batch(|_, _| async { Ok(()) }), slip().foreach(|_: &Row<'_>| Ok(()))] {
+    for writer in
+        [slip().table(&table), slip().foreach_batch(|_, _| async { Ok(()) }), slip().foreach(|_: &Row<'_>| Ok(()))]
+    {
         let error = writer.start().await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::InvalidOption);
         assert!(error.message().ends_with("did you mean 'checkpointLocation'?"), "{error}");
