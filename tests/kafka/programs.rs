@@ -29,7 +29,8 @@ fn texts(table: &MemoryTable) -> Vec<String> {
     let mut texts = Vec::new();
     for batch in table.rows() {
         texts.extend((0..batch.num_rows()).map(|row| {
-            let cell = |column| arrow::util::display::array_value_to_string(column, row).unwrap();
+            let cell =
+                |column: &arrow::array::ArrayRef| arrow::util::display::array_value_to_string(column, row).unwrap();
             batch.columns().iter().map(cell).collect::<Vec<_>>().join("|")
         }));
     }

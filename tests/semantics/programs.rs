@@ -67,7 +67,8 @@ async fn texts(frame: &DataFrame) -> Vec<String> {
     let mut texts = Vec::new();
     for batch in frame.collect().await.unwrap() {
         texts.extend((0..batch.num_rows()).map(|row| {
-            let cell = |column| arrow::util::display::array_value_to_string(column, row).unwrap();
+            let cell =
+                |column: &arrow::array::ArrayRef| arrow::util::display::array_value_to_string(column, row).unwrap();
             batch.columns().iter().map(cell).collect::<Vec<_>>().join("|")
         }));
     }
