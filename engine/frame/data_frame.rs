@@ -587,8 +587,14 @@ impl DataFrame {
     /// Passes rows on, and reports the aggregates over each batch's rows as `observedMetrics` of its progress, under `name`.
     ///
     /// # Errors
-    /// Unknown columns, and expressions that are not aggregates.
+    /// Unknown columns, expressions that are not aggregates, a name that is empty or another observation's.
     pub fn observe(&self, name: &str, metrics: impl IntoIterator<Item = Column>) -> Result<Self> {
+        if name.is_empty() {
+            return Err(Error::new(
+                ErrorCode::MetricsMissingName,
+                "observe(): observed metrics are found by their name; give one that is not empty",
+            ));
+        }
         let (scope, environment) = (self.plan.scope(), self.session.conf().environment()?);
         let mut named = Vec::new();
         for metric in metrics {
@@ -605,8 +611,10 @@ impl DataFrame {
             }
             named.push(Named { expr, name: column });
         }
-        let (input, name) = (self.plan.clone(), name.to_string());
-        Ok(self.with(LogicalPlan::Observe { input, name, metrics: named }))
+        let (input, name, time_zone) = (self.plan.clone(), name.to_string(), environment.time_zone);
+        let plan = LogicalPlan::Observe { input, name, metrics: named, time_zone };
+        plan.check_observations()?;
+        Ok(self.with(plan))
     }
 
     /// This frame with the rows that a generator makes, and references to the columns that these have.

@@ -9,7 +9,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::frame::TimeMode;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use chrono_tz::Tz;
 use datafusion::logical_expr::{Expr, SortExpr};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,8 +43,8 @@ pub enum LogicalPlan {
         schema: SchemaRef,
         id: u64,
     },
-    /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress.
-    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named> },
+    /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress, times as texts in `time_zone`.
+    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named>, time_zone: Tz },
     /// `group_by(keys).agg(aggregates)`; an aggregate is a bare aggregate function call.
     Aggregate { input: Arc<LogicalPlan>, keys: Vec<Named>, aggregates: Vec<Named>, schema: SchemaRef, id: u64 },
     /// `drop_duplicates`: the first row of each combination of the named columns.
@@ -229,6 +231,34 @@ impl LogicalPlan {
     /// Whether rows keep coming.
     pub fn is_streaming(&self) -> bool {
         self.any(&|p| matches!(p, LogicalPlan::Source { streaming: true, .. }))
+    }
+
+    /// Checks that no name stands for two observations. One that stands in several places, as in a union of a frame with itself, is one.
+    ///
+    /// # Errors
+    /// [`ErrorCode::DuplicatedMetricsName`].
+    pub fn check_observations(&self) -> Result<()> {
+        self.collect_observations(&mut BTreeMap::new())
+    }
+
+    fn collect_observations<'p>(&'p self, seen: &mut BTreeMap<&'p str, (*const LogicalPlan, String)>) -> Result<()> {
+        if let LogicalPlan::Observe { input, name, metrics, .. } = self {
+            let metrics: Vec<String> = metrics.iter().map(|n| format!("{} AS {}", n.expr, n.name)).collect();
+            let this = (Arc::as_ptr(input), metrics.join(", "));
+            match seen.get(name.as_str()) {
+                Some(other) if *other != this => {
+                    return Err(Error::new(
+                        ErrorCode::DuplicatedMetricsName,
+                        format!(
+                            "the metric name is not unique: {name}. The same name cannot be used for metrics with different \
+                             results; give one observation another name"
+                        ),
+                    ));
+                }
+                _ => drop(seen.insert(name, this)),
+            }
+        }
+        self.inputs().into_iter().try_for_each(|input| input.collect_observations(seen))
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {

@@ -4,7 +4,7 @@
 //! Comes in: a function as the user wrote it, without an environment. `resolve` gives it the session's [`Environment`].
 //! Goes out: columns. Fails: values that ANSI mode refuses.
 
-use crate::decode::{JsonDecoder, JsonOptions, ParseMode, Wanted};
+use crate::decode::{JsonDecoder, JsonOptions, ParseMode, Wanted, zone};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions;
 use crate::functions::arithmetic::{self, Math};
@@ -485,10 +485,11 @@ fn wrapped_texts(texts: &ArrayRef) -> Result<ArrayRef> {
 fn to_json_options(options: &[(String, String)], session_zone: Tz) -> Result<ToJsonOptions> {
     let given: Options = options.iter().map(|(key, value)| (key, value.as_str())).collect();
     let mut reader = given.reader("to_json");
-    let zone = reader.parsed("timeZone", "a time zone such as UTC or Europe/Berlin", |text| text.parse().ok())?;
+    let zone = reader.parsed("timeZone", zone::EXPECTED, zone::region)?;
     let to_json = ToJsonOptions {
         time_zone: zone.unwrap_or(session_zone),
         timestamp_format: reader.text("timestampFormat").map(str::to_string),
+        timestamp_ntz_format: reader.text("timestampNTZFormat").map(str::to_string),
         date_format: reader.text("dateFormat").map(str::to_string),
         ignore_null_fields: reader.bool("ignoreNullFields")?.unwrap_or(true),
     };
