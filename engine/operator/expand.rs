@@ -15,6 +15,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Executable form of an [`Expand`].
@@ -25,11 +26,11 @@ pub struct ExpandExec {
 
 enum KindExec {
     Generate { generator: Arc<dyn PhysicalExpr>, outer: bool },
-    Join { keys: Vec<Arc<dyn PhysicalExpr>>, rest: Option<Arc<dyn PhysicalExpr>>, table: Arc<Table> },
+    Join { keys: Vec<Arc<dyn PhysicalExpr>>, rest: Option<Arc<dyn PhysicalExpr>>, table: Arc<TableIndex> },
 }
 
-/// A table's rows by their keys. Workers share it.
-struct Table {
+/// A table's rows by their keys.
+pub struct TableIndex {
     kind: StaticJoinKind,
     rows: RecordBatch,
     converter: RowConverter,
@@ -49,7 +50,7 @@ impl ExpandExec {
             ExpandKind::Join { keys, rest, table } => KindExec::Join {
                 keys: keys.iter().map(|key| compile(key, input, clock)).collect::<Result<_>>()?,
                 rest: rest.as_ref().map(|rest| compile(rest, &schema, clock)).transpose()?,
-                table: Arc::new(Table::new(table, clock)?),
+                table: TableIndex::of(table, clock)?,
             },
         };
         Ok(Self { kind, schema })
@@ -117,7 +118,7 @@ impl ExpandExec {
         batch: &RecordBatch,
         keys: &[Arc<dyn PhysicalExpr>],
         rest: Option<&Arc<dyn PhysicalExpr>>,
-        table: &Table,
+        table: &TableIndex,
     ) -> Result<RecordBatch> {
         let (mut own, mut theirs) = table.partners(batch, keys)?;
         if let Some(rest) = rest {
@@ -166,7 +167,22 @@ impl ExpandExec {
     }
 }
 
-impl Table {
+impl fmt::Debug for TableIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows of {} keys", self.rows.num_rows(), self.by_key.len())
+    }
+}
+
+impl TableIndex {
+    /// The index of a table that is joined; made once.
+    fn of(table: &StaticJoin, clock: &BatchClock) -> Result<Arc<Self>> {
+        let mut index = table.index.lock();
+        match &*index {
+            Some(index) => Ok(index.clone()),
+            None => Ok(index.insert(Arc::new(Self::new(table, clock)?)).clone()),
+        }
+    }
+
     fn new(table: &StaticJoin, clock: &BatchClock) -> Result<Self> {
         let rows = table.rows.get().ok_or_else(|| Error::internal("a table that was not loaded"))?.clone();
         let schema = rows.schema();

@@ -19,6 +19,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
+use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
 /// Everything a query does to a batch.
@@ -431,7 +432,7 @@ impl Lineage {
         for ((name, _), own) in self.columns.iter_mut().zip(distinct_names(schema)) {
             *name = own;
         }
-        let table = Arc::new(StaticJoin { kind, table: table.clone(), table_keys, rows: OnceLock::new() });
+        let table = Arc::new(StaticJoin { kind, table: table.clone(), table_keys, rows: OnceLock::new(), index: Mutex::default() });
         self.steps.push(Step::Expand(Expand { kind: ExpandKind::Join { keys, rest, table }, columns: added }));
         Ok(())
     }
