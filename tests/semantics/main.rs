@@ -15,6 +15,7 @@ mod joins;
 mod lifecycle;
 mod mistakes;
 mod monitoring;
+mod parity;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod tables;
