@@ -65,13 +65,14 @@ fn lowered<'a>(
                 let predicate = executable(predicate, &df_schema(input.schema())?, clock)?;
                 Ok(below.filter(predicate)?)
             }
-            LogicalPlan::Generate { input, generator, outer, schema, id } => {
+            LogicalPlan::Generate { input, generator, outer, qualifier, schema, id } => {
                 // The same step as in a stream, over rows that are at hand.
                 let rows = super::collect(session, input).await?;
                 let generate = LogicalPlan::Generate {
                     input: Arc::new(local(input.schema(), rows)),
                     generator: generator.clone(),
                     outer: *outer,
+                    qualifier: qualifier.clone(),
                     schema: schema.clone(),
                     id: *id,
                 };
@@ -96,6 +97,10 @@ fn lowered<'a>(
                 let keys = keys.into_iter().zip(key_names).map(|(key, name)| key.alias(name)).collect::<Vec<_>>();
                 Ok(below.aggregate(keys, calls)?)
             }
+            LogicalPlan::TransformWithState { .. } => Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                "transform_with_state of a table has no state to go on with; use agg, or read the table as a stream",
+            )),
             LogicalPlan::Deduplicate { input, columns, .. } => {
                 let all: Vec<Expr> = distinct_names(input.schema()).iter().map(|name| reference(name)).collect();
                 let schema = df_schema(input.schema())?;
