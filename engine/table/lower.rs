@@ -18,7 +18,7 @@ use crate::plan::{LogicalPlan, Named};
 use crate::session::Session;
 use crate::source::local::LocalRelation;
 use crate::types::timestamp;
-use arrow::array::{Array, AsArray, ListArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{AsArray, ListArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{Column, DFSchemaRef, JoinType as DataFusionJoin, NullEquality, UnnestOptions};

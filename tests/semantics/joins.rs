@@ -245,40 +245,37 @@ async fn a_stream_is_joined_with_a_table() {
     assert_eq!(refused.code(), ErrorCode::UnsupportedOperation);
 }
 
-/// Starts the query over two streams of [`LEFT`] and [`RIGHT`] with watermarks of ten seconds.
-async fn started(plan: impl Fn(DataFrame, DataFrame) -> tidemill::Result<DataFrame>) -> Streams {
-    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
-    let (left, right) = (stream(LEFT), stream(RIGHT));
-    let l = left.frame(&session).unwrap().with_watermark("t1", "10 seconds").unwrap();
-    let r = right.frame(&session).unwrap().with_watermark("t2", "10 seconds").unwrap();
-    let table = MemoryTable::new(Some("joined")).unwrap();
-    let query = plan(l, r).unwrap().write_stream().table(&table).start().await.unwrap();
-    Streams { left, right, table, query, seen: 0 }
+/// Adds rows, and gives all rows of the result so far.
+async fn step(s: &Streams, left: &[(i64, &str)], right: &[(i64, &str)]) -> Vec<String> {
+    batch(&s.left, LEFT, left);
+    batch(&s.right, RIGHT, right);
+    s.query.process_all_available().await.unwrap();
+    s.table.rows().iter().flat_map(texts).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_leaves_a_join_last_is_not_late_above_it() {
-    let mut s = started(|l, r| {
-        let on = expr("k1 = k2 AND t2 >= t1 AND t2 <= t1 + INTERVAL 5 SECONDS");
-        l.join(&r, on, "left")?.group_by(["t1"])?.agg([max("k1").alias("k")])?.select(["k", "t1"])
-    })
-    .await;
-    s.step(&[(25.0, "a")], &[(25.0, "b")]).await;
+    let s =
+        Streams::start(|l, r| ranged(l, r, "left")?.group_by(["t1"])?.agg([max("k1").alias("k")])?.select(["k", "t1"]))
+            .await;
+    step(&s, &[(25, "a")], &[(25, "b")]).await;
     // The watermark is 30: 25 + 5 is not before it.
-    s.step(&[(40.0, "p")], &[(40.0, "q")]).await;
-    let (new, ..) = s.step(&[(50.0, "x")], &[(50.0, "y")]).await;
-    assert_eq!(new, ["a@25"]);
+    step(&s, &[(40, "p")], &[(40, "q")]).await;
+    let rows = step(&s, &[(50, "x")], &[(50, "y")]).await;
+    assert_eq!(rows, ["a@25"]);
     s.query.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_of_a_date_is_a_condition_like_any_other() {
-    let mut s = started(|l, r| {
+    let s = Streams::start(|l, r| {
         let on = expr("k1 = k2 AND t1 <= d2 + INTERVAL 1 HOUR");
-        l.join(&r.with_column("d2", col("t2").cast("date"))?, on, "inner")?.drop(&["d2"]).and_then(|f| f.select(["k1", "t1", "k2", "t2"]))
+        l.join(&r.with_column("d2", col("t2").cast("date"))?, on, "inner")?
+            .drop(&["d2"])
+            .and_then(|f| f.select(["k1", "t1", "k2", "t2"]))
     })
     .await;
-    assert_eq!(s.step(&[(10.0, "x"), (3601.0, "x")], &[(12.0, "x")]).await.0, ["x@10 x@12"]);
+    assert_eq!(step(&s, &[(10, "x"), (3601, "x")], &[(12, "x")]).await, ["x@10 x@12"]);
     s.query.stop().await;
 }
 
@@ -297,9 +294,9 @@ async fn rows_that_a_filter_above_a_table_removes_do_not_move_the_watermark() {
         .unwrap();
     let table = MemoryTable::new(Some("out")).unwrap();
     let query = counts.write_stream().table(&table).start().await.unwrap();
-    batch(&left, LEFT, &[(10.0, "x"), (99.0, "y")]);
+    batch(&left, LEFT, &[(10, "x"), (99, "y")]);
     query.process_all_available().await.unwrap();
-    batch(&left, LEFT, &[(20.0, "x")]);
+    batch(&left, LEFT, &[(20, "x")]);
     query.process_all_available().await.unwrap();
     let rows: Vec<String> = table.rows().iter().flat_map(texts).collect();
     assert_eq!(rows, ["x@10", "x@20"]);

@@ -81,7 +81,13 @@ async fn over_table(plan: Plan, rows: &RecordBatch, other: &RecordBatch) -> Resu
 }
 
 /// The rows after the last batch, the input coming in batches of these lengths.
-async fn over_stream(plan: Plan, mode: OutputMode, rows: &RecordBatch, other: &RecordBatch, splits: &[usize]) -> Result<Vec<String>> {
+async fn over_stream(
+    plan: Plan,
+    mode: OutputMode,
+    rows: &RecordBatch,
+    other: &RecordBatch,
+    splits: &[usize],
+) -> Result<Vec<String>> {
     let session = session().await;
     let stream = MemoryStream::new(rows.schema());
     let frame = plan(stream.frame(&session)?, table(&session, other))?;
@@ -144,19 +150,34 @@ async fn compare(mode: OutputMode, plans: &[(&str, Plan)]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_table_and_of_a_stream() {
     let plans: &[(&str, Plan)] = &[
-        ("filter and project", |f, _| f.filter(col("v").gt(3).or(col("d").gt(0.0)))?.select([col("k") + col("w"), col("s")])),
+        ("filter and project", |f, _| {
+            f.filter(col("v").gt(3).or(col("d").gt(0.0)))?.select([col("k") + col("w"), col("s")])
+        }),
         ("filter on a zero", |f, _| f.filter(col("d").eq(0.0))?.select(["k", "d"])),
-        ("column replaced", |f, _| f.with_column("k", col("k") * 2)?.with_column("x", col("k") + 1)?.filter(col("x").gt(3))),
+        ("column replaced", |f, _| {
+            f.with_column("k", col("k") * 2)?.with_column("x", col("k") + 1)?.filter(col("x").gt(3))
+        }),
         ("explode", |f, _| f.select([col("k"), explode("l").alias("e")])?.filter(col("e").gt(1).or(col("k").eq(2)))),
         ("explode outer", |f, _| f.select([col("s"), explode_outer("l").alias("e")])),
-        ("explode twice", |f, _| f.select([col("l"), explode("l").alias("e")])?.select([col("e"), explode_outer("l").alias("g")])),
+        ("explode twice", |f, _| {
+            f.select([col("l"), explode("l").alias("e")])?.select([col("e"), explode_outer("l").alias("g")])
+        }),
         ("posexplode", |f, _| f.select([col("k"), posexplode("l")])),
         ("explode under its column's name", |f, _| f.with_column("l", explode("l"))?.filter(col("l").eq(1))),
         ("union of itself", |f, _| f.select(["k", "v"])?.union(&f.filter(col("v").gt(5))?.select(["k", "v"])?)),
-        ("union under other names", |f, _| f.select(["k", "s"])?.union(&f.select([col("k") + 1, upper("s")])?)?.filter(col("k").gt(1))),
-        ("inner join", |f, o| f.join(&o.select([col("k").alias("ok"), col("v").alias("ov")])?, col("k").eq(col("ok")), "inner")),
-        ("join of widths", |f, o| f.join(&o.select([col("w").alias("ow"), col("s").alias("os")])?, col("k").eq(col("ow")), "left")),
-        ("join on doubles", |f, o| f.join(&o.select([col("d").alias("od"), col("s").alias("os")])?, col("d").eq(col("od")), "inner")?.select(["d", "s", "os"])),
+        ("union under other names", |f, _| {
+            f.select(["k", "s"])?.union(&f.select([col("k") + 1, upper("s")])?)?.filter(col("k").gt(1))
+        }),
+        ("inner join", |f, o| {
+            f.join(&o.select([col("k").alias("ok"), col("v").alias("ov")])?, col("k").eq(col("ok")), "inner")
+        }),
+        ("join of widths", |f, o| {
+            f.join(&o.select([col("w").alias("ow"), col("s").alias("os")])?, col("k").eq(col("ow")), "left")
+        }),
+        ("join on doubles", |f, o| {
+            f.join(&o.select([col("d").alias("od"), col("s").alias("os")])?, col("d").eq(col("od")), "inner")?
+                .select(["d", "s", "os"])
+        }),
         ("join using", |f, o| f.select(["k", "v"])?.join(&o.select(["k", "s"])?, "k", "left")),
         ("join using two", |f, o| f.select(["k", "v", "s"])?.join(&o.select(["k", "s", "d"])?, ["s", "k"], "inner")),
         ("equal names", |f, o| {
@@ -164,21 +185,34 @@ async fn rows_of_a_table_and_of_a_stream() {
             joined.select([f.col("v").alias("a"), o.col("v").alias("b"), o.col("s"), f.col("s")])
         }),
         ("left join with a rest", |f, o| {
-            f.join(&o, f.col("k").eq(o.col("k")).and(o.col("v").gt(0)).and(f.col("v").lt(5)), "left")?
-                .select([f.col("v").alias("a"), o.col("v").alias("b"), o.col("s")])
+            f.join(&o, f.col("k").eq(o.col("k")).and(o.col("v").gt(0)).and(f.col("v").lt(5)), "left")?.select([
+                f.col("v").alias("a"),
+                o.col("v").alias("b"),
+                o.col("s"),
+            ])
         }),
         ("a fallible rest behind its guard", |f, o| {
-            f.join(&o, f.col("k").eq(o.col("k")).and(o.col("v").not_eq(0)).and((f.col("v") / o.col("v")).gt(0.5)), "left")?
-                .select([f.col("v").alias("a"), o.col("v").alias("b")])
+            f.join(
+                &o,
+                f.col("k").eq(o.col("k")).and(o.col("v").not_eq(0)).and((f.col("v") / o.col("v")).gt(0.5)),
+                "left",
+            )?
+            .select([f.col("v").alias("a"), o.col("v").alias("b")])
         }),
         ("semi with a rest", |f, o| f.join(&o, f.col("s").eq(o.col("s")).and(f.col("v").gt(o.col("v"))), "left_semi")),
         ("anti with a rest", |f, o| f.join(&o, f.col("s").eq(o.col("s")).and(f.col("v").gt(o.col("v"))), "left_anti")),
         ("anti of null keys", |f, o| f.join(&o, "k", "left_anti")),
         ("semi without equality", |f, o| f.join(&o, f.col("v").lt(o.col("v")), "left_semi")),
-        ("stream on the right", |f, o| o.join(&f, o.col("k").eq(f.col("k")), "right")?.select([f.col("v").alias("a"), o.col("v").alias("b")])),
+        ("stream on the right", |f, o| {
+            o.join(&f, o.col("k").eq(f.col("k")), "right")?.select([f.col("v").alias("a"), o.col("v").alias("b")])
+        }),
         ("cross", |f, o| f.select(["v"])?.cross_join(&o.select([col("s").alias("os")])?)),
-        ("inner without a condition on the left", |f, o| f.join(&o, o.col("v").gt(0), "inner")?.select([f.col("v").alias("a"), o.col("v").alias("b")])),
-        ("empty table", |f, o| f.join(&o.filter(col("v").gt(1_000_000))?.select([col("k"), col("s").alias("z")])?, "k", "left")),
+        ("inner without a condition on the left", |f, o| {
+            f.join(&o, o.col("v").gt(0), "inner")?.select([f.col("v").alias("a"), o.col("v").alias("b")])
+        }),
+        ("empty table", |f, o| {
+            f.join(&o.filter(col("v").gt(1_000_000))?.select([col("k"), col("s").alias("z")])?, "k", "left")
+        }),
         ("two tables", |f, o| {
             let (a, b) = (o.select([col("k"), col("s").alias("s1")])?, o.select([col("k"), col("s").alias("s2")])?);
             f.select(["k", "v"])?.join(&a, "k", "left")?.join(&b, "k", "inner")?.filter(col("s1").is_not_null())
@@ -188,7 +222,9 @@ async fn rows_of_a_table_and_of_a_stream() {
             f.select(["k", "v"])?.join(&sums, "k", "left")?.with_column("part", col("v") + col("total"))
         }),
         ("joined and exploded", |f, o| {
-            f.join(&o.select([col("k"), col("l").alias("ol")])?, "k", "inner")?.select([col("k"), col("v"), explode("ol").alias("e")])?.filter(col("e").eq(1))
+            f.join(&o.select([col("k"), col("l").alias("ol")])?, "k", "inner")?
+                .select([col("k"), col("v"), explode("ol").alias("e")])?
+                .filter(col("e").eq(1))
         }),
     ];
     compare(OutputMode::Append, plans).await;
@@ -198,23 +234,104 @@ async fn rows_of_a_table_and_of_a_stream() {
 async fn groups_of_a_table_and_of_a_stream() {
     let plans: &[(&str, Plan)] = &[
         ("doubles as keys", |f, _| f.group_by(["d"])?.agg([count_all().alias("n"), sum("v").alias("sum")])),
-        ("several keys", |f, _| f.group_by(["k", "s"])?.agg([min("d"), max("d"), avg("v"), count("s"), max("s"), min("t")])),
-        ("expressions as keys", |f, _| f.group_by([col("v") % 3, upper("s").alias("u")])?.agg([sum(col("v") * 2), count_distinct("s")])),
+        ("several keys", |f, _| {
+            f.group_by(["k", "s"])?.agg([min("d"), max("d"), avg("v"), count("s"), max("s"), min("t")])
+        }),
+        ("expressions as keys", |f, _| {
+            f.group_by([col("v") % 3, upper("s").alias("u")])?.agg([sum(col("v") * 2), count_distinct("s")])
+        }),
         ("global", |f, _| f.agg([count_all(), sum("v"), sum("d"), avg("d"), min("s"), approx_count_distinct("v")])),
-        ("global over nothing", |f, _| f.filter(col("v").gt(1_000_000))?.agg([count_all(), count("v"), sum("v"), avg("d"), collect_list("v"), min("s"), sum(when(col("k").eq(1), 1).otherwise(0)).alias("c"), count_distinct("k")])),
+        ("global over nothing", |f, _| {
+            f.filter(col("v").gt(1_000_000))?.agg([
+                count_all(),
+                count("v"),
+                sum("v"),
+                avg("d"),
+                collect_list("v"),
+                min("s"),
+                sum(when(col("k").eq(1), 1).otherwise(0)).alias("c"),
+                count_distinct("k"),
+            ])
+        }),
         ("grouped over nothing", |f, _| f.filter(col("v").gt(1_000_000))?.group_by(["k"])?.agg([count_all()])),
         ("tumbling windows", |f, _| f.group_by([window("t", "10 seconds")])?.agg([count_all(), sum("v")])),
-        ("tumbling windows by key", |f, _| f.group_by([col("s"), window("t", "7 seconds")])?.agg([count_all().alias("n"), max("d")])?.select([col("window.end"), col("s"), col("n")])),
-        ("sliding windows", |f, _| f.group_by([window_sliding("t", "10 seconds", "4 seconds"), col("k")])?.agg([count_all(), sum("v"), avg("d")])),
-        ("sliding windows in order", |f, _| f.group_by([window_sliding("t", "10 seconds", "5 seconds")])?.agg([collect_list("v"), first("s"), last("v")])),
-        ("ordered calls", |f, _| f.group_by(["k"])?.agg([collect_list("v"), first("v"), last("v"), first_ignore_nulls("s"), last_ignore_nulls("s"), max_by("v", "d")])),
-        ("filters and distinct", |f, _| f.group_by(["k"])?.agg([sum("v").filter_where(col("d").gt(0.0)), count_distinct("d"), sum_distinct("w"), collect_set("w").filter_where(col("v").gt(1)), count(col("v")).filter_where(col("s").eq("a"))])),
-        ("conditional counts", |f, _| f.group_by(["s"])?.agg([sum(when(col("k").eq(1), 3)), sum(when(col("k").eq(1), 1).otherwise(0)), count_if(col("v").gt(3))])),
-        ("after a join", |f, o| f.join(&o.select([col("k"), col("s").alias("os")])?, "k", "left")?.group_by(["os"])?.agg([count_all(), sum("v"), max("d")])),
-        ("after explode", |f, _| f.select([col("k"), col("v"), explode("l").alias("e")])?.group_by(["e"])?.agg([count_all(), sum("v"), count_distinct("k")])),
-        ("above an aggregate", |f, _| f.group_by(["k", "s"])?.agg([sum("v").alias("total")])?.filter(col("total").gt(0))?.with_column("twice", col("total") * 2)),
-        ("over a union", |f, _| f.select(["k", "v"])?.union(&f.select([col("k") + 1, col("w")])?)?.group_by(["k"])?.agg([sum("v"), count_all()])),
-        ("text of numbers", |f, _| f.group_by([col("k").cast("string")])?.agg([max(col("v").cast("string")), sum(col("v").cast("decimal(10,2)"))])),
+        ("tumbling windows by key", |f, _| {
+            f.group_by([col("s"), window("t", "7 seconds")])?.agg([count_all().alias("n"), max("d")])?.select([
+                col("window.end"),
+                col("s"),
+                col("n"),
+            ])
+        }),
+        ("sliding windows", |f, _| {
+            f.group_by([window_sliding("t", "10 seconds", "4 seconds"), col("k")])?.agg([
+                count_all(),
+                sum("v"),
+                avg("d"),
+            ])
+        }),
+        ("sliding windows in order", |f, _| {
+            f.group_by([window_sliding("t", "10 seconds", "5 seconds")])?.agg([
+                collect_list("v"),
+                first("s"),
+                last("v"),
+            ])
+        }),
+        ("ordered calls", |f, _| {
+            f.group_by(["k"])?.agg([
+                collect_list("v"),
+                first("v"),
+                last("v"),
+                first_ignore_nulls("s"),
+                last_ignore_nulls("s"),
+                max_by("v", "d"),
+            ])
+        }),
+        ("filters and distinct", |f, _| {
+            f.group_by(["k"])?.agg([
+                sum("v").filter_where(col("d").gt(0.0)),
+                count_distinct("d"),
+                sum_distinct("w"),
+                collect_set("w").filter_where(col("v").gt(1)),
+                count(col("v")).filter_where(col("s").eq("a")),
+            ])
+        }),
+        ("conditional counts", |f, _| {
+            f.group_by(["s"])?.agg([
+                sum(when(col("k").eq(1), 3)),
+                sum(when(col("k").eq(1), 1).otherwise(0)),
+                count_if(col("v").gt(3)),
+            ])
+        }),
+        ("after a join", |f, o| {
+            f.join(&o.select([col("k"), col("s").alias("os")])?, "k", "left")?.group_by(["os"])?.agg([
+                count_all(),
+                sum("v"),
+                max("d"),
+            ])
+        }),
+        ("after explode", |f, _| {
+            f.select([col("k"), col("v"), explode("l").alias("e")])?.group_by(["e"])?.agg([
+                count_all(),
+                sum("v"),
+                count_distinct("k"),
+            ])
+        }),
+        ("above an aggregate", |f, _| {
+            f.group_by(["k", "s"])?
+                .agg([sum("v").alias("total")])?
+                .filter(col("total").gt(0))?
+                .with_column("twice", col("total") * 2)
+        }),
+        ("over a union", |f, _| {
+            f.select(["k", "v"])?
+                .union(&f.select([col("k") + 1, col("w")])?)?
+                .group_by(["k"])?
+                .agg([sum("v"), count_all()])
+        }),
+        ("text of numbers", |f, _| {
+            f.group_by([col("k").cast("string")])?
+                .agg([max(col("v").cast("string")), sum(col("v").cast("decimal(10,2)"))])
+        }),
         ("spread", |f, _| f.group_by(["k"])?.agg([stddev("v"), var_pop("v"), corr("v", "w"), mode("w")])),
     ];
     compare(OutputMode::Complete, plans).await;
