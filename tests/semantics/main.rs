@@ -8,6 +8,8 @@ mod case;
 mod continuous;
 #[path = "../support/device.rs"]
 mod device;
+mod embedding;
+mod error_codes;
 mod expressions;
 #[cfg(feature = "failpoints")]
 mod faults;
@@ -17,12 +19,14 @@ mod joins;
 mod lifecycle;
 mod mistakes;
 mod monitoring;
+mod programs;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod refusals;
 mod stateful;
 mod tables;
 mod triggers;
+mod writes;
 
 use case::{Case, How};
 use std::path::PathBuf;
