@@ -21,20 +21,22 @@ const QUERIES: [(&str, Build, usize); 8] = [
     ("left outer join", |l, r| l.join(&r, expr(RANGE), "left_outer"), 14),
     ("full outer join", |l, r| l.join(&r, expr(RANGE), "full_outer"), 17),
     ("left semi join", |l, r| l.join(&r, expr(RANGE), "left_semi"), 6),
-    ("join, then aggregate", |l, r| l.join(&r, expr(RANGE), "inner")?.group_by([window("t", "10 seconds")])?.count(), 2),
+    (
+        "join, then aggregate",
+        |l, r| l.join(&r, expr(RANGE), "inner")?.group_by([window("t", "10 seconds")])?.count(),
+        2,
+    ),
     (
         "aggregate, then aggregate",
         |l, _| {
             let windows = l.group_by([window("t", "5 seconds"), col("k")])?.count()?;
-            windows.group_by([window("window", "10 seconds")])?.agg([sum("count").alias("n"), count_all().alias("groups")])
+            windows
+                .group_by([window("window", "10 seconds")])?
+                .agg([sum("count").alias("n"), count_all().alias("groups")])
         },
         3,
     ),
-    (
-        "dedupe, then aggregate",
-        |l, _| l.drop_duplicates(&["k", "t"])?.group_by([window("t", "5 seconds")])?.count(),
-        6,
-    ),
+    ("dedupe, then aggregate", |l, _| l.drop_duplicates(&["k", "t"])?.group_by([window("t", "5 seconds")])?.count(), 6),
     (
         "session, then aggregate",
         |l, _| {
@@ -212,7 +214,8 @@ async fn a_restart_after_every_batch_changes_no_operators_rows() {
 /// Every start fails one step further, until one does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_converge_though_every_start_fails() {
-    let points = [fail::AFTER_PUBLISH, fail::AFTER_PREPARED, fail::AFTER_COMMIT, fail::AFTER_STATE, fail::AFTER_OFFSETS];
+    let points =
+        [fail::AFTER_PUBLISH, fail::AFTER_PREPARED, fail::AFTER_COMMIT, fail::AFTER_STATE, fail::AFTER_OFFSETS];
     for (name, build, count) in QUERIES {
         let expected = without_faults(name, build, count).await;
         let place = Place::filled(build);
