@@ -179,7 +179,7 @@ async fn survives(name: &str, build: Build, expected: &[String], point: &str, hi
     }
     place.run(None).await.unwrap_or_else(|error| panic!("{name} after {point}, passage {hit}: {error}"));
     assert_eq!(place.rows(), expected, "{name} after {point}, passage {hit}");
-    assert_eq!(place.run(None).await.unwrap(), [], "{name} after {point}, passage {hit}");
+    assert_eq!(place.run(None).await.unwrap(), Vec::<u64>::new(), "{name} after {point}, passage {hit}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
