@@ -52,6 +52,10 @@ error_codes! {
     AllPartitionColumns => "ALL_PARTITION_COLUMNS_NOT_ALLOWED",
     /// A column that is named twice.
     ColumnAlreadyExists => "COLUMN_ALREADY_EXISTS",
+    /// Two observations of one name with different results.
+    DuplicatedMetricsName => "DUPLICATED_METRICS_NAME",
+    /// An observation without a name.
+    MetricsMissingName => "INVALID_OBSERVED_METRICS.MISSING_NAME",
     /// A second watermark over the same rows.
     RedefiningWatermark => "REDEFINING_WATERMARK",
     /// An output mode that is not append, update or complete.

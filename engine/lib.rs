@@ -54,6 +54,9 @@ pub mod prelude {
     pub use crate::frame::{Column, DataFrame, StreamingQuery};
     pub use crate::frame::{DataFrameReader, DataFrameWriter, DataStreamReader, DataStreamWriter, SaveMode};
     pub use crate::frame::{GroupedFrame, StreamingQueryManager};
+    pub use crate::frame::{
+        InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
+    };
     pub use crate::plan::logical::JoinType;
     pub use crate::progress::StreamingQueryProgress;
     pub use crate::progress::listener::{

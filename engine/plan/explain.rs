@@ -41,13 +41,17 @@ fn branch_stages(text: &mut String, lowered: &QueryPlan, branch: &Branch, device
     for step in &branch.steps {
         match step {
             Step::Filter(predicate) => writeln!(text, "  filter [cpu]: {predicate}")?,
-            Step::Measure { name, metrics } => {
+            Step::Measure { name, metrics, .. } => {
                 let metrics: Vec<String> = metrics.iter().map(|m| format!("{} AS {}", m.expr, m.name)).collect();
                 writeln!(text, "  observe {name} [cpu]: {}", metrics.join(", "))?;
             }
             Step::Observe { node, time } => writeln!(text, "  watermark {node} [cpu]: max({time})")?,
             Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => {
                 writeln!(text, "  generate [cpu]: {generator}")?;
+            }
+            Step::Expand(Expand { kind: ExpandKind::Sessions { keys, time, gap, .. }, .. }) => {
+                let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                writeln!(text, "  sessions [cpu]: of {time} within {gap} by [{}]", keys.join(", "))?;
             }
             Step::Expand(Expand { kind: ExpandKind::Join { keys, table, .. }, .. }) => {
                 let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();

@@ -1,390 +1,188 @@
-//! Every error code is produced by something: the list of what produces each, which a new code has to join.
+//! Which plans may run in which output mode: Spark's table, cell by cell, as Spark 4.3 answers it.
 
-use crate::embedding::{numbers, panicking_udf};
-use futures::future::BoxFuture;
-use std::collections::BTreeMap;
-use std::path::Path;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use tidemill::plan::output_mode;
 use tidemill::prelude::*;
+use tidemill::source::provider::SourceProvider;
 
-/// What produces a code.
-enum Proof {
-    /// This.
-    Call(fn() -> BoxFuture<'static, Error>),
-    /// The test of this name in this file, because it takes brokers, a bucket, or a fault.
-    Test(&'static str, &'static str),
-    /// Any use of a feature in a build without it; this list has the call there.
-    #[cfg_attr(not(all(feature = "kafka", feature = "s3")), allow(dead_code))]
-    Without(&'static str),
+struct Frames {
+    session: Session,
 }
 
-async fn session() -> Session {
-    Session::builder().config("tidemill.device", "cpu").build().await.unwrap()
-}
+impl Frames {
+    fn raw(&self) -> DataFrame {
+        let schema = StructType::from_ddl("t TIMESTAMP, k STRING, v BIGINT").unwrap().to_arrow_schema();
+        MemoryStream::new(schema).frame(&self.session).unwrap()
+    }
 
-/// A stream of `k STRING, v INT, t TIMESTAMP`.
-async fn rows() -> DataFrame {
-    MemoryStream::new("k STRING, v INT, t TIMESTAMP").frame(&session().await).unwrap()
-}
+    fn marked(&self) -> DataFrame {
+        self.raw().with_watermark("t", "10 seconds").unwrap()
+    }
 
-/// The numbers 0 and 1, in a column `id`.
-async fn ids() -> DataFrame {
-    DataFrame::range(&session().await, 0, 2, 1).unwrap()
-}
+    fn table(&self) -> DataFrame {
+        let schema = StructType::from_ddl("t TIMESTAMP, k STRING, v BIGINT").unwrap().to_arrow_schema();
+        DataFrame::from_table(&self.session, Arc::new(Table(schema))).unwrap()
+    }
 
-/// What a value over `id` fails with.
-async fn value(column: Column) -> Error {
-    match ids().await.select([column]) {
-        Err(error) => error,
-        Ok(frame) => frame.collect().await.expect_err("a value that there is"),
+    /// Two streams joined by their keys; with a range of times, or with the times as a key, beside them.
+    fn joined(&self, how: JoinType, condition: &str) -> DataFrame {
+        let (left, right) = (self.marked(), self.marked());
+        let on = left.col("k").eq(right.col("k"));
+        let on = match condition {
+            "range" => on.and(right.col("t").gt_eq(left.col("t"))).and(right.col("t").lt_eq(left.col("t"))),
+            "time" => on.and(right.col("t").eq(left.col("t"))),
+            _ => on,
+        };
+        left.join(&right, on, how).unwrap()
     }
 }
 
-async fn call(name: &str, arguments: Vec<Column>) -> Error {
-    value(call_function(name, arguments)).await
-}
+/// A table that is planned and never read.
+#[derive(Debug)]
+struct Table(SchemaRef);
 
-/// What writing a table fails with.
-async fn written(write: impl AsyncFnOnce(&str) -> Result<(), Error>) -> Error {
-    let directory = tempfile::tempdir().unwrap();
-    write(&directory.path().to_string_lossy()).await.unwrap_err()
-}
-
-/// What a stream into Parquet files is refused with.
-async fn started(frame: &DataFrame, mode: OutputMode) -> Error {
-    let directory = tempfile::tempdir().unwrap();
-    let at = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
-    let writer = frame.write_stream().output_mode(mode).option("checkpointLocation", at("checkpoint"));
-    writer.start_path(&at("out")).await.err().unwrap()
-}
-
-/// What a query with a trigger for real time is refused with.
-async fn real_time(frame: &DataFrame, mode: OutputMode, interval: &str) -> Error {
-    let writer = frame.write_stream().output_mode(mode).trigger(Trigger::real_time(interval));
-    writer.format("console").start().await.err().unwrap()
-}
-
-async fn failed() -> Error {
-    let (session, stream) = (session().await, MemoryStream::new("n BIGINT"));
-    stream.add(numbers(&[1])).unwrap();
-    let writer = stream.frame(&session).unwrap().write_stream();
-    let query =
-        writer.foreach_batch(|_, _| async { Err(Error::new(ErrorCode::UserCode, "no")) }).start().await.unwrap();
-    query.await_termination().await.unwrap_err()
-}
-
-/// The failure below that of a query.
-fn cause(error: &Error) -> Error {
-    std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>()).expect("a cause").clone()
-}
-
-/// What the second of two queries on one checkpoint is refused with.
-async fn second(first: Column, second: Column, stop: bool) -> Error {
-    let directory = tempfile::tempdir().unwrap();
-    let rows = rows().await;
-    let table = MemoryTable::new(Some("out")).unwrap();
-    let start = async |total: Column| {
-        let frame = rows.group_by(["k"]).unwrap().agg([total.alias("total")]).unwrap();
-        let writer = frame.write_stream().output_mode(Update);
-        let writer = writer.option("checkpointLocation", directory.path().to_string_lossy().into_owned());
-        writer.table(&table).start().await
-    };
-    let running = start(first).await.unwrap();
-    if stop {
-        running.stop().await;
+impl SourceProvider for Table {
+    fn describe(&self) -> String {
+        "Table".to_string()
     }
-    let error = start(second).await.err().unwrap();
-    running.stop().await;
-    error
-}
 
-/// What reading these files of JSON fails with.
-async fn read(files: &[&str], schema: Option<&str>) -> Error {
-    let directory = tempfile::tempdir().unwrap();
-    for file in files {
-        let path = directory.path().join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, "{\"v\":1}\n").unwrap();
-    }
-    let mut reader = session().await.read().format("json");
-    if let Some(schema) = schema {
-        reader = reader.schema(schema);
-    }
-    match reader.load_path(&directory.path().to_string_lossy()).await {
-        Err(error) => error,
-        Ok(frame) => frame.collect().await.expect_err("files that can be read"),
+    fn create(&self) -> Result<Box<dyn tidemill::source::Source>, Error> {
+        Ok(Box::new(MemoryStream::new(self.0.clone()).source()?))
     }
 }
 
-macro_rules! call {
-    ($($body:tt)*) => { Proof::Call(|| Box::pin(async { $($body)* })) };
+fn counted(frame: DataFrame) -> DataFrame {
+    frame.group_by([window("t", "5 seconds")]).unwrap().count().unwrap()
 }
 
-fn without_kafka() -> Proof {
-    #[cfg(feature = "kafka")]
-    return Proof::Without("kafka");
-    #[cfg(not(feature = "kafka"))]
-    call!(session().await.read_stream().format("kafka").load().await.unwrap_err())
+fn by(names: &[&str]) -> Vec<datafusion::logical_expr::SortExpr> {
+    names.iter().map(|name| datafusion::prelude::col(*name).sort(true, true)).collect()
 }
 
-fn without_s3() -> Proof {
-    #[cfg(feature = "s3")]
-    return Proof::Without("s3");
-    #[cfg(not(feature = "s3"))]
-    call!(tidemill::storage::Location::parse("s3a://lake/a", &Default::default()).unwrap_err())
-}
+const S: Option<ErrorCode> = Some(ErrorCode::OutputModeUnsupported);
+const L: Option<ErrorCode> = Some(ErrorCode::UnsupportedOperation);
+const OK: Option<ErrorCode> = None;
 
-fn proofs() -> Vec<(ErrorCode, Proof)> {
-    use ErrorCode::*;
-    use Proof::Test;
-    vec![
-        (UnresolvedColumn, call!(value(col("nope")).await)),
+#[tokio::test(flavor = "multi_thread")]
+async fn sparks_table() {
+    let f = Frames { session: Session::builder().config("tidemill.device", "cpu").build().await.unwrap() };
+    let sessions =
+        |frame: DataFrame| frame.group_by([session_window("t", "5 seconds"), col("k")]).unwrap().count().unwrap();
+    let by_key = |frame: DataFrame| frame.group_by(["k"]).unwrap().count().unwrap();
+    // append, update, complete
+    let rows = [
+        ("stateless", f.marked(), [OK, OK, S]),
+        ("aggregation without watermark", by_key(f.raw()), [S, OK, OK]),
+        ("aggregation by a key, beside a watermark", by_key(f.marked()), [S, OK, OK]),
+        ("aggregation of all rows", f.marked().agg([count_all()]).unwrap(), [S, OK, OK]),
+        ("aggregation by window", counted(f.marked()), [OK, OK, OK]),
+        ("aggregation by event time", f.marked().group_by(["t"]).unwrap().count().unwrap(), [OK, OK, OK]),
+        ("session and key", sessions(f.marked()), [OK, S, OK]),
+        ("session and key without watermark", sessions(f.raw()), [S, S, OK]),
+        ("session", f.marked().group_by([session_window("t", "5 seconds")]).unwrap().count().unwrap(), [OK, S, OK]),
+        ("sort", f.marked().sort(by(&["k"])).unwrap(), [L, L, S]),
+        ("sort above an aggregation", counted(f.marked()).sort(by(&["count"])).unwrap(), [L, L, OK]),
+        ("sort below an aggregation", counted(f.marked().sort(by(&["k"])).unwrap()), [L, L, L]),
+        ("limit", f.marked().limit(3), [OK, L, S]),
+        ("limit above an aggregation", counted(f.marked()).limit(3), [OK, L, OK]),
+        ("limit below an aggregation", counted(f.marked().limit(3)), [OK, L, OK]),
+        ("sort and limit", counted(f.marked()).sort(by(&["count"])).unwrap().limit(2), [L, L, OK]),
+        ("distinct", f.marked().distinct().unwrap(), [OK, OK, S]),
+        ("dedupe", f.marked().drop_duplicates(&["k"]).unwrap(), [OK, OK, S]),
+        ("dedupe without watermark", f.raw().drop_duplicates(&["k"]).unwrap(), [OK, OK, S]),
+        ("dedupe within watermark", f.marked().drop_duplicates_within_watermark(&["k"]).unwrap(), [OK, OK, S]),
+        ("dedupe within no watermark", f.raw().drop_duplicates_within_watermark(&["k"]).unwrap(), [L, L, S]),
+        ("dedupe, then aggregation", counted(f.marked().drop_duplicates(&["k", "t"]).unwrap()), [OK, OK, OK]),
+        ("aggregation, then dedupe by a value", counted(f.marked()).drop_duplicates(&["count"]).unwrap(), [OK, OK, OK]),
+        ("aggregation, then dedupe by window", counted(f.marked()).drop_duplicates(&["window"]).unwrap(), [OK, L, L]),
         (
-            AmbiguousReference,
-            call! {
-                let (left, right) = (ids().await, ids().await);
-                left.cross_join(&right).unwrap().select(["id"]).unwrap_err()
-            },
+            "aggregation, then dedupe within watermark",
+            counted(f.marked()).drop_duplicates_within_watermark(&["count"]).unwrap(),
+            [OK, L, L],
         ),
-        (DatatypeMismatch, call!(rows().await.group_by([window("k", "5 seconds")]).err().unwrap())),
-        (InvalidExpression, call!(rows().await.observe("seen", [col("v")]).unwrap_err())),
-        (CannotParseInterval, call!(rows().await.with_watermark("t", "ten minutes").unwrap_err())),
-        (ParseSyntaxError, call!(StructType::from_ddl("v BIGGISH").unwrap_err())),
-        (EventTimeNotTimestamp, call!(rows().await.with_watermark("k", "1 minute").unwrap_err())),
+        ("dedupe twice", f.marked().drop_duplicates(&["k"]).unwrap().drop_duplicates(&["v"]).unwrap(), [OK, OK, S]),
         (
-            UnsupportedDataType,
-            call! {
-                let nested = ids().await.select([r#struct(["id"]).alias("s")]).unwrap();
-                written(async |path| nested.write().csv(&format!("{path}/out")).await).await
-            },
-        ),
-        (
-            InvalidPartitionColumn,
-            call! {
-                let nested = ids().await.select([col("id"), r#struct(["id"]).alias("s")]).unwrap();
-                written(async |path| nested.write().partition_by(["s"]).parquet(&format!("{path}/out")).await).await
-            },
-        ),
-        (
-            AllPartitionColumns,
-            call! {
-                let ids = ids().await;
-                written(async |path| ids.write().partition_by(["id"]).parquet(&format!("{path}/out")).await).await
-            },
-        ),
-        (
-            ColumnAlreadyExists,
-            call! {
-                let twice = ids().await.select([col("id"), col("id").alias("ID")]).unwrap();
-                written(async |path| twice.write().parquet(&format!("{path}/out")).await).await
-            },
-        ),
-        (ConflictingDirectoryStructures, call!(read(&["a/p=1/x.json", "b/p=1/x.json"], None).await)),
-        (ConflictingPartitionColumnNames, call!(read(&["p=1/x.json", "q=1/x.json"], None).await)),
-        (InvalidPartitionValue, call!(read(&["p=one/x.json"], Some("v INT, p INT")).await)),
-        (UnableToInferSchema, call!(read(&[], None).await)),
-        (
-            RedefiningWatermark,
-            call! {
-                let marked = rows().await.with_watermark("t", "1 minute").unwrap();
-                marked.with_watermark("t", "1 minute").unwrap_err()
-            },
-        ),
-        (OutputModeInvalid, call!(rows().await.write_stream().output_mode("upsert").start().await.err().unwrap())),
-        (OutputModeUnsupported, call!(started(&rows().await.group_by(["k"]).unwrap().count().unwrap(), Append).await)),
-        (
-            OutputModeUnsupportedSink,
-            call! {
-                started(&rows().await.group_by(["k"]).unwrap().count().unwrap(), Update).await
-            },
-        ),
-        (UnsupportedOperation, call!(rows().await.collect().await.unwrap_err())),
-        (WriteStreamNotAllowed, call!(ids().await.write_stream().format("console").start().await.err().unwrap())),
-        (CallOnStreamingDataset, call!(rows().await.write().format("noop").save().await.unwrap_err())),
-        (InvalidSaveMode, call!(ids().await.write().mode("upsert").format("noop").save().await.unwrap_err())),
-        (
-            PathAlreadyExists,
-            call! {
-                let ids = ids().await;
-                written(async |path| {
-                    ids.write().parquet(path).await?;
-                    ids.write().parquet(path).await
-                })
-                .await
-            },
-        ),
-        (DataSourceNotFound, call!(session().await.read_stream().format("delta").load().await.unwrap_err())),
-        (KafkaNotEnabled, without_kafka()),
-        (S3NotEnabled, without_s3()),
-        (StorageAccessDenied, Test("engine/storage/tests.rs", "refusals_of_the_store_keep_their_kind")),
-        (
-            InvalidOption,
-            call! {
-                let reader = session().await.read_stream().format("rate").option("rowsPerSecnd", 1);
-                reader.load().await.unwrap_err()
-            },
-        ),
-        (TableNotFound, call!(session().await.sql("SELECT * FROM nowhere").await.err().unwrap())),
-        (
-            TableExists,
-            call! {
-                let session = session().await;
-                session.sql("CREATE TEMPORARY VIEW v AS SELECT 1 AS n").await.unwrap();
-                session.sql("CREATE TEMPORARY VIEW v AS SELECT 1 AS n").await.err().unwrap()
-            },
-        ),
-        (ConfNotFound, call!(session().await.conf().try_get("no.such.key").unwrap_err())),
-        (ConfValueType, call!(session().await.conf().set("tidemill.workers", "many").unwrap_err())),
-        (
-            ConfValueRequirement,
-            call! {
-                session().await.conf().set("spark.sql.streaming.minBatchesToRetain", 0).unwrap_err()
-            },
-        ),
-        (ConfValueTimeZone, call!(session().await.conf().set("spark.sql.session.timeZone", "Mars").unwrap_err())),
-        (ConfStatic, call!(session().await.conf().set("spark.sql.warehouse.dir", "w").unwrap_err())),
-        (
-            RealTimeSource,
-            call! {
-                let rate = session().await.read_stream().format("rate").load().await.unwrap();
-                real_time(&rate, Update, "1 minute").await
-            },
+            "aggregation twice",
+            counted(f.marked()).group_by([window("window", "10 seconds")]).unwrap().count().unwrap(),
+            [OK, L, L],
         ),
         (
-            RealTimeOperator,
-            call! {
-                real_time(&rows().await.group_by(["k"]).unwrap().count().unwrap(), Update, "1 minute").await
-            },
+            "aggregation twice, by a value",
+            counted(f.marked()).group_by(["count"]).unwrap().agg([count_all()]).unwrap(),
+            [S, L, L],
         ),
-        (RealTimeInterval, call!(real_time(&rows().await, Update, "1 second").await)),
-        (RealTimeOutputMode, call!(real_time(&rows().await, Append, "1 minute").await)),
+        ("union", f.marked().union(&f.marked()).unwrap(), [OK, OK, S]),
+        ("union with a table", f.raw().union(&f.table()).unwrap(), [L, L, S]),
+        ("stream inner table", f.marked().join(&f.table(), "k", JoinType::Inner).unwrap(), [OK, OK, S]),
+        ("stream left table", f.marked().join(&f.table(), "k", JoinType::LeftOuter).unwrap(), [OK, OK, S]),
+        ("stream right table", f.marked().join(&f.table(), "k", JoinType::RightOuter).unwrap(), [L, L, S]),
+        ("stream full table", f.marked().join(&f.table(), "k", JoinType::FullOuter).unwrap(), [L, L, S]),
+        ("stream semi table", f.marked().join(&f.table(), "k", JoinType::LeftSemi).unwrap(), [OK, OK, S]),
+        ("stream anti table", f.marked().join(&f.table(), "k", JoinType::LeftAnti).unwrap(), [OK, OK, S]),
+        ("stream cross table", f.marked().cross_join(&f.table()).unwrap(), [OK, OK, S]),
+        ("table left stream", f.table().join(&f.marked(), "k", JoinType::LeftOuter).unwrap(), [L, L, S]),
+        ("table right stream", f.table().join(&f.marked(), "k", JoinType::RightOuter).unwrap(), [OK, OK, S]),
+        ("table full stream", f.table().join(&f.marked(), "k", JoinType::FullOuter).unwrap(), [L, L, S]),
+        ("table semi stream", f.table().join(&f.marked(), "k", JoinType::LeftSemi).unwrap(), [L, L, S]),
+        ("table anti stream", f.table().join(&f.marked(), "k", JoinType::LeftAnti).unwrap(), [L, L, S]),
+        ("streams inner", f.joined(JoinType::Inner, ""), [OK, OK, S]),
+        ("streams inner, then aggregation", f.joined(JoinType::Inner, "range").agg([count_all()]).unwrap(), [S, OK, L]),
+        ("streams left", f.joined(JoinType::LeftOuter, ""), [L, L, S]),
+        ("streams full", f.joined(JoinType::FullOuter, ""), [L, L, S]),
+        ("streams semi", f.joined(JoinType::LeftSemi, ""), [L, L, S]),
+        ("streams left, range", f.joined(JoinType::LeftOuter, "range"), [OK, L, S]),
+        ("streams right, range", f.joined(JoinType::RightOuter, "range"), [OK, L, S]),
+        ("streams full, range", f.joined(JoinType::FullOuter, "range"), [OK, L, S]),
+        ("streams semi, range", f.joined(JoinType::LeftSemi, "range"), [OK, OK, S]),
+        ("streams left, time as key", f.joined(JoinType::LeftOuter, "time"), [OK, L, S]),
+        ("streams anti, range", f.joined(JoinType::LeftAnti, "range"), [L, L, S]),
         (
-            PathNotFound,
-            call! {
-                session().await.read().format("text").load_path("/no/such/place").await.unwrap_err()
-            },
+            "aggregations joined",
+            counted(f.marked()).join(&counted(f.marked()), "window", JoinType::Inner).unwrap(),
+            [OK, L, L],
         ),
-        (SchemaRequired, call!(session().await.read_stream().format("json").load_path("rides").await.unwrap_err())),
-        (
-            QueryNameInUse,
-            call! {
-                let rows = rows().await;
-                let first = rows.write_stream().format("noop").query_name("q").start().await.unwrap();
-                let error = rows.write_stream().format("noop").query_name("q").start().await.err().unwrap();
-                first.stop().await;
-                error
-            },
-        ),
-        (
-            MalformedRecord,
-            call! {
-                let directory = tempfile::tempdir().unwrap();
-                std::fs::write(directory.path().join("a.json"), "not json\n").unwrap();
-                let reader = session().await.read().format("json").schema("v INT").option("mode", "FAILFAST");
-                reader.load_path(&directory.path().to_string_lossy()).await.unwrap().collect().await.unwrap_err()
-            },
-        ),
-        (CastInvalidInput, call!(value(lit("x").cast("int")).await)),
-        (DivideByZero, call!(value(lit(1) / col("id")).await)),
-        (ArithmeticOverflow, call!(value(lit(i64::MAX) + col("id")).await)),
-        (RemainderByZero, call!(value(lit(1) % col("id")).await)),
-        (CastOverflow, call!(value((col("id") + 300).cast("tinyint")).await)),
-        (NumericValueOutOfRange, call!(value((col("id") + 300).cast("decimal(2, 0)")).await)),
-        (UnresolvedRoutine, call!(call("no_such_function", vec![col("id")]).await)),
-        (WrongNumArgs, call!(call("upper", vec![lit("a"), lit("b")]).await)),
-        (InvalidParameterValue, call!(call("rlike", vec![col("id").cast("string"), lit("(")]).await)),
-        (InvalidArrayIndex, call!(call("elt", vec![lit(5), lit("a"), lit("b")]).await)),
-        (InvalidArrayIndexInElementAt, call!(value(element_at(array([lit(1)]), 5)).await)),
-        (InvalidIndexOfZero, call!(value(element_at(array([lit(1)]), 0)).await)),
-        (DuplicatedMapKey, call!(value(create_map([lit(1), lit("a"), lit(1), lit("b")])).await)),
-        (NullMapKey, call!(value(create_map([lit_null().cast("int"), lit("a")])).await)),
-        (CannotParseTimestamp, call!(call("to_timestamp", vec![lit("noon"), lit("yyyy-MM-dd")]).await)),
-        (DatetimeFieldOutOfBounds, call!(value(make_date(lit(2024), lit(13), lit(1))).await)),
-        (
-            DatetimeOverflow,
-            call! {
-                call("timestampadd", vec![lit("YEAR"), lit(1_000_000), lit("2024-01-01").cast("timestamp")]).await
-            },
-        ),
-        (IllegalDayOfWeek, call!(value(next_day(lit("2024-01-01").cast("date"), "someday")).await)),
-        (InvalidExtractField, call!(value(date_part("FORTNIGHT", lit("2024-01-01").cast("date"))).await)),
-        (UserRaisedException, call!(value(raise_error("enough")).await)),
-        (KafkaDataLoss, Test("tests/kafka/source.rs", "lost_offsets_stop_the_query_or_are_counted")),
-        (Kafka, Test("tests/kafka/source.rs", "a_wrong_password_is_refused_and_never_shown")),
-        (KafkaFenced, Test("tests/kafka/sink.rs", "the_newer_of_two_writers_wins")),
-        (
-            CheckpointIo,
-            call! {
-                let file = tempfile::NamedTempFile::new().unwrap();
-                let writer = rows().await.write_stream().format("noop");
-                let place = format!("{}/checkpoint", file.path().to_string_lossy());
-                writer.option("checkpointLocation", place).start().await.err().unwrap()
-            },
-        ),
-        (CheckpointCorrupt, Test("engine/checkpoint/tests/damage.rs", "damage_to_any_file_is_named")),
-        (CheckpointVersion, Test("engine/checkpoint/tests/damage.rs", "newer_formats_are_refused_as_such")),
-        (CheckpointFenced, call!(second(sum("v"), sum("v"), false).await)),
-        (CheckpointIncompatible, call!(second(sum("v"), max("v"), true).await)),
-        (
-            DeviceNotFound,
-            call! {
-                Session::builder().config("tidemill.device", "gpu:no such adapter").build().await.err().unwrap()
-            },
-        ),
-        // A gibibyte of registers; the engine passes the kernels' refusal on under this code.
-        (Kernel, Test("kernels/src/cpu/tests.rs", "registers_have_a_limit")),
-        (
-            Io,
-            call! {
-                let (file, ids) = (tempfile::NamedTempFile::new().unwrap(), ids().await);
-                ids.write().mode(SaveMode::Append).parquet(&file.path().to_string_lossy()).await.unwrap_err()
-            },
-        ),
-        (UserCode, call!(cause(&failed().await))),
-        (StreamFailed, call!(failed().await)),
-        (Internal, call!(value(panicking_udf(col("id"))).await)),
-    ]
+    ];
+    for (name, frame, expected) in rows {
+        for (mode, expected) in [Append, Update, Complete].into_iter().zip(expected) {
+            let found = output_mode::check(frame.plan(), mode).err();
+            assert_eq!(found.as_ref().map(Error::code), expected, "{name} in {mode:?}: {found:?}");
+            // A refusal says what to do instead.
+            let ways = ["use ", "call ", "write ", "put ", "sort in", "read the table"];
+            let way_out = |error: &Error| ways.iter().any(|way| error.message().contains(way));
+            assert!(found.as_ref().is_none_or(way_out), "{name} in {mode:?}: {found:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_code_is_produced_by_something() {
-    let mut proofs: BTreeMap<&str, (ErrorCode, Proof)> =
-        proofs().into_iter().map(|(code, proof)| (code.as_str(), (code, proof))).collect();
-    let mut wrong = Vec::new();
-    for code in ErrorCode::ALL {
-        match proofs.remove(code.as_str()).map(|(_, proof)| proof) {
-            None => wrong.push(format!("{code:?} is not in the list; add what produces it")),
-            Some(Proof::Call(call)) => match tokio::spawn(call()).await {
-                Ok(error) if error.code() == *code => {}
-                Ok(error) => wrong.push(format!("{code:?} was expected, and came {error}")),
-                Err(panic) => wrong.push(format!("{code:?}: {panic}")),
-            },
-            Some(Proof::Test(file, name)) => {
-                let text =
-                    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
-                if !text.contains(&format!("fn {name}()")) {
-                    wrong.push(format!("{code:?}: there is no test {name} in {file}"));
-                }
-            }
-            Some(Proof::Without(feature)) => assert!(["kafka", "s3"].contains(&feature)),
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(proofs.is_empty(), "the list names codes that there are not: {:?}", proofs.keys());
+async fn a_session_is_no_value_of_a_row() {
+    let f = Frames { session: Session::builder().config("tidemill.device", "cpu").build().await.unwrap() };
+    let frame = f.marked().select([session_window("t", "5 seconds")]).unwrap();
+    let error = frame.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
+    let error = f.marked().group_by([session_window("t", "soon"), col("k")]).err().unwrap();
+    assert_eq!(error.code(), ErrorCode::CannotParseInterval, "{error}");
+    let error = f.marked().group_by([session_window("k", "5 seconds"), col("k")]).err().unwrap();
+    assert_eq!(error.code(), ErrorCode::DatatypeMismatch, "{error}");
+    let error = f.marked().group_by([session_window("t", col("v")), col("k")]).err().unwrap();
+    assert_eq!(error.code(), ErrorCode::DatatypeMismatch, "{error}");
 }
 
-/// The table of codes in the documentation has each of them, with a cause and a way out.
-#[test]
-fn every_code_is_explained() {
-    let table = include_str!("../../engine/errors.md");
-    let rows = table.lines().filter(|line| line.starts_with("| `"));
-    let explained: BTreeMap<&str, usize> = rows
-        .map(|row| {
-            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-            (cells[0].trim_matches('`'), cells.iter().filter(|cell| !cell.is_empty()).count())
-        })
-        .collect();
-    for code in ErrorCode::ALL {
-        assert_eq!(explained.get(code.as_str()), Some(&3), "{code} in engine/errors.md");
-    }
-    assert_eq!(explained.len(), ErrorCode::ALL.len(), "engine/errors.md has codes that there are not");
+/// A session window that was selected under a name is grouped by as one written in `group_by`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_session_is_grouped_by() {
+    let f = Frames { session: Session::builder().config("tidemill.device", "cpu").build().await.unwrap() };
+    let named = f.marked().with_column("w", session_window("t", "5 seconds")).unwrap();
+    let frame = named.group_by(["w", "k"]).unwrap().count().unwrap();
+    let query = frame.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.unwrap();
+    assert!(query.explain().contains("session [cpu, state]: 1 aggregates a session"), "{}", query.explain());
+    query.stop().await;
+    let again = frame.group_by(["w"]).unwrap().count().unwrap();
+    let error = again.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
+    let two =
+        f.marked().group_by([session_window("t", "5 seconds"), window("t", "5 seconds")]).unwrap().count().unwrap();
+    let error = two.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
 }
