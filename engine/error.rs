@@ -2,6 +2,7 @@
 //!
 //! Comes in: failures of every layer, converted at the layer's edge. Goes out: [`Error`], which is `Clone`, because a
 //! query hands the same failure to everyone who waits for it. Codes are Spark's error classes where Spark has one.
+#![doc = include_str!("errors.md")]
 
 use std::fmt;
 use std::sync::Arc;

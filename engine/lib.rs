@@ -37,6 +37,9 @@ pub mod state;
 pub mod table;
 pub mod watermark;
 
+#[doc = include_str!("embedding.md")]
+pub mod embedding {}
+
 /// The crates whose types are part of this API, in the versions that it takes.
 pub use {arrow, async_trait::async_trait, datafusion, serde_json, uuid};
 
@@ -51,6 +54,9 @@ pub mod prelude {
     pub use crate::frame::{Column, DataFrame, StreamingQuery};
     pub use crate::frame::{DataFrameReader, DataFrameWriter, DataStreamReader, DataStreamWriter, SaveMode};
     pub use crate::frame::{GroupedFrame, StreamingQueryManager};
+    pub use crate::frame::{
+        InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
+    };
     pub use crate::plan::logical::JoinType;
     pub use crate::progress::StreamingQueryProgress;
     pub use crate::progress::listener::{

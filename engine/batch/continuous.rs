@@ -124,6 +124,7 @@ fn forbidden(plan: &LogicalPlan) -> Option<&'static str> {
         LogicalPlan::Deduplicate { .. } => Some("DeduplicateWithinWatermark"),
         LogicalPlan::Join { .. } => Some("Join"),
         LogicalPlan::Union { .. } => Some("Union"),
+        LogicalPlan::TransformWithState { .. } => Some("TransformWithState"),
         LogicalPlan::Sort { .. } => Some("Sort"),
         LogicalPlan::Limit { .. } => Some("LocalLimit"),
     }

@@ -42,6 +42,8 @@ pub struct Executor {
 struct StageExec {
     id: String,
     operator: Box<dyn StatefulOperator>,
+    /// Whether it keeps anything between batches.
+    keeps_state: bool,
     /// Stages that feed this one.
     inputs: Vec<usize>,
     links: Vec<(Target, BranchExec)>,
@@ -87,7 +89,7 @@ pub struct BatchOutput {
     pub merge_ns: u64,
     /// The device that ran the last chunk's kernels, with the reason.
     pub device: Option<String>,
-    /// What happened in each stateful operator, in the order of the stages.
+    /// What happened in each operator that keeps state, in the order of the stages.
     pub operators: Vec<OperatorOutput>,
 }
 
@@ -133,6 +135,7 @@ impl Executor {
             stages.push(StageExec {
                 id: stage.id.clone(),
                 operator: stage.operator.create(mode, &clock)?,
+                keeps_state: stage.operator.keeps_state(),
                 inputs: inputs.collect(),
                 links: links
                     .map(|b| Ok((b.target, BranchExec::new(b, device.clone(), &clock)?)))
@@ -150,9 +153,13 @@ impl Executor {
         })
     }
 
-    /// Ids of the operators, in the order of the stages.
+    /// Ids of the operators that keep state, in the order of the stages.
     pub fn operators(&self) -> impl Iterator<Item = &str> {
-        self.stages.iter().map(|stage| stage.id.as_str())
+        self.stateful().map(|stage| stage.id.as_str())
+    }
+
+    fn stateful(&self) -> impl Iterator<Item = &StageExec> {
+        self.stages.iter().filter(|stage| stage.keeps_state)
     }
 
     /// Whether a batch without input could emit or evict anything, the watermark having `moved` or not.
@@ -173,7 +180,7 @@ impl Executor {
             let (bytes, rows) = if *snapshot { stage.operator.snapshot()? } else { stage.operator.delta()? };
             Ok(EncodedState { id: stage.id.clone(), snapshot: *snapshot, bytes, rows })
         };
-        self.stages.iter().zip(snapshots).map(encode).collect()
+        self.stateful().zip(snapshots).map(encode).collect()
     }
 
     /// Runs a batch; None where `stop` has ended it early.
@@ -251,7 +258,7 @@ impl Executor {
         for (name, measure) in &mut self.measures {
             output.measured.insert(name.clone(), measure.finish()?.into());
         }
-        output.operators = self.stages.iter().map(StageExec::output).collect();
+        output.operators = self.stateful().map(StageExec::output).collect();
         output.merge_ns += started.elapsed().as_nanos() as u64;
         Ok(Some(output))
     }

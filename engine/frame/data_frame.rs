@@ -6,9 +6,11 @@
 use super::column::{Column, IntoColumn};
 use super::functions::count_all;
 use super::join::{IntoJoinOn, IntoJoinType, JoinOn};
+use super::processor::{StatefulProcessor, TimeMode};
 use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
+use crate::plan::custom::Factory;
 use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, join_scope, mark_event_time};
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
@@ -19,6 +21,7 @@ use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
 use crate::source::provider::SourceProvider;
+use crate::types::IntoSchema;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -81,7 +84,7 @@ impl DataFrame {
         crate::sql::text::expand(column.0?, &self.session.functions())
     }
 
-    fn with(&self, plan: LogicalPlan) -> Self {
+    pub(super) fn with(&self, plan: LogicalPlan) -> Self {
         Self { session: self.session.clone(), plan: Arc::new(plan) }
     }
 
@@ -571,9 +574,10 @@ impl DataFrame {
     /// Unknown columns.
     pub fn sort(&self, keys: impl IntoIterator<Item = SortExpr>) -> Result<Self> {
         let (scope, environment) = (self.plan.scope(), self.session.conf().environment()?);
-        let mut resolved = Vec::new();
+        let (mut resolved, functions) = (Vec::new(), self.session.functions());
         for key in keys {
-            let expr = resolve(key.expr, &scope, &environment)?;
+            let expr = crate::sql::text::expand(key.expr, &functions)?;
+            let expr = resolve(expr, &scope, &environment)?;
             refuse_aggregates(&expr, "sort")?;
             resolved.push(SortExpr { expr, ..key });
         }
@@ -615,27 +619,26 @@ impl DataFrame {
 
     /// This frame with the rows that a generator makes, and references to the columns that these have.
     fn generated(&self, generator: Expr) -> Result<(Self, Vec<Expr>)> {
-        let outer = SparkFunction::generator(&generator).unwrap_or_default();
-        let names: Vec<String> = match &generator {
-            Expr::Alias(alias) => vec![alias.name.clone()],
-            _ => vec![],
-        };
-        let resolved = resolve(generator, &self.plan.scope(), &self.session.conf().environment()?)?;
-        let generated = self.generate(resolved, outer, &names)?;
+        let names = SparkFunction::generator_names(&generator);
+        let generated = self.generate(generator, &names, None)?;
         let columns = generated.plan.scope().all().split_off(self.schema().fields().len());
-        if names.len() == 1 && columns.len() != 1 {
-            return Err(Error::new(
-                ErrorCode::InvalidExpression,
-                format!("{:?} is one name for {} generated columns; leave the alias out", names[0], columns.len()),
-            ));
-        }
         Ok((generated, columns))
     }
 
-    /// Each row with every row that `generator`, which gives a list of structs, makes of it; without any, and if `outer`, with
-    /// NULLs. The generated columns are called `names`.
-    pub(crate) fn generate(&self, generator: Expr, outer: bool, names: &[String]) -> Result<Self> {
+    /// Each row with every row that `generator` makes of it. The generated columns are called `names`, if there are any, and can be
+    /// qualified by `qualifier`.
+    pub(crate) fn generate(&self, generator: Expr, names: &[String], qualifier: Option<&str>) -> Result<Self> {
+        let Some(outer) = SparkFunction::generator(&generator) else {
+            return Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("{generator} does not make rows; use a generator such as explode(...) or inline(...)"),
+            ));
+        };
+        let generator = resolve(generator, &self.plan.scope(), &self.session.conf().environment()?)?;
         let schema = self.schema();
+        // A window of an event time is one.
+        let metadata = field_of(&generator, "", schema)?.metadata().clone();
+        let generator = SparkFunction::window_generator(generator);
         let made = generator.get_type(df_schema(schema)?.as_ref())?;
         let fields = match &made {
             DataType::List(item) => match item.data_type() {
@@ -644,13 +647,27 @@ impl DataFrame {
             },
             other => return Err(Error::internal(format!("a generator that gives {other}"))),
         };
+        if !names.is_empty() && names.len() != fields.len() {
+            let made: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+            return Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!(
+                    "the generator makes {} columns ({}), but is given {} names ({}); name each column, or none",
+                    made.len(),
+                    made.join(", "),
+                    names.len(),
+                    names.join(", ")
+                ),
+            ));
+        }
         let own = fields.iter().enumerate().map(|(index, field)| {
             let name = names.get(index).unwrap_or(field.name());
-            Arc::new(field.as_ref().clone().with_name(name).with_nullable(true))
+            Arc::new(field.as_ref().clone().with_name(name).with_nullable(true).with_metadata(metadata.clone()))
         });
         let schema = Arc::new(Schema::new(schema.fields().iter().cloned().chain(own).collect::<Vec<_>>()));
         let (input, id) = (self.plan.clone(), next_relation());
-        Ok(self.with(LogicalPlan::Generate { input, generator, outer, schema, id }))
+        let qualifier = qualifier.map(str::to_string);
+        Ok(self.with(LogicalPlan::Generate { input, generator, outer, qualifier, schema, id }))
     }
 
     /// Starts to describe where the rows go.
@@ -709,6 +726,37 @@ impl GroupedFrame {
         let id = next_relation();
         let aggregated = frame.with(LogicalPlan::Aggregate { input, keys, aggregates: calls, schema, id });
         if plain { Ok(aggregated) } else { aggregated.project(columns) }
+    }
+
+    /// What `processor` makes of the rows of each group, with state and timers of its own: see [`StatefulProcessor`]. It gives rows of
+    /// `output`, a schema. The query's output mode is append or update, which make no difference to it.
+    ///
+    /// # Errors
+    /// Schemas that do not parse, groupings by anything but columns, frames that are not streams.
+    pub fn transform_with_state(
+        &self,
+        processor: impl StatefulProcessor + Clone + Sync,
+        output: impl IntoSchema,
+        time_mode: TimeMode,
+    ) -> Result<DataFrame> {
+        let refuse =
+            |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("transform_with_state: {why}")));
+        if !self.frame.is_streaming() {
+            return refuse("a table has no state to go on with; use agg, or read the table as a stream");
+        }
+        if self.keys.is_empty() {
+            return refuse("state belongs to keys; group by at least one column");
+        }
+        let mut columns = Vec::new();
+        for key in &self.keys {
+            let Expr::Column(column) = &key.expr else {
+                return refuse(&format!("{:?} is not a column; add it with with_column and group by that", key.name));
+            };
+            columns.push(column.name.clone());
+        }
+        let schema = output.into_schema()?.to_arrow_schema();
+        let (input, processor, id) = (self.frame.plan.clone(), Factory::of(processor), next_relation());
+        Ok(self.frame.with(LogicalPlan::TransformWithState { input, columns, processor, time_mode, schema, id }))
     }
 
     /// Number of rows of each group, in a column `count`.

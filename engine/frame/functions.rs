@@ -5,14 +5,16 @@
 
 mod aggregates;
 mod scalar;
+mod windows;
 
 pub use aggregates::*;
 pub use scalar::*;
+pub use windows::*;
 
 use super::column::{Column, IntoColumn, Operand, null};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_duration;
-use crate::plan::spark_function::{Kind, SparkFunction};
+use crate::plan::spark_function::SparkFunction;
 use crate::types::IntoSchema;
 use datafusion::common::Column as ColumnName;
 use datafusion::logical_expr::Expr;
@@ -107,17 +109,6 @@ pub fn to_json(column: impl IntoColumn) -> Column {
 pub fn to_json_with(column: impl IntoColumn, options: &[(&str, &str)]) -> Column {
     let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     Column(column.into_column().0.and_then(|e| Ok(SparkFunction::to_json(options)?.call(vec![e]))))
-}
-
-/// Sessions over a timestamp column: each row holds its session open for `gap` more; for `group_by`. The column
-/// `session_window` is a struct of `start` and `end`.
-pub fn session_window(time: impl IntoColumn, gap: &str) -> Column {
-    let build = |time: Expr| -> Result<Expr> {
-        let gap = parse_duration(gap)?;
-        let gap = Expr::Literal(datafusion::common::ScalarValue::DurationMicrosecond(Some(gap)), None);
-        Ok(SparkFunction::new(Kind::SessionWindow).call(vec![time, gap]))
-    };
-    Column(time.into_column().0.and_then(build))
 }
 
 /// A struct of the given columns; `"*"` stands for all of them.

@@ -19,9 +19,12 @@ mod number;
 mod regex;
 pub mod registry;
 pub mod schema_text;
+pub mod session_window;
 pub mod show;
 mod text;
 pub mod to_json;
+
+pub(crate) use generator::SLIDING_WINDOWS;
 
 use builtin::Builtin;
 use std::collections::HashMap;

@@ -179,11 +179,11 @@ pub(super) fn windows_over(window: &WindowKey, pane: i64) -> impl Iterator<Item 
 
 fn window_column(window: &WindowKey, selections: &[Selection]) -> Result<ArrayRef> {
     let starts = selections.iter().flat_map(|s| std::iter::repeat_n(s.start, s.groups.len()));
-    if window.slide == 0 {
+    if window.duration == 0 {
         let starts: TimestampMicrosecondArray = starts.map(|start| (start != NO_WINDOW).then_some(start)).collect();
         return Ok(Arc::new(starts.with_timezone(crate::types::UTC)));
     }
-    let starts = TimestampMicrosecondArray::from_iter_values(starts);
+    let starts: TimestampMicrosecondArray = starts.map(|start| (start != NO_WINDOW).then_some(start)).collect();
     let ends = starts.unary(|start| start.saturating_add(window.duration));
     Ok(Arc::new(window_array(starts, ends)?))
 }

@@ -1,10 +1,11 @@
 //! What DataFusion has to be told to evaluate an expression as Spark does.
 //!
 //! Comes in: a planned expression. Goes out: one whose operands are looked at only where Spark looks at them, and whose doubles
-//! compare as Spark's. Fails: a sliding window as a value.
+//! compare as Spark's. Fails: a sliding window inside another expression.
 
 use super::clock::BatchClock;
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::session_window::{SESSION_WINDOW, outside_group_by};
 use crate::plan::resolve::is_fallible;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use arrow::datatypes::DataType;
@@ -28,6 +29,7 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Resu
             let side = |e: Expr| SparkFunction::normalize().call(vec![e]);
             Ok(Transformed::yes(binary_expr(side(*left), op, side(*right))))
         }
+        Expr::ScalarFunction(call) if call.name() == SESSION_WINDOW => Err(outside_group_by().into()),
         // Hashes of a list see -0.0 and 0.0 as two values.
         Expr::InList(InList { expr, list, negated }) if has_floats(&expr.get_type(schema.as_ref())?) => {
             let normal = |e: Expr| SparkFunction::normalize().call(vec![e]);
@@ -37,7 +39,7 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Resu
         Expr::ScalarFunction(call) => match SparkFunction::of(&call).map(|f| &f.kind) {
             Some(Kind::Window { duration, slide, .. }) if duration != slide => Err(Error::new(
                 ErrorCode::UnsupportedOperation,
-                "a sliding window() outside group_by would make several rows of one; use it in group_by",
+                "a sliding window() makes several rows of one; group by it, or select it as a column of its own before it is used in an expression",
             )
             .into()),
             Some(Kind::CurrentTimestamp { clock: None }) => {

@@ -8,6 +8,7 @@ use super::partial::{compile, evaluate};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::join::{StaticJoin, StaticJoinKind};
 use crate::plan::lower::{Expand, ExpandKind};
+use crate::plan::session::LateWatermark;
 use crate::plan::spark_function::normalize;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, UInt32Builder};
 use arrow::compute::{filter, take};
@@ -24,8 +25,21 @@ pub struct ExpandExec {
 }
 
 enum KindExec {
-    Generate { generator: Arc<dyn PhysicalExpr>, outer: bool },
-    Join { keys: Vec<Arc<dyn PhysicalExpr>>, rest: Option<Arc<dyn PhysicalExpr>>, table: Arc<Table> },
+    Generate {
+        generator: Arc<dyn PhysicalExpr>,
+        outer: bool,
+    },
+    Sessions {
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        time: Arc<dyn PhysicalExpr>,
+        gap: Arc<dyn PhysicalExpr>,
+        late: LateWatermark,
+    },
+    Join {
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        rest: Option<Arc<dyn PhysicalExpr>>,
+        table: Arc<Table>,
+    },
 }
 
 /// A table's rows by their keys. Workers share it.
@@ -46,6 +60,12 @@ impl ExpandExec {
             ExpandKind::Generate { generator, outer } => {
                 KindExec::Generate { generator: compile(generator, input, clock)?, outer: *outer }
             }
+            ExpandKind::Sessions { keys, time, gap, late } => KindExec::Sessions {
+                keys: keys.iter().map(|key| compile(key, input, clock)).collect::<Result<_>>()?,
+                time: compile(time, input, clock)?,
+                gap: compile(gap, input, clock)?,
+                late: late.clone(),
+            },
             ExpandKind::Join { keys, rest, table } => KindExec::Join {
                 keys: keys.iter().map(|key| compile(key, input, clock)).collect::<Result<_>>()?,
                 rest: rest.as_ref().map(|rest| compile(rest, &schema, clock)).transpose()?,
@@ -64,6 +84,12 @@ impl ExpandExec {
     pub fn run(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         match &self.kind {
             KindExec::Generate { generator, outer } => self.generate(batch, &evaluate(generator, batch)?, *outer),
+            KindExec::Sessions { keys, time, gap, late } => {
+                let keys: Vec<ArrayRef> = keys.iter().map(|key| evaluate(key, batch)).collect::<Result<_>>()?;
+                let (time, gap) = (evaluate(time, batch)?, evaluate(gap, batch)?);
+                let (rows, bounds) = super::session::of_chunk(&keys, &time, &gap, late.get())?;
+                self.joined(batch, &rows, bounds)
+            }
             KindExec::Join { keys, rest, table } => self.join(batch, keys, rest.as_ref(), table),
         }
     }

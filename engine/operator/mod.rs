@@ -8,12 +8,17 @@ pub mod aggregate;
 pub mod branch;
 pub mod clock;
 pub mod codes;
+pub mod custom;
+pub mod deduplicate;
 pub mod executable;
 pub mod expand;
 mod join;
+pub mod limit;
 pub mod measure;
 pub mod partial;
 pub mod scan;
+pub mod session;
+pub mod sort;
 
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
@@ -23,7 +28,7 @@ use clock::BatchClock;
 use partial::Partials;
 use std::fmt;
 
-/// A stateful operator as it is planned.
+/// A stateful operator as it is planned. Only the engine makes plans, so this is to be read, not to be implemented elsewhere.
 pub trait OperatorPlan: fmt::Debug + Send + Sync {
     /// The kind that names its state in a checkpoint: `aggregate`.
     fn kind(&self) -> &'static str;
@@ -34,6 +39,11 @@ pub trait OperatorPlan: fmt::Debug + Send + Sync {
     /// Why its state grows for ever, if it does, for the warning at start.
     fn unbounded(&self) -> Option<String> {
         None
+    }
+
+    /// Whether anything is kept between batches.
+    fn keeps_state(&self) -> bool {
+        true
     }
 
     /// The operator, without state. Its expressions tell the time by `clock`.

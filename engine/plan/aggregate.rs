@@ -46,7 +46,7 @@ pub struct WindowKey {
     pub index: usize,
     /// Length in microseconds; 0 for a bare event-time column as key.
     pub duration: i64,
-    /// Distance of starts in microseconds; 0 for a bare event-time column.
+    /// Distance of starts in microseconds; 0 for a bare event-time column, and for the start of a window cut below.
     pub slide: i64,
     /// Start of any one window, in microseconds.
     pub start: i64,
@@ -180,6 +180,8 @@ impl AggregatePlan {
             let watermarked = watermark_delay_ms(field).is_some();
             match cut {
                 Some((duration, slide, start)) if window.is_none() => {
+                    // A window that an aggregation below has cut comes by its start, and is one group whatever its slide.
+                    let slide = if is_field(&key.expr) { 0 } else { slide };
                     window = Some(WindowKey { index, duration, slide, start, watermarked });
                     time = Some(key.expr.clone());
                 }
@@ -232,6 +234,10 @@ impl AggregatePlan {
     pub fn evicts(&self) -> bool {
         self.window.as_ref().is_some_and(|w| w.watermarked)
     }
+}
+
+fn is_field(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if super::resolve::get_field_parts(call).is_some())
 }
 
 impl Call {

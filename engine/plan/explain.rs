@@ -49,6 +49,10 @@ fn branch_stages(text: &mut String, lowered: &QueryPlan, branch: &Branch, device
             Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => {
                 writeln!(text, "  generate [cpu]: {generator}")?;
             }
+            Step::Expand(Expand { kind: ExpandKind::Sessions { keys, time, gap, .. }, .. }) => {
+                let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                writeln!(text, "  sessions [cpu]: of {time} within {gap} by [{}]", keys.join(", "))?;
+            }
             Step::Expand(Expand { kind: ExpandKind::Join { keys, table, .. }, .. }) => {
                 let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
                 writeln!(text, "  join with a table [cpu, {:?}]: {}", table.kind, keys.join(", "))?;

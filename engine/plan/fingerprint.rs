@@ -34,7 +34,7 @@ impl Fingerprint {
     pub fn of(plan: &LogicalPlan, lowered: &QueryPlan) -> Self {
         Self {
             sources: lowered.sources().map(|(_, provider)| provider.describe()).collect(),
-            operators: lowered.stages.iter().map(|stage| (stage.id.clone(), stage.meaning.clone())).collect(),
+            operators: lowered.stateful().map(|stage| (stage.id.clone(), stage.meaning.clone())).collect(),
             output: plan.schema().fields().iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect(),
         }
     }

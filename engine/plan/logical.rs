@@ -3,8 +3,10 @@
 //! Comes in: frame operations with resolved expressions ([`super::resolve`]). Goes out: an immutable tree with the schema
 //! of every node. Fails: nothing here; nodes are built by the frame, which resolves first.
 
+use super::custom::Factory;
 use super::scope::{Origin, Scope};
 use crate::error::{Error, ErrorCode, Result};
+use crate::frame::TimeMode;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use chrono_tz::Tz;
@@ -32,7 +34,15 @@ pub enum LogicalPlan {
     /// `with_watermark`.
     Watermark { input: Arc<LogicalPlan>, column: String, delay_ms: i64, schema: SchemaRef },
     /// `explode` and the like: each input row with every row that the generator makes of it.
-    Generate { input: Arc<LogicalPlan>, generator: Expr, outer: bool, schema: SchemaRef, id: u64 },
+    Generate {
+        input: Arc<LogicalPlan>,
+        generator: Expr,
+        outer: bool,
+        /// The name by which the generated columns can be qualified.
+        qualifier: Option<String>,
+        schema: SchemaRef,
+        id: u64,
+    },
     /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress, times as texts in `time_zone`.
     Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named>, time_zone: Tz },
     /// `group_by(keys).agg(aggregates)`; an aggregate is a bare aggregate function call.
@@ -50,6 +60,15 @@ pub enum LogicalPlan {
     },
     /// `union`: rows of every input, by position.
     Union { inputs: Vec<Arc<LogicalPlan>>, schema: SchemaRef },
+    /// `transform_with_state`: what a processor of the user's makes of the rows of each combination of the named columns.
+    TransformWithState {
+        input: Arc<LogicalPlan>,
+        columns: Vec<String>,
+        processor: Factory,
+        time_mode: TimeMode,
+        schema: SchemaRef,
+        id: u64,
+    },
     /// `order_by`.
     Sort { input: Arc<LogicalPlan>, keys: Vec<SortExpr> },
     /// `offset` and `limit`.
@@ -136,6 +155,7 @@ impl LogicalPlan {
             | LogicalPlan::Generate { schema, .. }
             | LogicalPlan::Aggregate { schema, .. }
             | LogicalPlan::Join { schema, .. }
+            | LogicalPlan::TransformWithState { schema, .. }
             | LogicalPlan::Union { schema, .. } => schema,
             LogicalPlan::Filter { input, .. }
             | LogicalPlan::Alias { input, .. }
@@ -149,16 +169,22 @@ impl LogicalPlan {
     /// Columns with the identities and qualifiers by which references find them.
     pub fn scope(&self) -> Scope {
         match self {
-            LogicalPlan::Source { schema, id, .. } => Scope::fresh(schema, *id),
+            LogicalPlan::Source { schema, id, .. } | LogicalPlan::TransformWithState { schema, id, .. } => {
+                Scope::fresh(schema, *id)
+            }
             LogicalPlan::Project { input, expressions, schema, id } => passed_on(input, expressions, schema, *id),
             LogicalPlan::Aggregate { input, keys, schema, id, .. } => passed_on(input, keys, schema, *id),
             LogicalPlan::Alias { input, name } => input.scope().qualified(name),
             LogicalPlan::Watermark { input, schema, .. } => {
                 Scope::new(schema.clone(), input.scope().origins().to_vec())
             }
-            LogicalPlan::Generate { input, schema, id, .. } => {
+            LogicalPlan::Generate { input, qualifier, schema, id, .. } => {
                 let mut origins = input.scope().origins().to_vec();
-                origins.extend_from_slice(Scope::fresh(schema, *id).origins().get(origins.len()..).unwrap_or_default());
+                let made = match qualifier {
+                    Some(name) => Scope::fresh(schema, *id).qualified(name),
+                    None => Scope::fresh(schema, *id),
+                };
+                origins.extend_from_slice(made.origins().get(origins.len()..).unwrap_or_default());
                 Scope::new(schema.clone(), origins)
             }
             LogicalPlan::Join { left, right, join_type, schema, id, .. } => match join_type.keeps_left_only() {
@@ -189,6 +215,7 @@ impl LogicalPlan {
             | LogicalPlan::Observe { input, .. }
             | LogicalPlan::Aggregate { input, .. }
             | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::TransformWithState { input, .. }
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => vec![input],
             LogicalPlan::Join { left, right, .. } => vec![left, right],
@@ -261,6 +288,9 @@ impl LogicalPlan {
             LogicalPlan::Deduplicate { columns, within_watermark, .. } => {
                 let name = if *within_watermark { "DeduplicateWithinWatermark" } else { "Deduplicate" };
                 writeln!(f, "{name} [{}]", columns.join(", "))?;
+            }
+            LogicalPlan::TransformWithState { columns, processor, time_mode, .. } => {
+                writeln!(f, "TransformWithState [{}], {}, {time_mode:?}", columns.join(", "), processor.name())?;
             }
             LogicalPlan::Join { join_type, condition, .. } => match condition {
                 Some(condition) => writeln!(f, "Join {}, {condition}", join_type.name())?,

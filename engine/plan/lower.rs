@@ -6,14 +6,20 @@
 //! streaming form.
 
 use super::aggregate::{self, AggregatePlan, PartialPlan};
+use super::custom::CustomPlan;
+use super::deduplicate::DeduplicatePlan;
 use super::fingerprint::{Meaning, aggregate_meaning, join_meaning};
+use super::grouping::Grouping;
 use super::join::{JoinCondition, StaticJoin, StaticJoinKind, StreamJoinPlan};
 use super::logical::{JoinType, LogicalPlan, Named, join_scope, watermark_delay_ms};
 use super::resolve::{df_schema, is_fallible, strip_alias};
 use super::scan::{Scan, ScanBuilder};
 use super::scope::{distinct_names, reference};
+use super::session::{self, LateWatermark, SessionPlan};
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::OperatorPlan;
+use crate::operator::limit::LimitPlan;
+use crate::operator::sort::SortPlan;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use chrono_tz::Tz;
@@ -109,8 +115,28 @@ pub struct Expand {
 pub enum ExpandKind {
     /// One row for each struct in a list; its fields are the added columns. Without any, a row of NULLs if `outer`, else none.
     Generate { generator: Expr, outer: bool },
+    /// A row with the bounds of the session that its chunk's rows of the same keys make, or none for a row without a time or a gap.
+    Sessions { keys: Vec<Expr>, time: Expr, gap: Expr, late: LateWatermark },
     /// The table's rows with the same keys as the stream's row, of those pairs for which `rest` is TRUE; their columns are the added ones.
     Join { keys: Vec<Expr>, rest: Option<Expr>, table: Arc<StaticJoin> },
+}
+
+impl ExpandKind {
+    fn expressions(&self) -> Vec<&Expr> {
+        match self {
+            ExpandKind::Generate { generator, .. } => vec![generator],
+            ExpandKind::Sessions { keys, time, gap, .. } => keys.iter().chain([time, gap]).collect(),
+            ExpandKind::Join { keys, rest, .. } => keys.iter().chain(rest).collect(),
+        }
+    }
+
+    fn expressions_mut(&mut self) -> Vec<&mut Expr> {
+        match self {
+            ExpandKind::Generate { generator, .. } => vec![generator],
+            ExpandKind::Sessions { keys, time, gap, .. } => keys.iter_mut().chain([time, gap]).collect(),
+            ExpandKind::Join { keys, rest, .. } => keys.iter_mut().chain(rest).collect(),
+        }
+    }
 }
 
 /// What a branch makes of its rows.
@@ -138,6 +164,11 @@ impl QueryPlan {
             Feed::Stage(_) => None,
         })
     }
+
+    /// The operators that keep something between batches.
+    pub fn stateful(&self) -> impl Iterator<Item = &Stage> {
+        self.stages.iter().filter(|stage| stage.operator.keeps_state())
+    }
 }
 
 impl Step {
@@ -146,8 +177,7 @@ impl Step {
         match self {
             Step::Filter(e) | Step::Observe { time: e, .. } => vec![e],
             Step::Measure { metrics, .. } => metrics.iter().map(|metric| &metric.expr).collect(),
-            Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => vec![generator],
-            Step::Expand(Expand { kind: ExpandKind::Join { keys, rest, .. }, .. }) => keys.iter().chain(rest).collect(),
+            Step::Expand(expand) => expand.kind.expressions(),
         }
     }
 
@@ -156,10 +186,7 @@ impl Step {
         match self {
             Step::Filter(e) | Step::Observe { time: e, .. } => vec![e],
             Step::Measure { metrics, .. } => metrics.iter_mut().map(|metric| &mut metric.expr).collect(),
-            Step::Expand(Expand { kind: ExpandKind::Generate { generator, .. }, .. }) => vec![generator],
-            Step::Expand(Expand { kind: ExpandKind::Join { keys, rest, .. }, .. }) => {
-                keys.iter_mut().chain(rest).collect()
-            }
+            Step::Expand(expand) => expand.kind.expressions_mut(),
         }
     }
 
@@ -285,19 +312,66 @@ impl Lowering {
                 }
             }
             LogicalPlan::Aggregate { input, keys, aggregates, schema, .. } => {
-                let operator = AggregatePlan::new(keys, aggregates, input.schema(), schema)?;
                 let lineages = self.lineages(input)?;
                 let target = Target::Stage { stage: self.stages.len(), port: 0 };
+                let meaning = aggregate_meaning(keys, aggregates, schema);
+                let grouping = Grouping::new(keys, schema, |expr| match lineages.first() {
+                    Some(lineage) => lineage.substitute(expr),
+                    None => Ok(expr.clone()),
+                })?;
+                let keys = &grouping.keys;
+                if let Some(window) = grouping.session {
+                    let operator = SessionPlan::new(window, keys, aggregates, input.schema(), schema)?;
+                    for mut lineage in lineages {
+                        let step = operator.step(|expr| lineage.substitute(expr))?;
+                        lineage.expand(step, &session::extended(input.schema()));
+                        self.branches.push(aggregate_branch(lineage, &operator.inner, target)?);
+                    }
+                    return Ok(self.stage(Arc::new(operator), meaning, schema));
+                }
+                let operator = AggregatePlan::new(keys, aggregates, input.schema(), schema)?;
                 for lineage in lineages {
                     self.branches.push(aggregate_branch(lineage, &operator, target)?);
                 }
-                Ok(self.stage(Arc::new(operator), aggregate_meaning(keys, aggregates, schema), schema))
+                Ok(self.stage(Arc::new(operator), meaning, schema))
             }
-            other => Err(Error::new(
-                ErrorCode::UnsupportedOperation,
-                format!("{} is not supported on a stream", other.to_string().lines().next().unwrap_or_default()),
-            )),
+            LogicalPlan::Deduplicate { input, columns, within_watermark } => {
+                let operator = DeduplicatePlan::new(columns, *within_watermark, input.schema())?;
+                let meaning = operator.meaning();
+                self.over_rows(input, Arc::new(operator), meaning, input.schema())
+            }
+            LogicalPlan::TransformWithState { input, columns, processor, time_mode, schema, .. } => {
+                let operator = CustomPlan::new(columns, processor, *time_mode, input.schema(), schema)?;
+                let meaning = operator.meaning();
+                self.over_rows(input, Arc::new(operator), meaning, schema)
+            }
+            LogicalPlan::Limit { input, skip, fetch } => {
+                let above_aggregate = input.any(&|p| matches!(p, LogicalPlan::Aggregate { .. }));
+                let operator = LimitPlan { skip: *skip, fetch: *fetch, above_aggregate };
+                // A changed limit counts on.
+                self.over_rows(input, Arc::new(operator), Meaning::new(), input.schema())
+            }
+            LogicalPlan::Sort { input, keys } => {
+                let operator = SortPlan { keys: keys.clone(), schema: input.schema().clone() };
+                self.over_rows(input, Arc::new(operator), Meaning::new(), input.schema())
+            }
         }
+    }
+
+    /// An operator over the rows of `input`, which gives rows of `schema`.
+    fn over_rows(
+        &mut self,
+        input: &LogicalPlan,
+        operator: Arc<dyn OperatorPlan>,
+        meaning: Meaning,
+        schema: &SchemaRef,
+    ) -> Result<Vec<Lineage>> {
+        let lineages = self.lineages(input)?;
+        let target = Target::Stage { stage: self.stages.len(), port: 0 };
+        for lineage in lineages {
+            self.rows_branch(lineage, input.schema(), target)?;
+        }
+        Ok(self.stage(operator, meaning, schema))
     }
 
     fn stream_join(

@@ -1,13 +1,16 @@
 //! From what the user wrote to what the engine runs.
 //!
 //! Frame operations resolve expressions ([`resolve`]) and build a tree ([`logical`]). When a query starts, the tree is checked
-//! against Spark's output-mode rules ([`output_mode`]), lowered to pipelines ([`lower`], [`aggregate`], [`scan`]), and described for the
-//! checkpoint ([`fingerprint`]) and for people ([`explain`]).
+//! against Spark's output-mode rules ([`output_mode`]), lowered to pipelines and operators ([`lower`], [`aggregate`], [`session`],
+//! [`deduplicate`], [`scan`]), and described for the checkpoint ([`fingerprint`]) and for people ([`explain`]).
 
 pub mod aggregate;
 pub mod coerce;
+pub mod custom;
+pub mod deduplicate;
 pub mod explain;
 pub mod fingerprint;
+mod grouping;
 pub mod join;
 pub mod logical;
 pub mod lower;
@@ -15,6 +18,7 @@ pub mod output_mode;
 pub mod resolve;
 pub mod scan;
 pub mod scope;
+pub mod session;
 pub mod spark_aggregate;
 pub mod spark_function;
 

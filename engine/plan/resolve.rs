@@ -9,6 +9,7 @@ use super::scope::{Scope, distinct_names};
 use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::session_window::{window_of, window_time};
 use crate::functions::{self, cast::CastOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -126,28 +127,27 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
                 let mut metadata = std::collections::HashMap::new();
                 let parameters = format!("{duration} {slide} {start}");
                 metadata.insert(super::logical::TIME_WINDOW_KEY.to_string(), parameters);
-                if let Some(Expr::Column(time)) = call.args.first()
-                    && let Some(time) = field_named(schema, &time.name)
-                    && let Some(delay) = time.metadata().get(super::logical::WATERMARK_DELAY_KEY)
-                {
-                    metadata.insert(super::logical::WATERMARK_DELAY_KEY.to_string(), delay.clone());
-                }
+                metadata.extend(call.args.first().and_then(|time| event_time_of(time, schema)));
                 field.with_metadata(metadata)
             }
-            Some(Kind::Scalar(function)) if function.name == "window_time" => match call.args.first() {
-                // The time of a window is an event time as the window is.
-                Some(Expr::Column(window)) => {
-                    let delay = field_named(schema, &window.name)
-                        .and_then(|window| window.metadata().get(super::logical::WATERMARK_DELAY_KEY).cloned());
-                    let marked = delay.map(|delay| (super::logical::WATERMARK_DELAY_KEY.to_string(), delay));
-                    field.with_metadata(marked.into_iter().collect())
-                }
-                _ => field,
-            },
-            _ => field,
+            Some(Kind::SessionWindow) => {
+                let kind = (super::logical::TIME_WINDOW_KEY.to_string(), super::grouping::SESSION.to_string());
+                let watermark = call.args.first().and_then(|time| event_time_of(time, schema));
+                field.with_metadata(std::iter::once(kind).chain(watermark).collect())
+            }
+            // The time of a window is an event time as the window is.
+            _ => field.with_metadata(event_time_of(strip_alias(expr), schema).into_iter().collect()),
         },
         _ => field,
     })
+}
+
+/// The mark of a watermark, where the expression is an event time: a column that has one, or the time of a window that has.
+fn event_time_of(expr: &Expr, schema: &Schema) -> Option<(String, String)> {
+    let Expr::Column(column) = window_of(expr).unwrap_or(expr) else { return None };
+    let key = super::logical::WATERMARK_DELAY_KEY;
+    let delay = field_named(schema, &column.name)?.metadata().get(key)?;
+    Some((key.to_string(), delay.clone()))
 }
 
 /// The field that a resolved expression calls `name`.
@@ -236,12 +236,19 @@ fn field_access(parent: Expr, name: &str) -> Expr {
 
 fn spark_call(
     function: SparkFunction,
-    args: Vec<Expr>,
+    mut args: Vec<Expr>,
     scope: &Scope,
     schema: &DFSchemaRef,
     environment: &Environment,
 ) -> Result<Expr> {
     let mut function = function.within(environment);
+    // A window of windows goes by the last instant of each.
+    if let (Kind::Window { .. } | Kind::SessionWindow, Some(time)) = (&function.kind, args.first_mut())
+        && let DataType::Struct(fields) = time.get_type(schema.as_ref())?
+        && fields.iter().any(|field| field.name() == "end")
+    {
+        *time = window_time(strip_alias(time).clone())?;
+    }
     match &function.kind {
         Kind::Rewrite(rewrite) => {
             let expanded = (rewrite.expand)(args);

@@ -5,7 +5,7 @@
 //! Fails: what opening sources fails with.
 
 use super::scan::BranchTable;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::operator::clock::BatchClock;
 use crate::operator::executable::executable;
 use crate::plan::logical::{JoinType, join_scope};
@@ -51,7 +51,7 @@ fn lowered<'a>(
                 let predicate = executable(predicate, &df_schema(input.schema())?, clock)?;
                 Ok(lowered(session, input, clock).await?.filter(predicate)?)
             }
-            LogicalPlan::Generate { input, generator, outer, schema, id } => {
+            LogicalPlan::Generate { input, generator, outer, qualifier, schema, id } => {
                 // The same step as in a stream, over rows that are at hand.
                 let rows = super::collect(session, input).await?;
                 let provider = Arc::new(LocalRelation::new(input.schema().clone(), rows));
@@ -65,6 +65,7 @@ fn lowered<'a>(
                     input: Arc::new(input),
                     generator: generator.clone(),
                     outer: *outer,
+                    qualifier: qualifier.clone(),
                     schema: schema.clone(),
                     id: *id,
                 };
@@ -90,6 +91,10 @@ fn lowered<'a>(
                 let calls = named(aggregates, input.schema(), call_names, clock)?;
                 Ok(lowered(session, input, clock).await?.aggregate(keys, calls)?)
             }
+            LogicalPlan::TransformWithState { .. } => Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                "transform_with_state of a table has no state to go on with; use agg, or read the table as a stream",
+            )),
             LogicalPlan::Deduplicate { input, columns, .. } => {
                 let all: Vec<Expr> = distinct_names(input.schema()).iter().map(|name| reference(name)).collect();
                 let on: Vec<Expr> = columns.iter().map(|name| reference(name)).collect();

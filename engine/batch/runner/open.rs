@@ -104,7 +104,7 @@ impl Runner {
             sink,
             checkpoint,
             changed,
-            chains: plan.stages.iter().map(|stage| StateChain { operator: stage.id.clone(), files: vec![] }).collect(),
+            chains: plan.stateful().map(|stage| StateChain { operator: stage.id.clone(), files: vec![] }).collect(),
             committed: Vec::new(),
             last: None,
             replay: None,
