@@ -134,7 +134,7 @@ async fn pyspark_can_read_every_record() {
     let counts = stream.frame(&session).unwrap().observe("m", [max("t").alias("most")]).unwrap();
     let counts = counts.with_watermark("t", "5 seconds").unwrap().group_by([window(col("t"), "5 seconds")]).unwrap();
     let query = counts.count().unwrap().write_stream().output_mode(Update).table(&table).start().await.unwrap();
-    while query.recent_progress().last().is_none_or(|progress| progress.num_input_rows > 0) {
+    while query.recent_progress().last().is_none_or(|progress| !progress.state_operators.is_empty()) {
         query.process_all_available().await.unwrap();
     }
     query.stop().await;
