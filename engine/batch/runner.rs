@@ -97,6 +97,9 @@ pub struct Runner {
     tracker: Tracker,
     /// Files that rebuild each operator's state, in the order of the plan's stages.
     chains: Vec<StateChain>,
+    /// Whether the query has changed since the last run: its first batch writes the whole state, so that no file of another query is
+    /// left for a later change to find.
+    changed: bool,
     /// End of the last committed batch, by source.
     committed: Vec<Offset>,
     /// The last batch that ran, or that the checkpoint knows.
@@ -259,7 +262,9 @@ impl Runner {
             timestamp_ms: entry.timestamp_ms,
         };
         let enough = self.settings.deltas_for_snapshot;
-        let snapshots: Vec<bool> = self.chains.iter().map(|chain| wants_snapshot(&chain.files, enough)).collect();
+        let snapshots: Vec<bool> =
+            self.chains.iter().map(|chain| self.changed || wants_snapshot(&chain.files, enough)).collect();
+        self.changed = false;
         // Encoding state takes as long as computing it, so it happens off the async threads as well.
         let (executor, computed) = blocking("a batch", move || {
             let Some(output) = executor.run(readers, clock, &stop)? else { return Ok((executor, None)) };

@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a stateful operator's state means: lists of texts under a label. A difference in any is a difference in meaning.
 pub type Meaning = BTreeMap<String, Vec<String>>;
 
+/// The label of an aggregation's calls.
+const AGGREGATE: &str = "aggregate";
+
 /// The part of a query that its state and offsets depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
@@ -42,8 +45,8 @@ impl Fingerprint {
         Sha256::digest(text.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Whether a query with this fingerprint may continue from a checkpoint of `earlier`. Changed filters, projections, watermark
-    /// delays, triggers and limits do not show here and are always accepted.
+    /// Whether a query with this fingerprint may continue from a checkpoint of `earlier`. Changed filters, projections, names,
+    /// watermark delays, triggers and limits do not show here and are always accepted; an added aggregate begins empty.
     ///
     /// # Errors
     /// [`ErrorCode::CheckpointIncompatible`] with every difference and the ways out.
@@ -57,7 +60,11 @@ impl Fingerprint {
                     let labels: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
                     for label in labels {
                         let of = |meaning: &Meaning| meaning.get(label).cloned().unwrap_or_default();
-                        differ(label, &of(then), &of(now), &mut differences);
+                        let (then, now) = (of(then), of(now));
+                        // State is found by a call's text: calls may be added, to begin empty, and may come in another order.
+                        if label != AGGREGATE || then.iter().any(|call| !now.contains(call)) {
+                            differ(label, &then, &now, &mut differences);
+                        }
                     }
                 }
             }
@@ -97,10 +104,10 @@ fn differ(what: &str, then: &[String], now: &[String], differences: &mut Vec<Str
 pub fn aggregate_meaning(keys: &[Named], aggregates: &[Named], schema: &SchemaRef) -> Meaning {
     let window = schema.fields().iter().find_map(|f| f.metadata().get(TIME_WINDOW_KEY).cloned());
     let keys = keys.iter().zip(schema.fields());
-    let keys = keys.map(|(key, field)| format!("{}: {} ({})", key.name, key.expr, field.data_type())).collect();
-    let calls = aggregates.iter().map(|call| format!("{}: {}", call.name, call.expr)).collect();
+    let keys = keys.map(|(key, field)| format!("{} ({})", key.expr, field.data_type())).collect();
+    let calls = aggregates.iter().map(|call| call.expr.to_string()).collect();
     let window = window.into_iter().collect();
-    [("grouping key", keys), ("aggregate", calls), ("window (duration, slide, start)", window)]
+    [("grouping key", keys), (AGGREGATE, calls), ("window (duration, slide, start)", window)]
         .map(|(label, texts)| (label.to_string(), texts))
         .into()
 }

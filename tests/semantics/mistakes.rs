@@ -236,3 +236,29 @@ async fn a_changed_query_is_refused_with_the_difference() {
         rows.filter(col("v").gt(0)).unwrap().group_by(["k"]).unwrap().agg([sum("v").alias("total")]).unwrap();
     start(filtered).await.unwrap().await_termination().await.unwrap();
 }
+
+/// An aggregate that is added begins with the first batch after the change; those that were there go on, under whatever names.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_aggregate_begins_empty() {
+    let place = Place::new();
+    write(&place.path("in/a.json"), "{\"k\":\"a\",\"v\":1}\n{\"k\":\"b\",\"v\":10}\n");
+    let rows = place.rows(&[]).await.unwrap();
+    let table = MemoryTable::new(Some("out")).unwrap();
+    let run = async |aggregates: Vec<Column>| {
+        let frame = rows.group_by(["k"]).unwrap().agg(aggregates).unwrap();
+        let writer = frame.write_stream().output_mode(Complete).option("checkpointLocation", place.text("checkpoint"));
+        let query = writer.trigger(Trigger::AvailableNow).table(&table).start().await?;
+        query.await_termination().await?;
+        let shown = arrow::util::pretty::pretty_format_batches(&table.rows()).unwrap().to_string();
+        Ok::<_, tidemill::Error>(shown.lines().skip(3).map(str::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(run(vec![sum("v").alias("total")]).await.unwrap()[..2], ["| a | 1     |", "| b | 10    |"]);
+    write(&place.path("in/b.json"), "{\"k\":\"a\",\"v\":2}\n");
+    let added = run(vec![max("v").alias("most"), sum("v").alias("renamed")]).await.unwrap();
+    assert_eq!(added[..2], ["| a | 2    | 3       |", "| b |      | 10      |"]);
+    write(&place.path("in/c.json"), "{\"k\":\"a\",\"v\":1}\n");
+    let gone = run(vec![max("v").alias("most")]).await.unwrap_err();
+    is(&gone, ErrorCode::CheckpointIncompatible, &["sum(", "new checkpointLocation"]);
+    let went_on = run(vec![sum("v").alias("total"), max("v").alias("most")]).await.unwrap();
+    assert_eq!(went_on[..2], ["| a | 4     | 2    |", "| b | 10    |      |"]);
+}

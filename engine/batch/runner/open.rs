@@ -44,6 +44,7 @@ impl Runner {
         }
         let checkpoint = Checkpoint::open(&checkpoint, run_id, fail.clone()).await?;
         let hash = fingerprint.hash();
+        let mut changed = false;
         match checkpoint.latest_plan().await? {
             Some((_, text)) => {
                 let earlier: Fingerprint = serde_json::from_value(text).map_err(|e| {
@@ -54,6 +55,7 @@ impl Runner {
                     )
                 })?;
                 fingerprint.accept(&earlier)?;
+                changed = fingerprint != earlier;
                 if !restartable {
                     return Err(Error::new(
                         ErrorCode::UnsupportedOperation,
@@ -101,6 +103,7 @@ impl Runner {
             requests,
             sink,
             checkpoint,
+            changed,
             chains: plan.stateful().map(|stage| StateChain { operator: stage.id.clone(), files: vec![] }).collect(),
             committed: Vec::new(),
             last: None,
