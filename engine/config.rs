@@ -7,6 +7,7 @@
 pub mod keys;
 
 use crate::batch::runner::Settings;
+use crate::decode::zone;
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::spark_function::Environment;
 use crate::watermark::Policy;
@@ -182,8 +183,10 @@ impl Config {
 
     /// The settings that expressions depend on.
     pub fn environment(&self) -> Result<Environment> {
-        let utc = chrono_tz::Tz::UTC;
-        let time_zone = self.parsed(TIME_ZONE, utc, "a time zone such as UTC or Europe/Berlin")?;
+        let text = self.get(TIME_ZONE).unwrap_or_default();
+        let time_zone = zone::region(&text).ok_or_else(|| {
+            Error::new(ErrorCode::ConfValueTimeZone, format!("{TIME_ZONE} = {text:?}: expected {}", zone::EXPECTED))
+        })?;
         Ok(Environment { time_zone, ansi: self.flag(ANSI)? })
     }
 

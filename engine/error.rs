@@ -2,6 +2,7 @@
 //!
 //! Comes in: failures of every layer, converted at the layer's edge. Goes out: [`Error`], which is `Clone`, because a
 //! query hands the same failure to everyone who waits for it. Codes are Spark's error classes where Spark has one.
+#![doc = include_str!("errors.md")]
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,6 +52,10 @@ error_codes! {
     AllPartitionColumns => "ALL_PARTITION_COLUMNS_NOT_ALLOWED",
     /// A column that is named twice.
     ColumnAlreadyExists => "COLUMN_ALREADY_EXISTS",
+    /// Two observations of one name with different results.
+    DuplicatedMetricsName => "DUPLICATED_METRICS_NAME",
+    /// An observation without a name.
+    MetricsMissingName => "INVALID_OBSERVED_METRICS.MISSING_NAME",
     /// A second watermark over the same rows.
     RedefiningWatermark => "REDEFINING_WATERMARK",
     /// An output mode that is not append, update or complete.

@@ -37,6 +37,9 @@ pub mod state;
 pub mod table;
 pub mod watermark;
 
+#[doc = include_str!("embedding.md")]
+pub mod embedding {}
+
 /// The crates whose types are part of this API, in the versions that it takes.
 pub use {arrow, async_trait::async_trait, datafusion, serde_json, uuid};
 

@@ -18,9 +18,51 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
+/// Behind `tidemill -h`.
+const EXAMPLES: &str = "\
+Examples:
+  tidemill run metrics.sql                   run until every query has ended, or Ctrl-C
+  tidemill run metrics.sql --trigger availableNow
+                                             process what is there, then end
+  tidemill run -e 'SELECT value FROM t' defs.sql
+  tidemill explain metrics.sql               show the plans, run nothing
+
+`tidemill --help` describes scripts and exit statuses.";
+
+/// Behind `tidemill --help`.
+const SCRIPTS: &str = "\
+A script is SQL in Spark's dialect, statements separated by semicolons:
+  SET key = value;                           Spark's configuration keys
+  CREATE TABLE name (column TYPE, ...) USING format LOCATION 'path'
+    OPTIONS (key value, ...) PARTITIONED BY (column, ...);
+  CREATE VIEW name AS SELECT ...;
+  INSERT INTO name SELECT ...;               starts a query that writes the table
+  SELECT ...;                                prints to the console
+  EXPLAIN SELECT ...;
+
+A table that is read is a stream: json, csv, text or parquet files, kafka, rate, socket. With the option
+streaming false it is read once, as a table. Options are the source's or the sink's own, by Spark's
+keys, and these:
+  watermark.column, watermark.delay          of a table that is read: its event time, how late rows may be
+  outputMode                                 append, update or complete
+  trigger                                    availableNow, once, '10 seconds', 'continuous 1 second'
+  checkpointLocation                         where a query goes on after a restart
+  queryName
+
+Rows go to standard output, logs and errors to standard error (RUST_LOG=debug says more). With the
+console's option format 'json', every line is {\"batchId\":3,\"row\":{...}} and nothing else is printed.
+
+Ctrl-C and SIGTERM finish the batch in progress; a second one ends at once. Start the same script
+again to go on from the checkpoints: no row is lost or doubled in files and Kafka.
+
+Exit status:
+  0  every query has ended, or was stopped by a signal
+  1  a query failed, or what it needs is not there
+  2  the script or the arguments are wrong; the message says where: file:line:column";
+
 /// Structured streaming in SQL, exactly once.
 #[derive(Parser)]
-#[command(name = "tidemill", version, about, max_term_width = 100)]
+#[command(name = "tidemill", version, about, max_term_width = 100, after_help = EXAMPLES, after_long_help = SCRIPTS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,15 +70,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the queries of a SQL file until all of them have ended
+    /// Run the queries of a SQL file until all of them have ended, or Ctrl-C
     Run {
         #[command(flatten)]
         script: ScriptArguments,
-        /// The trigger of queries that name none: availableNow, once, or an interval such as '10 seconds'
+        /// The trigger of queries that name none: availableNow, once, '10 seconds', 'continuous 1 second'
         #[arg(long, value_name = "TRIGGER")]
         trigger: Option<String>,
     },
-    /// Prints the plans of a SQL file's queries
+    /// Print the plans of a SQL file's queries; nothing runs
     Explain {
         #[command(flatten)]
         script: ScriptArguments,

@@ -5,8 +5,10 @@ use crate::checkpoint::FailPoints;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataFrameReader, DataStreamReader, StreamingQueryManager};
+use crate::functions::registry::FunctionRegistry;
 use crate::sink::memory::MemoryTable;
 use crate::sql::Catalog;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -32,9 +34,49 @@ struct Inner {
     device: Mutex<Option<Device>>,
     streams: StreamingQueryManager,
     catalog: Catalog,
+    functions: Mutex<Arc<FunctionRegistry>>,
     /// By name in lower case.
     memory_tables: Mutex<BTreeMap<String, MemoryTable>>,
     fail: FailPoints,
+}
+
+/// Registers functions in a session, for SQL, `expr()` and `call_function()`. A function takes the place of one of its name, also of
+/// Spark's; frames that were made before keep the one they were made with.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidemill::arrow::array::{AsArray, Int64Array};
+/// use tidemill::arrow::datatypes::{DataType, Int64Type};
+/// use tidemill::datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+/// use tidemill::prelude::*;
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let session = Session::builder().config("tidemill.device", "cpu").build().await?;
+/// let collatz = create_udf("collatz", vec![DataType::Int64], DataType::Int64, Volatility::Immutable, Arc::new(|arguments| {
+///     let numbers = ColumnarValue::values_to_arrays(arguments)?;
+///     let next = |n: i64| if n % 2 == 0 { n / 2 } else { 3 * n + 1 };
+///     let steps: Int64Array = numbers[0].as_primitive::<Int64Type>().unary(next);
+///     Ok(ColumnarValue::Array(Arc::new(steps)))
+/// }));
+/// session.udf().register(collatz);
+/// let numbers = DataFrame::range(&session, 6, 8, 1)?;
+/// let next = numbers.select([expr("collatz(id) + 1 AS a"), call_function("collatz", ["id"]).alias("b")])?;
+/// assert_eq!(next.show_string(20, 20).await?.lines().nth(3), Some("|4  |3  |"));
+/// # Ok::<(), tidemill::Error>(()) }).unwrap();
+/// ```
+pub struct UdfRegistration {
+    session: Session,
+}
+
+impl UdfRegistration {
+    /// Registers a function of a row's values, under its own name in any case.
+    pub fn register(&self, function: ScalarUDF) {
+        Arc::make_mut(&mut *self.session.inner.functions.lock()).register_udf(function);
+    }
+
+    /// Registers a function of a group's rows, under its own name in any case.
+    pub fn register_udaf(&self, function: AggregateUDF) {
+        Arc::make_mut(&mut *self.session.inner.functions.lock()).register_udaf(function);
+    }
 }
 
 /// Builds a [`Session`].
@@ -73,6 +115,16 @@ impl Session {
     /// Tables and views by name.
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.inner.catalog
+    }
+
+    /// Where functions of your own are registered.
+    pub fn udf(&self) -> UdfRegistration {
+        UdfRegistration { session: self.clone() }
+    }
+
+    /// The functions that texts and calls by name may use.
+    pub(crate) fn functions(&self) -> Arc<FunctionRegistry> {
+        self.inner.functions.lock().clone()
     }
 
     /// The table that a query of this name writes or wrote with `format("memory")`, by its name in any case.
@@ -143,6 +195,7 @@ impl SessionBuilder {
             device: Mutex::new(None),
             streams: StreamingQueryManager::default(),
             catalog: Catalog::default(),
+            functions: Mutex::default(),
             memory_tables: Mutex::default(),
             fail: self.fail,
         };

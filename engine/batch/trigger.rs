@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn continuous_triggers_flow_and_do_not_end() {
-        let (continuous, real_time) = (Trigger::continuous("1 second").unwrap(), Trigger::real_time("5s").unwrap());
+        let (continuous, real_time) =
+            (Trigger::continuous("1 second").unwrap(), Trigger::real_time("5 seconds").unwrap());
         assert_eq!(continuous.flow(), Some((Flow::Continuous, 1000)));
         assert_eq!(real_time.flow(), Some((Flow::RealTime, 5000)));
         assert_eq!((continuous.wait_ms(10_250, 10_250), continuous.is_finite()), (750, false));

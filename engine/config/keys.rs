@@ -3,6 +3,7 @@
 //! Comes in: nothing. Goes out: [`KEYS`], by which values are validated when they are set and defaults are answered. Pure. Fails:
 //! values of another type or outside their bounds, with Spark's error classes.
 
+use crate::decode::zone;
 use crate::error::{Error, ErrorCode, Result};
 use std::str::FromStr;
 use tidemill_kernels::device::DeviceChoice;
@@ -626,11 +627,11 @@ impl ConfigKey {
             Bytes => bytes(text).map(|_| ()).ok_or_else(|| self.mismatch(value, "a size in bytes, or such as 64m")),
             OneOf(allowed) if allowed.iter().any(|one| one.eq_ignore_ascii_case(text)) => Ok(()),
             OneOf(allowed) => Err(self.requirement(value, &format!("valid values are {}", allowed.join(", ")))),
-            Zone => match text.parse::<chrono_tz::Tz>() {
-                Ok(_) => Ok(()),
-                Err(_) => Err(Error::new(
+            Zone => match zone::region(text) {
+                Some(_) => Ok(()),
+                None => Err(Error::new(
                     ErrorCode::ConfValueTimeZone,
-                    format!("{} = {value:?}: expected a time zone such as UTC or Europe/Berlin", self.name),
+                    format!("{} = {value:?}: expected {}", self.name, zone::EXPECTED),
                 )),
             },
             Device => DeviceChoice::from_str(text)

@@ -38,7 +38,7 @@ fn values_that_a_key_cannot_have_are_refused_when_they_are_set() {
             TIME_ZONE,
             "Mars",
             ErrorCode::ConfValueTimeZone,
-            "spark.sql.session.timeZone = \"Mars\": expected a time zone such as UTC or Europe/Berlin",
+            "spark.sql.session.timeZone = \"Mars\": expected a time zone such as Europe/Berlin, UTC or, in whole hours, +02:00",
         ),
         (
             POLLING_DELAY,
@@ -50,6 +50,23 @@ fn values_that_a_key_cannot_have_are_refused_when_they_are_set() {
     for (key, value, code, message) in wrong {
         assert_eq!(refused(key, value), (code, message.to_string()));
     }
+}
+
+/// Zones as Spark takes them, for the setting and for every `timeZone`.
+#[test]
+fn zones_are_regions_offsets_and_old_names() {
+    let config = Config::default();
+    for (text, name) in [
+        ("Z", "UTC"),
+        ("+02:00", "Etc/GMT-2"),
+        ("GMT+2", "Etc/GMT-2"),
+        ("UTC-5", "Etc/GMT+5"),
+        ("PST", "America/Los_Angeles"),
+    ] {
+        config.set(TIME_ZONE, text).unwrap();
+        assert_eq!(config.environment().unwrap().time_zone.name(), name, "{text}");
+    }
+    assert_eq!(refused(TIME_ZONE, "+05:30").0, ErrorCode::ConfValueTimeZone);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::csv::{CsvOptions, Specials};
 use super::infer::{JsonRules, Sampling};
 use super::json::JsonOptions;
 use super::records::{QuoteRules, Records};
+use super::zone;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::OptionReader;
 use chrono_tz::Tz;
@@ -237,5 +238,5 @@ fn mode(options: &mut OptionReader<'_>) -> Result<super::ParseMode> {
 }
 
 fn time_zone(options: &mut OptionReader<'_>) -> Result<Option<Tz>> {
-    options.parsed("timeZone", "a time zone such as UTC or Europe/Berlin", |text| text.parse().ok())
+    options.parsed("timeZone", zone::EXPECTED, zone::region)
 }

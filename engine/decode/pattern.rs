@@ -437,8 +437,8 @@ mod tests {
             assert_eq!(pattern.read_timestamp(bad, Zone::Fixed(0)), None, "{bad}");
         }
         assert_eq!(Pattern::new("dd.MM.yyyy").unwrap().read_date("01.01.2024"), Some(19_723));
-        let error = Pattern::new("yyyy-QQ").unwrap_err();
-        assert_eq!(error.message(), "\"QQ\" is not understood in the date pattern \"yyyy-QQ\"");
+        let error = Pattern::new("yyyy-ww").unwrap_err();
+        assert_eq!(error.message(), "\"ww\" is not understood in the date pattern \"yyyy-ww\"");
         assert!(Pattern::new("[yyyy").is_err() && Pattern::new("yyyy]").is_err() && Pattern::new("'x").is_err());
     }
 }

@@ -202,13 +202,16 @@ pub(crate) fn write_timestamp(instant: i64, zone: Zone, out: &mut String) {
 
 /// Appends `yyyy-MM-dd'T'HH:mm:ss.SSSXXX`, which `to_json` writes: milliseconds, `Z` for UTC.
 pub(crate) fn write_iso_millis(instant: i64, zone: Zone, out: &mut String) {
-    let offset = zone.offset_at(instant);
-    let local = zone.local(instant);
+    write_local_millis(zone.local(instant), out);
+    write_offset(zone.offset_at(instant), out);
+}
+
+/// Appends `2024-01-01T12:00:00.000`: a local date and time, of no zone.
+pub(crate) fn write_local_millis(local: i64, out: &mut String) {
     let (date, time) = (local.div_euclid(DAY), local.rem_euclid(DAY));
     write_date(date, out);
     let (seconds, millis) = (time / SECOND, time % SECOND / 1000);
     let _ = write!(out, "T{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    write_offset(offset, out);
 }
 
 /// Appends `Z` or `+hh:mm`.

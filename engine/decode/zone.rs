@@ -27,6 +27,19 @@ impl From<Tz> for Zone {
     }
 }
 
+/// What a setting or an option that takes a zone expects.
+pub(crate) const EXPECTED: &str = "a time zone such as Europe/Berlin, UTC or, in whole hours, +02:00";
+
+/// The zone of a setting or an option, of the texts that Spark takes. Whole hours from UTC are regions too: `+02:00` is `Etc/GMT-2`.
+pub(crate) fn region(text: &str) -> Option<Tz> {
+    match Zone::parse(text)? {
+        Zone::Region(region) => Some(region),
+        Zone::Fixed(0) => Some(Tz::UTC),
+        Zone::Fixed(seconds) if seconds % 3600 == 0 => format!("Etc/GMT{:+}", -seconds / 3600).parse().ok(),
+        Zone::Fixed(_) => None,
+    }
+}
+
 impl Zone {
     /// The zone of a text, as Spark's casts accept it. Names keep their case, as in Java.
     pub(crate) fn parse(text: &str) -> Option<Zone> {

@@ -109,6 +109,22 @@ impl Column {
         self.map(|e| e.alias(name))
     }
 
+    /// Names the columns that a generator makes.
+    ///
+    /// ```
+    /// # use tidemill::prelude::*;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let session = Session::builder().config("tidemill.device", "cpu").build().await?;
+    /// # let stops = session.sql("SELECT array('Oslo', 'Moss') AS stops").await?;
+    /// let named = stops.select([posexplode("stops").aliases(["place", "stop"])])?;
+    /// assert_eq!(named.schema().field(1).name(), "stop");
+    /// # Ok::<(), tidemill::Error>(()) }).unwrap();
+    /// ```
+    pub fn aliases<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Column {
+        let names = names.into_iter().map(Into::into).collect();
+        Column(self.0.and_then(|e| SparkFunction::with_generator_names(e, names)))
+    }
+
     /// Converts to another type, given as a [`DataType`](crate::types::DataType) or as its DDL name. In ANSI mode (the
     /// default) a value that does not fit ends the query with `CAST_INVALID_INPUT`.
     pub fn cast(self, data_type: impl IntoDataType) -> Column {

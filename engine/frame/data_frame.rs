@@ -84,7 +84,7 @@ impl DataFrame {
         crate::sql::text::expand(column.0?, &self.session.functions())
     }
 
-    fn with(&self, plan: LogicalPlan) -> Self {
+    pub(super) fn with(&self, plan: LogicalPlan) -> Self {
         Self { session: self.session.clone(), plan: Arc::new(plan) }
     }
 
@@ -574,9 +574,10 @@ impl DataFrame {
     /// Unknown columns.
     pub fn sort(&self, keys: impl IntoIterator<Item = SortExpr>) -> Result<Self> {
         let (scope, environment) = (self.plan.scope(), self.session.conf().environment()?);
-        let mut resolved = Vec::new();
+        let (mut resolved, functions) = (Vec::new(), self.session.functions());
         for key in keys {
-            let expr = resolve(key.expr, &scope, &environment)?;
+            let expr = crate::sql::text::expand(key.expr, &functions)?;
+            let expr = resolve(expr, &scope, &environment)?;
             refuse_aggregates(&expr, "sort")?;
             resolved.push(SortExpr { expr, ..key });
         }
@@ -586,8 +587,14 @@ impl DataFrame {
     /// Passes rows on, and reports the aggregates over each batch's rows as `observedMetrics` of its progress, under `name`.
     ///
     /// # Errors
-    /// Unknown columns, and expressions that are not aggregates.
+    /// Unknown columns, expressions that are not aggregates, a name that is empty or another observation's.
     pub fn observe(&self, name: &str, metrics: impl IntoIterator<Item = Column>) -> Result<Self> {
+        if name.is_empty() {
+            return Err(Error::new(
+                ErrorCode::MetricsMissingName,
+                "observe(): observed metrics are found by their name; give one that is not empty",
+            ));
+        }
         let (scope, environment) = (self.plan.scope(), self.session.conf().environment()?);
         let mut named = Vec::new();
         for metric in metrics {
@@ -604,33 +611,34 @@ impl DataFrame {
             }
             named.push(Named { expr, name: column });
         }
-        let (input, name) = (self.plan.clone(), name.to_string());
-        Ok(self.with(LogicalPlan::Observe { input, name, metrics: named }))
+        let (input, name, time_zone) = (self.plan.clone(), name.to_string(), environment.time_zone);
+        let plan = LogicalPlan::Observe { input, name, metrics: named, time_zone };
+        plan.check_observations()?;
+        Ok(self.with(plan))
     }
 
     /// This frame with the rows that a generator makes, and references to the columns that these have.
     fn generated(&self, generator: Expr) -> Result<(Self, Vec<Expr>)> {
-        let outer = SparkFunction::generator(&generator).unwrap_or_default();
-        let names: Vec<String> = match &generator {
-            Expr::Alias(alias) => vec![alias.name.clone()],
-            _ => vec![],
-        };
-        let resolved = resolve(generator, &self.plan.scope(), &self.session.conf().environment()?)?;
-        let generated = self.generate(resolved, outer, &names)?;
+        let names = SparkFunction::generator_names(&generator);
+        let generated = self.generate(generator, &names, None)?;
         let columns = generated.plan.scope().all().split_off(self.schema().fields().len());
-        if names.len() == 1 && columns.len() != 1 {
-            return Err(Error::new(
-                ErrorCode::InvalidExpression,
-                format!("{:?} is one name for {} generated columns; leave the alias out", names[0], columns.len()),
-            ));
-        }
         Ok((generated, columns))
     }
 
-    /// Each row with every row that `generator`, which gives a list of structs, makes of it; without any, and if `outer`, with
-    /// NULLs. The generated columns are called `names`.
-    pub(crate) fn generate(&self, generator: Expr, outer: bool, names: &[String]) -> Result<Self> {
+    /// Each row with every row that `generator` makes of it. The generated columns are called `names`, if there are any, and can be
+    /// qualified by `qualifier`.
+    pub(crate) fn generate(&self, generator: Expr, names: &[String], qualifier: Option<&str>) -> Result<Self> {
+        let Some(outer) = SparkFunction::generator(&generator) else {
+            return Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("{generator} does not make rows; use a generator such as explode(...) or inline(...)"),
+            ));
+        };
+        let generator = resolve(generator, &self.plan.scope(), &self.session.conf().environment()?)?;
         let schema = self.schema();
+        // A window of an event time is one.
+        let metadata = field_of(&generator, "", schema)?.metadata().clone();
+        let generator = SparkFunction::window_generator(generator);
         let made = generator.get_type(df_schema(schema)?.as_ref())?;
         let fields = match &made {
             DataType::List(item) => match item.data_type() {
@@ -639,13 +647,27 @@ impl DataFrame {
             },
             other => return Err(Error::internal(format!("a generator that gives {other}"))),
         };
+        if !names.is_empty() && names.len() != fields.len() {
+            let made: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+            return Err(Error::new(
+                ErrorCode::InvalidExpression,
+                format!(
+                    "the generator makes {} columns ({}), but is given {} names ({}); name each column, or none",
+                    made.len(),
+                    made.join(", "),
+                    names.len(),
+                    names.join(", ")
+                ),
+            ));
+        }
         let own = fields.iter().enumerate().map(|(index, field)| {
             let name = names.get(index).unwrap_or(field.name());
-            Arc::new(field.as_ref().clone().with_name(name).with_nullable(true))
+            Arc::new(field.as_ref().clone().with_name(name).with_nullable(true).with_metadata(metadata.clone()))
         });
         let schema = Arc::new(Schema::new(schema.fields().iter().cloned().chain(own).collect::<Vec<_>>()));
         let (input, id) = (self.plan.clone(), next_relation());
-        Ok(self.with(LogicalPlan::Generate { input, generator, outer, schema, id }))
+        let qualifier = qualifier.map(str::to_string);
+        Ok(self.with(LogicalPlan::Generate { input, generator, outer, qualifier, schema, id }))
     }
 
     /// Starts to describe where the rows go.

@@ -9,6 +9,7 @@ mod join;
 pub(crate) mod processor;
 mod query;
 mod reader;
+mod set;
 mod table;
 mod table_writer;
 mod writer;

@@ -279,7 +279,6 @@ impl DataFrameWriter {
                     format: &format,
                     options: &options,
                     partition_by: &partition_by,
-                    name: None,
                     console,
                     config: session.conf(),
                     fail: &session.fail_points(),

@@ -275,7 +275,10 @@ impl DataStreamWriter {
         let mut named_table = None;
         let (sink, keeps): (Box<dyn Sink>, bool) = match self.target {
             Target::Format(format) if format.eq_ignore_ascii_case("memory") => {
-                self.options.reader("the memory sink").finish()?;
+                if !self.partition_by.is_empty() {
+                    return Err(builtin::not_partitioned("the memory sink"));
+                }
+                builtin::no_options(&self.options, "the memory sink")?;
                 let table = MemoryTable::new(self.name.as_deref())?;
                 continues = false;
                 named_table = Some(table.clone());
@@ -286,7 +289,6 @@ impl DataStreamWriter {
                     format: &format,
                     options: &self.options,
                     partition_by: &self.partition_by,
-                    name: self.name.as_deref(),
                     console: self.console,
                     config: session.conf(),
                     fail: &session.fail_points(),
@@ -295,13 +297,23 @@ impl DataStreamWriter {
                 (created.sink, created.needs_checkpoint)
             }
             Target::Table(table) => {
+                builtin::no_options(&self.options, "a memory table")?;
                 // A table that an earlier run of this process wrote to still has its rows.
                 continues = !table.schema().fields().is_empty();
                 (Box::new(table.sink()), false)
             }
-            Target::Rows(sink) => (Box::new(sink), false),
-            Target::Function(function) => (Box::new(ForeachBatchSink::new(function)), false),
-            Target::Custom(sink) => (sink, true),
+            Target::Rows(sink) => {
+                builtin::no_options(&self.options, "foreach")?;
+                (Box::new(sink), false)
+            }
+            Target::Function(function) => {
+                builtin::no_options(&self.options, "foreach_batch")?;
+                (Box::new(ForeachBatchSink::new(function)), false)
+            }
+            Target::Custom(sink) => {
+                builtin::no_options(&self.options, "a sink of your own")?;
+                (sink, true)
+            }
         };
         let parent = session.conf().get(CHECKPOINT_LOCATION);
         let (checkpoint, temporary) = match (location, parent, &self.name) {

@@ -57,6 +57,7 @@ struct Layout {
     separator: String,
     null: String,
     timestamp: Pattern,
+    timestamp_ntz: Pattern,
     date: Pattern,
     zone: Zone,
 }
@@ -69,6 +70,7 @@ pub fn to_csv(structs: &ArrayRef, options: &[(String, String)], zone: Tz) -> Res
         separator: reader.text("sep").or(reader.text("delimiter")).unwrap_or(",").to_string(),
         null: reader.text("nullValue").unwrap_or_default().to_string(),
         timestamp: Pattern::new(reader.text("timestampFormat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss.SSSXXX"))?,
+        timestamp_ntz: Pattern::new(reader.text("timestampNTZFormat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss.SSS"))?,
         date: Pattern::new(reader.text("dateFormat").unwrap_or("yyyy-MM-dd"))?,
         zone: zone.into(),
     };
@@ -94,6 +96,10 @@ fn cell(column: &ArrayRef, row: usize, layout: &Layout) -> Result<String> {
         return Ok(layout.null.clone());
     }
     match column.data_type() {
+        DataType::Timestamp(_, None) => {
+            let local = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            layout.timestamp_ntz.write_timestamp(local, Zone::Fixed(0), &mut text);
+        }
         DataType::Timestamp(..) => {
             let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
             layout.timestamp.write_timestamp(instant, layout.zone, &mut text);

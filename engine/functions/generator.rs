@@ -6,7 +6,11 @@
 use super::builtin::{ANY, Builtin, Call, Typed, conform, list_of, typed};
 use crate::error::{Error, Result};
 use crate::plan::coerce::common_type;
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StringArray, StructArray, new_null_array};
+use crate::plan::spark_function::{window_array, window_fields};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
+    new_null_array,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Fields};
@@ -37,6 +41,18 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         json_tuple,
     ),
 ];
+
+/// `window(time, duration, slide, start)` where windows overlap; it goes by the name of `window` and is made by the plan, so that it is
+/// not among the functions that have names.
+pub(crate) static SLIDING_WINDOWS: Builtin = typed(
+    "window",
+    (4, 4),
+    |a| {
+        let fields = Fields::from(vec![Field::new("window", DataType::Struct(window_fields()), true)]);
+        Typed::new(a.types, list_of(DataType::Struct(fields)))
+    },
+    sliding_windows,
+);
 
 fn rows(a: &super::builtin::Arguments, position: bool) -> Result<Typed> {
     let mut fields = Vec::new();
@@ -93,6 +109,35 @@ fn explode(call: &Call, position: bool) -> Result<ArrayRef> {
         columns.into_iter().zip(&fields).map(|(c, f)| conform(c, f.data_type())).collect::<Result<Vec<_>>>()?;
     let structs = StructArray::try_new(fields, columns, None)?;
     Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(structs), nulls)?))
+}
+
+/// The windows that a time is in, the latest first; none of NULL.
+fn sliding_windows(call: &Call) -> Result<ArrayRef> {
+    let (field, fields) = parts(call.returns)?;
+    let times = call.instant(0)?;
+    let parameter = |index: usize| {
+        let value = call.long(index)?.get(0).filter(|value| index == 3 || *value > 0);
+        value.ok_or_else(|| Error::internal("a window without a length"))
+    };
+    let (duration, slide, origin) = (parameter(1)?, parameter(2)?, parameter(3)?);
+    let (mut starts, mut lengths) = (Vec::new(), Vec::with_capacity(call.rows));
+    for row in 0..call.rows {
+        let before = starts.len();
+        if let Some(time) = times.get(row) {
+            let mut start = time.checked_sub(time.wrapping_sub(origin).rem_euclid(slide));
+            while let Some(from) = start.filter(|from| from.checked_add(duration).is_some_and(|end| time < end)) {
+                starts.push(from);
+                start = from.checked_sub(slide);
+            }
+        }
+        lengths.push(starts.len() - before);
+    }
+    let starts = TimestampMicrosecondArray::from(starts);
+    let ends = starts.unary(|start| start.wrapping_add(duration));
+    let windows: ArrayRef = Arc::new(window_array(starts, ends)?);
+    let structs = StructArray::try_new(fields, vec![windows], None)?;
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(structs), None)?))
 }
 
 fn stack_types(a: &super::builtin::Arguments) -> Result<Typed> {

@@ -24,6 +24,8 @@ pub mod show;
 mod text;
 pub mod to_json;
 
+pub(crate) use generator::SLIDING_WINDOWS;
+
 use builtin::Builtin;
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -163,6 +163,9 @@ impl FunctionRegistry {
             let call = AggregateFunction::new_udf(function.clone(), args, distinct, None, vec![], None);
             return Ok(Expr::AggregateFunction(call));
         }
+        if let Some(function) = self.scalars.get(&lower).filter(|_| !distinct) {
+            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function.clone(), args)));
+        }
         if spark_aggregate::names().any(|known| known == lower)
             && let Some(done) = spark_aggregate::call(&lower, args.clone(), distinct)
         {
@@ -173,9 +176,6 @@ impl FunctionRegistry {
                 ErrorCode::InvalidExpression,
                 format!("{name}(DISTINCT ...): only aggregate functions take DISTINCT"),
             ));
-        }
-        if let Some(function) = self.scalars.get(&lower) {
-            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function.clone(), args)));
         }
         self.scalar(&lower, args)
     }
@@ -216,7 +216,7 @@ impl FunctionRegistry {
         let (base, outer) = name.strip_suffix("_outer").map_or((name, false), |base| (base, true));
         if let Some(function) = generator::FUNCTIONS.iter().find(|g| g.name == base) {
             check(name, args.len(), function.count())?;
-            return Ok(SparkFunction::new(Kind::Generator { function, outer }).call(args));
+            return Ok(SparkFunction::new(Kind::Generator { function, outer, names: vec![] }).call(args));
         }
         let refuse = |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("{name}(): {why}")));
         if UNREPEATABLE.contains(&name) {

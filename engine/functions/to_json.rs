@@ -7,7 +7,7 @@
 use super::java_text::{Style, plain, write_double, write_float, write_value};
 use crate::decode::base64;
 use crate::decode::pattern::Pattern;
-use crate::decode::timestamp::{write_date, write_iso_millis};
+use crate::decode::timestamp::{write_date, write_iso_millis, write_local_millis};
 use crate::decode::zone::Zone;
 use crate::error::{Error, ErrorCode, Result};
 use arrow::array::{
@@ -28,6 +28,8 @@ pub struct ToJsonOptions {
     pub time_zone: Tz,
     /// `timestampFormat`; without one `yyyy-MM-dd'T'HH:mm:ss.SSSXXX`.
     pub timestamp_format: Option<String>,
+    /// `timestampNTZFormat`; without one `yyyy-MM-dd'T'HH:mm:ss.SSS`.
+    pub timestamp_ntz_format: Option<String>,
     /// `dateFormat`; without one `yyyy-MM-dd`.
     pub date_format: Option<String>,
     /// `ignoreNullFields`.
@@ -36,7 +38,13 @@ pub struct ToJsonOptions {
 
 impl Default for ToJsonOptions {
     fn default() -> Self {
-        Self { time_zone: Tz::UTC, timestamp_format: None, date_format: None, ignore_null_fields: true }
+        Self {
+            time_zone: Tz::UTC,
+            timestamp_format: None,
+            timestamp_ntz_format: None,
+            date_format: None,
+            ignore_null_fields: true,
+        }
     }
 }
 
@@ -60,6 +68,7 @@ pub fn to_json(array: &ArrayRef, options: &ToJsonOptions) -> Result<StringArray>
     let layout = Layout {
         zone: options.time_zone.into(),
         timestamp: options.timestamp_format.as_deref().map(Pattern::new).transpose()?,
+        timestamp_ntz: options.timestamp_ntz_format.as_deref().map(Pattern::new).transpose()?,
         date: options.date_format.as_deref().map(Pattern::new).transpose()?,
         ignore_null_fields: options.ignore_null_fields,
     };
@@ -81,6 +90,7 @@ pub fn to_json(array: &ArrayRef, options: &ToJsonOptions) -> Result<StringArray>
 struct Layout {
     zone: Zone,
     timestamp: Option<Pattern>,
+    timestamp_ntz: Option<Pattern>,
     date: Option<Pattern>,
     ignore_null_fields: bool,
 }
@@ -103,6 +113,8 @@ enum Kind {
     Binary(BinaryArray),
     Date(Date32Array),
     Timestamp(TimestampMicrosecondArray),
+    /// Local times, which no zone moves.
+    TimestampNtz(TimestampMicrosecondArray),
     /// Each field with its `"name":`.
     Struct(Vec<(String, Values)>),
     List(OffsetBuffer<i32>, Box<Values>),
@@ -128,6 +140,9 @@ impl Values {
             DataType::Utf8 => Kind::String(array.as_string::<i32>().clone()),
             DataType::Binary => Kind::Binary(array.as_binary::<i32>().clone()),
             DataType::Date32 => Kind::Date(array.as_primitive::<Date32Type>().clone()),
+            DataType::Timestamp(_, None) => {
+                Kind::TimestampNtz(array.as_primitive::<TimestampMicrosecondType>().clone())
+            }
             DataType::Timestamp(..) => Kind::Timestamp(array.as_primitive::<TimestampMicrosecondType>().clone()),
             DataType::Struct(fields) => {
                 let mut columns = Vec::with_capacity(fields.len());
@@ -211,6 +226,18 @@ impl Values {
                     Some(pattern) => {
                         let mut text = String::new();
                         pattern.write_timestamp(instant, layout.zone, &mut text);
+                        write_string(&text, out);
+                    }
+                }
+                Ok(())
+            }
+            Kind::TimestampNtz(values) => {
+                let local = values.value(row);
+                match &layout.timestamp_ntz {
+                    None => quoted_unless(false, out, |out| write_local_millis(local, out)),
+                    Some(pattern) => {
+                        let mut text = String::new();
+                        pattern.write_timestamp(local, Zone::Fixed(0), &mut text);
                         write_string(&text, out);
                     }
                 }
@@ -344,6 +371,7 @@ mod tests {
             timestamp_format: Some("dd/MM/yyyy HH:mm Z".into()),
             date_format: Some("yyyyMMdd".into()),
             ignore_null_fields: false,
+            ..Default::default()
         };
         let texts =
             round("t TIMESTAMP, d DATE, n INT", &[r#"{"t":"2024-07-01T00:00:00Z","d":"2024-01-01"}"#], &options);
@@ -351,6 +379,13 @@ mod tests {
         let paris = ToJsonOptions { time_zone: Tz::Europe__Paris, ..Default::default() };
         let texts = round("t TIMESTAMP", &[r#"{"t":"2024-07-01T00:00:00Z"}"#], &paris);
         assert_eq!(texts[0].as_deref(), Some(r#"{"t":"2024-07-01T02:00:00.000+02:00"}"#));
+        // A local time is the same in every zone.
+        let local: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_704_067_200_123_456]));
+        let field = Arc::new(arrow::datatypes::Field::new("l", local.data_type().clone(), true));
+        let row: ArrayRef = Arc::new(arrow::array::StructArray::from(vec![(field, local)]));
+        assert_eq!(to_json(&row, &paris).unwrap().value(0), r#"{"l":"2024-01-01T00:00:00.123"}"#);
+        let minutes = ToJsonOptions { timestamp_ntz_format: Some("dd.MM.yyyy HH:mm".into()), ..paris };
+        assert_eq!(to_json(&row, &minutes).unwrap().value(0), r#"{"l":"01.01.2024 00:00"}"#);
         let array: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
         assert_eq!(to_json(&array, &options).unwrap_err().code(), ErrorCode::DatatypeMismatch);
     }

@@ -81,9 +81,9 @@ impl BranchExec {
                 Step::Observe { node, time } => {
                     StepExec::Observe { node: *node, time: compile(time, &columns, clock)? }
                 }
-                Step::Measure { name, metrics } => StepExec::Measure {
+                Step::Measure { name, metrics, time_zone } => StepExec::Measure {
                     name: name.clone(),
-                    measure: Measure::new(metrics, &columns, chrono_tz::Tz::UTC, clock)?,
+                    measure: Measure::new(metrics, &columns, *time_zone, clock)?,
                 },
                 Step::Expand(expand) => {
                     let expand = ExpandExec::new(expand, &columns, clock)?;

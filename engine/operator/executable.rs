@@ -1,7 +1,7 @@
 //! What DataFusion has to be told to evaluate an expression as Spark does.
 //!
 //! Comes in: a planned expression. Goes out: one whose operands are looked at only where Spark looks at them, and whose doubles
-//! compare as Spark's. Fails: a sliding window as a value.
+//! compare as Spark's. Fails: a sliding window inside another expression.
 
 use super::clock::BatchClock;
 use crate::error::{Error, ErrorCode, Result};
@@ -39,7 +39,7 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Resu
         Expr::ScalarFunction(call) => match SparkFunction::of(&call).map(|f| &f.kind) {
             Some(Kind::Window { duration, slide, .. }) if duration != slide => Err(Error::new(
                 ErrorCode::UnsupportedOperation,
-                "a sliding window() outside group_by would make several rows of one; use it in group_by",
+                "a sliding window() makes several rows of one; group by it, or select it as a column of its own before it is used in an expression",
             )
             .into()),
             Some(Kind::CurrentTimestamp { clock: None }) => {

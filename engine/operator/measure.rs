@@ -25,6 +25,9 @@ use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggrega
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+/// How Spark writes an observed time: to the second, in the session's zone.
+const TIMES: &str = "yyyy-MM-dd HH:mm:ss";
+
 /// The aggregates of one `observe`.
 pub struct Measure {
     calls: Vec<Call>,
@@ -115,7 +118,13 @@ impl Measure {
         let values = RecordBatch::try_new_with_options(self.values.clone(), columns, &options)?;
         let outputs: Vec<ArrayRef> = self.outputs.iter().map(|o| evaluate(o, &values)).collect::<Result<_>>()?;
         let row: ArrayRef = Arc::new(StructArray::try_new(self.fields.clone().into(), outputs, None)?);
-        let style = ToJsonOptions { time_zone: self.time_zone, ignore_null_fields: false, ..ToJsonOptions::default() };
+        let style = ToJsonOptions {
+            time_zone: self.time_zone,
+            timestamp_format: Some(TIMES.to_string()),
+            timestamp_ntz_format: Some(TIMES.to_string()),
+            ignore_null_fields: false,
+            ..ToJsonOptions::default()
+        };
         let text = to_json(&row, &style)?;
         serde_json::from_str(text.value(0))
             .map_err(|e| Error::caused_by(ErrorCode::Internal, format!("observed metrics are not JSON: {e}"), e))

@@ -28,7 +28,7 @@ use clock::BatchClock;
 use partial::Partials;
 use std::fmt;
 
-/// A stateful operator as it is planned.
+/// A stateful operator as it is planned. Only the engine makes plans, so this is to be read, not to be implemented elsewhere.
 pub trait OperatorPlan: fmt::Debug + Send + Sync {
     /// The kind that names its state in a checkpoint: `aggregate`.
     fn kind(&self) -> &'static str;

@@ -41,7 +41,7 @@ fn branch_stages(text: &mut String, lowered: &QueryPlan, branch: &Branch, device
     for step in &branch.steps {
         match step {
             Step::Filter(predicate) => writeln!(text, "  filter [cpu]: {predicate}")?,
-            Step::Measure { name, metrics } => {
+            Step::Measure { name, metrics, .. } => {
                 let metrics: Vec<String> = metrics.iter().map(|m| format!("{} AS {}", m.expr, m.name)).collect();
                 writeln!(text, "  observe {name} [cpu]: {}", metrics.join(", "))?;
             }

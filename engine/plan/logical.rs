@@ -9,7 +9,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::frame::TimeMode;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use chrono_tz::Tz;
 use datafusion::logical_expr::{Expr, SortExpr};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,9 +34,17 @@ pub enum LogicalPlan {
     /// `with_watermark`.
     Watermark { input: Arc<LogicalPlan>, column: String, delay_ms: i64, schema: SchemaRef },
     /// `explode` and the like: each input row with every row that the generator makes of it.
-    Generate { input: Arc<LogicalPlan>, generator: Expr, outer: bool, schema: SchemaRef, id: u64 },
-    /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress.
-    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named> },
+    Generate {
+        input: Arc<LogicalPlan>,
+        generator: Expr,
+        outer: bool,
+        /// The name by which the generated columns can be qualified.
+        qualifier: Option<String>,
+        schema: SchemaRef,
+        id: u64,
+    },
+    /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress, times as texts in `time_zone`.
+    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named>, time_zone: Tz },
     /// `group_by(keys).agg(aggregates)`; an aggregate is a bare aggregate function call.
     Aggregate { input: Arc<LogicalPlan>, keys: Vec<Named>, aggregates: Vec<Named>, schema: SchemaRef, id: u64 },
     /// `drop_duplicates`: the first row of each combination of the named columns.
@@ -168,9 +178,13 @@ impl LogicalPlan {
             LogicalPlan::Watermark { input, schema, .. } => {
                 Scope::new(schema.clone(), input.scope().origins().to_vec())
             }
-            LogicalPlan::Generate { input, schema, id, .. } => {
+            LogicalPlan::Generate { input, qualifier, schema, id, .. } => {
                 let mut origins = input.scope().origins().to_vec();
-                origins.extend_from_slice(Scope::fresh(schema, *id).origins().get(origins.len()..).unwrap_or_default());
+                let made = match qualifier {
+                    Some(name) => Scope::fresh(schema, *id).qualified(name),
+                    None => Scope::fresh(schema, *id),
+                };
+                origins.extend_from_slice(made.origins().get(origins.len()..).unwrap_or_default());
                 Scope::new(schema.clone(), origins)
             }
             LogicalPlan::Join { left, right, join_type, schema, id, .. } => match join_type.keeps_left_only() {
@@ -217,6 +231,34 @@ impl LogicalPlan {
     /// Whether rows keep coming.
     pub fn is_streaming(&self) -> bool {
         self.any(&|p| matches!(p, LogicalPlan::Source { streaming: true, .. }))
+    }
+
+    /// Checks that no name stands for two observations. One that stands in several places, as in a union of a frame with itself, is one.
+    ///
+    /// # Errors
+    /// [`ErrorCode::DuplicatedMetricsName`].
+    pub fn check_observations(&self) -> Result<()> {
+        self.collect_observations(&mut BTreeMap::new())
+    }
+
+    fn collect_observations<'p>(&'p self, seen: &mut BTreeMap<&'p str, (*const LogicalPlan, String)>) -> Result<()> {
+        if let LogicalPlan::Observe { input, name, metrics, .. } = self {
+            let metrics: Vec<String> = metrics.iter().map(|n| format!("{} AS {}", n.expr, n.name)).collect();
+            let this = (Arc::as_ptr(input), metrics.join(", "));
+            match seen.get(name.as_str()) {
+                Some(other) if *other != this => {
+                    return Err(Error::new(
+                        ErrorCode::DuplicatedMetricsName,
+                        format!(
+                            "the metric name is not unique: {name}. The same name cannot be used for metrics with different \
+                             results; give one observation another name"
+                        ),
+                    ));
+                }
+                _ => drop(seen.insert(name, this)),
+            }
+        }
+        self.inputs().into_iter().try_for_each(|input| input.collect_observations(seen))
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {

@@ -22,9 +22,11 @@ use crate::operator::limit::LimitPlan;
 use crate::operator::sort::SortPlan;
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use chrono_tz::Tz;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 /// Everything a query does to a batch.
@@ -96,7 +98,7 @@ pub enum Step {
     /// Makes any number of rows of each, and adds columns.
     Expand(Expand),
     /// Aggregates the rows that pass, for the observation of this name.
-    Measure { name: String, metrics: Vec<Named> },
+    Measure { name: String, metrics: Vec<Named>, time_zone: Tz },
 }
 
 /// A step that makes any number of rows of each.
@@ -206,13 +208,14 @@ struct Lineage {
 /// Lowers a plan.
 ///
 /// # Errors
-/// `UnsupportedOperation` naming the relation that has no streaming form.
+/// `UnsupportedOperation` naming the relation that has no streaming form; `DuplicatedMetricsName`.
 pub fn lower(plan: &LogicalPlan) -> Result<QueryPlan> {
-    let mut lowering = Lowering { delays: vec![], branches: vec![], stages: vec![] };
+    plan.check_observations()?;
+    let mut lowering = Lowering { delays: vec![], branches: vec![], stages: vec![], observed: BTreeSet::new() };
     for lineage in lowering.lineages(plan)? {
         lowering.rows_branch(lineage, plan.schema(), Target::Output)?;
     }
-    let Lowering { delays, mut branches, stages } = lowering;
+    let Lowering { delays, mut branches, stages, .. } = lowering;
     branches.sort_by_key(|branch| matches!(branch.feed, Feed::Stage(_)));
     Ok(QueryPlan { branches, stages, watermark_delays_ms: delays, schema: plan.schema().clone() })
 }
@@ -221,6 +224,8 @@ struct Lowering {
     delays: Vec<i64>,
     branches: Vec<Branch>,
     stages: Vec<Stage>,
+    /// Names of the observations met so far.
+    observed: BTreeSet<String>,
 }
 
 impl Lowering {
@@ -258,12 +263,17 @@ impl Lowering {
                 }
                 Ok(lineages)
             }
-            LogicalPlan::Observe { input, name, metrics } => {
+            LogicalPlan::Observe { input, name, metrics, time_zone } => {
+                let first = self.observed.insert(name.clone());
                 let mut lineages = self.lineages(input)?;
+                if !first {
+                    // The same rows once more, which are not to be counted twice.
+                    return Ok(lineages);
+                }
                 for lineage in &mut lineages {
                     let metric = |m: &Named| Ok(Named { expr: lineage.substitute(&m.expr)?, name: m.name.clone() });
                     let metrics = metrics.iter().map(metric).collect::<Result<_>>()?;
-                    lineage.steps.push(Step::Measure { name: name.clone(), metrics });
+                    lineage.steps.push(Step::Measure { name: name.clone(), metrics, time_zone: *time_zone });
                 }
                 Ok(lineages)
             }

@@ -4,7 +4,7 @@
 //! Comes in: a function as the user wrote it, without an environment. `resolve` gives it the session's [`Environment`].
 //! Goes out: columns. Fails: values that ANSI mode refuses.
 
-use crate::decode::{JsonDecoder, JsonOptions, ParseMode, Wanted};
+use crate::decode::{JsonDecoder, JsonOptions, ParseMode, Wanted, zone};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions;
 use crate::functions::arithmetic::{self, Math};
@@ -79,8 +79,8 @@ pub enum Kind {
     Scalar(&'static Builtin),
     /// A function that is another expression once its arguments are known.
     Rewrite(&'static Rewrite),
-    /// A function that makes rows: a list of structs, which the plan's Generate unnests.
-    Generator { function: &'static Builtin, outer: bool },
+    /// A function that makes rows: a list of structs, which the plan's Generate unnests into columns of these names, or of its own.
+    Generator { function: &'static Builtin, outer: bool, names: Vec<String> },
 }
 
 /// A call-by-name of one of Spark's functions.
@@ -123,9 +123,65 @@ impl SparkFunction {
             Expr::Alias(alias) => Self::generator(&alias.expr),
             Expr::ScalarFunction(call) => match Self::of(call).map(|f| &f.kind) {
                 Some(Kind::Generator { outer, .. }) => Some(*outer),
+                Some(Kind::Window { duration, slide, .. }) if duration != slide => Some(false),
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// Names that a generator's columns were given; none where they keep their own.
+    pub(crate) fn generator_names(expr: &Expr) -> Vec<String> {
+        match expr {
+            Expr::Alias(alias) => vec![alias.name.clone()],
+            Expr::ScalarFunction(call) => match Self::of(call).map(|f| &f.kind) {
+                Some(Kind::Generator { names, .. }) => names.clone(),
+                _ => vec![],
+            },
+            _ => vec![],
+        }
+    }
+
+    /// A generator with a name for each column that it makes.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidExpression`] for an expression that is no generator.
+    pub(crate) fn with_generator_names(expr: Expr, names: Vec<String>) -> Result<Expr> {
+        let expr = match expr {
+            Expr::Alias(alias) => *alias.expr,
+            other => other,
+        };
+        if let Expr::ScalarFunction(call) = &expr
+            && let Some(function) = Self::of(call)
+            && let Kind::Generator { function: builtin, outer, .. } = &function.kind
+        {
+            let kind = Kind::Generator { function: builtin, outer: *outer, names };
+            let named = Self { kind, environment: function.environment.clone(), signature: function.signature.clone() };
+            return Ok(named.call(call.args.clone()));
+        }
+        Err(Error::new(
+            ErrorCode::InvalidExpression,
+            format!(
+                "{} names ({}) for one column: only a generator such as explode(map) or posexplode(array) makes several",
+                names.len(),
+                names.join(", ")
+            ),
+        ))
+    }
+
+    /// A sliding `window(time)` as the generator of its windows; other expressions as they are.
+    pub(crate) fn window_generator(expr: Expr) -> Expr {
+        match expr {
+            Expr::ScalarFunction(mut call) => match Self::of(&call).map(|f| &f.kind) {
+                Some(Kind::Window { duration, slide, start }) if duration != slide => {
+                    let parameters = [*duration, *slide, *start];
+                    call.args.extend(parameters.map(|p| Expr::Literal(ScalarValue::Int64(Some(p)), None)));
+                    let function = &functions::SLIDING_WINDOWS;
+                    Self::new(Kind::Generator { function, outer: false, names: vec![] }).call(call.args)
+                }
+                _ => Expr::ScalarFunction(call),
+            },
+            other => other,
         }
     }
 
@@ -429,10 +485,11 @@ fn wrapped_texts(texts: &ArrayRef) -> Result<ArrayRef> {
 fn to_json_options(options: &[(String, String)], session_zone: Tz) -> Result<ToJsonOptions> {
     let given: Options = options.iter().map(|(key, value)| (key, value.as_str())).collect();
     let mut reader = given.reader("to_json");
-    let zone = reader.parsed("timeZone", "a time zone such as UTC or Europe/Berlin", |text| text.parse().ok())?;
+    let zone = reader.parsed("timeZone", zone::EXPECTED, zone::region)?;
     let to_json = ToJsonOptions {
         time_zone: zone.unwrap_or(session_zone),
         timestamp_format: reader.text("timestampFormat").map(str::to_string),
+        timestamp_ntz_format: reader.text("timestampNTZFormat").map(str::to_string),
         date_format: reader.text("dateFormat").map(str::to_string),
         ignore_null_fields: reader.bool("ignoreNullFields")?.unwrap_or(true),
     };
@@ -448,8 +505,8 @@ fn json_options(options: &[(String, String)], time_zone: Tz) -> Result<JsonOptio
     Ok(json)
 }
 
-/// `window` as a value: the one tumbling window of each time. Sliding windows make several rows of one and exist in
-/// `group_by` only, which is checked when a query starts.
+/// `window` as a value: the one tumbling window of each time. Sliding windows make several rows of one: see
+/// [`SparkFunction::window_generator`].
 fn window_struct(time: &ArrayRef, duration: i64, start: i64) -> Result<ArrayRef> {
     let time = time.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
         Error::new(ErrorCode::EventTimeNotTimestamp, format!("window() needs a timestamp, not {}", time.data_type()))

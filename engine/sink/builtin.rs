@@ -1,11 +1,10 @@
-//! The sinks that ship, by format name.
+//! The sinks that ship, by format name. `memory` is not among them: its table belongs to the session, which makes it.
 //!
 //! Comes in: a format and options. Goes out: a [`Sink`]. Fails: unknown formats, and options that the sink does not have or cannot use.
 
 use super::Sink;
 use super::console::{ConsoleSink, Renderers};
 use super::files::{self, FileSink};
-use super::memory::MemoryTable;
 use super::noop::NoopSink;
 use crate::checkpoint::FailPoints;
 use crate::config::Config;
@@ -34,8 +33,6 @@ pub struct Request<'a> {
     pub options: &'a Options,
     /// Columns that name directories.
     pub partition_by: &'a [String],
-    /// The query's name.
-    pub name: Option<&'a str>,
     /// Where the console sink writes, instead of standard output.
     pub console: Option<Box<dyn Write + Send>>,
     /// The session's settings.
@@ -50,13 +47,15 @@ pub struct Request<'a> {
 /// [`ErrorCode::DataSourceNotFound`], [`ErrorCode::UnsupportedOperation`] for directories where there are no files, and what the sink says of its
 /// options.
 pub fn create(request: Request<'_>) -> Result<Created> {
-    let Request { format, options, partition_by, name, console, config, fail } = request;
+    let Request { format, options, partition_by, console, config, fail } = request;
     let lower = format.to_ascii_lowercase();
     let mut reader = options.reader(format!("the {lower} sink"));
+    // The query has answered it; it is named here so that a slip in it is recognised.
+    reader.text("checkpointLocation");
     let lasting = |sink: Box<dyn Sink>| Created { sink, needs_checkpoint: true };
     let passing = |sink: Box<dyn Sink>| Created { sink, needs_checkpoint: false };
-    if !partition_by.is_empty() && ["kafka", "memory"].contains(&lower.as_str()) {
-        return Err(not_partitioned(&format!("the {lower} sink")));
+    if !partition_by.is_empty() && lower == "kafka" {
+        return Err(not_partitioned("the kafka sink"));
     }
     let created = match lower.as_str() {
         file if files::FORMATS.contains(&file) => {
@@ -69,7 +68,6 @@ pub fn create(request: Request<'_>) -> Result<Created> {
             let output = console.unwrap_or_else(|| Box::new(std::io::stdout()));
             passing(Box::new(ConsoleSink::with_output(&mut reader, renderers, output)?))
         }
-        "memory" => passing(Box::new(MemoryTable::new(name)?.sink())),
         #[cfg(feature = "kafka")]
         "kafka" => {
             let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -95,6 +93,16 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     };
     reader.finish()?;
     Ok(created)
+}
+
+/// Refuses options where there is nobody to read them but the query, which has answered its own.
+///
+/// # Errors
+/// [`ErrorCode::InvalidOption`].
+pub fn no_options(options: &Options, sink: &str) -> Result<()> {
+    let mut reader = options.reader(sink);
+    reader.text("checkpointLocation");
+    reader.finish()
 }
 
 /// The refusal of `partition_by` where there are no directories.

@@ -4,6 +4,28 @@
 //! writer, for every batch, empty ones too, a heading and a table (of a table that is no stream, without the heading); with `format` = `json` one line
 //! `{"batchId":3,"row":{...}}` per row and nothing else. At least once after a restart. Fails: a writer that fails; a
 //! reader that has closed its end of the pipe is noted once and ends the output, not the query.
+//!
+//! # The JSON lines
+//!
+//! They are an interface for programs, and stay as they are: one object per row, in UTF-8, ended by a line feed, with `batchId` (a number)
+//! and `row`, an object of the columns in their order. Batches come in their order; a batch without rows has no line. A batch that was
+//! printed when the process died may be printed again under the same `batchId`.
+//!
+//! | type of the column | value |
+//! |---|---|
+//! | `BOOLEAN` | `true`, `false` |
+//! | `TINYINT`, `SMALLINT`, `INT`, `BIGINT` | a number, all digits: `9007199254740993` |
+//! | `FLOAT`, `DOUBLE` | the shortest number that reads back as the same, as Java writes it: `0.1`, `1.0E21`; the strings `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | `DECIMAL(p, s)` | a number with s digits behind the point: `12.50` |
+//! | `STRING` | a string |
+//! | `BINARY` | a string in Base64 |
+//! | `DATE` | `"2026-01-02"` |
+//! | `TIMESTAMP` | a string with microseconds and the offset of the session's zone: `"2026-01-02T03:04:05.123456Z"` |
+//! | `ARRAY` | an array; elements that are NULL are `null` |
+//! | `MAP` | an object; values that are NULL are `null` |
+//! | `STRUCT`, `window` | an object of the fields |
+//!
+//! Columns and fields of structs that are NULL are left out.
 
 use crate::batch::continuous::Flow;
 use crate::error::{Error, ErrorCode, Result};

@@ -70,7 +70,7 @@ pub enum Settled {
     Absent,
 }
 
-/// What every sink does. Calls come from one task, in this order: `check` and `open` once; if the last run left a prepared
+/// What every sink does; [`embedding`](crate::embedding) tells what a sink of your own can rely on, with an example. Calls come from one task, in this order: `check` and `open` once; if the last run left a prepared
 /// batch, `settle`; then for each batch `stage`, (the runner logs the payload), `publish`, (the runner commits).
 #[async_trait]
 pub trait Sink: Send {

@@ -1,7 +1,8 @@
 //! The sink that drops everything, for measuring a query without one.
 //!
-//! Comes in: rows, in any output mode. Goes out: nothing. Nothing fails.
+//! Comes in: rows, in any output mode. Goes out: nothing. Fails: the real-time trigger, which Spark gives this sink no part in.
 
+use crate::batch::continuous::Flow;
 use crate::error::Result;
 use crate::sink::{Prepared, Settled, Sink, Writer};
 use arrow::array::RecordBatch;
@@ -15,6 +16,13 @@ pub struct NoopSink;
 impl Sink for NoopSink {
     fn description(&self) -> String {
         "NoopTable".to_string()
+    }
+
+    fn begin_continuous(&mut self, flow: Flow) -> Result<()> {
+        match flow {
+            Flow::Continuous => Ok(()),
+            Flow::RealTime => Err(flow.refuse_sink(&self.description())),
+        }
     }
 
     async fn open(&mut self, _writer: &Writer) -> Result<()> {

@@ -49,7 +49,7 @@ pub struct Proposal {
     pub latest: Offset,
 }
 
-/// What every source does. Calls come from one task, in this order: `check` and `open` once; then for each batch
+/// What every source does; [`embedding`](crate::embedding) tells what a source of your own can rely on, with an example. Calls come from one task, in this order: `check` and `open` once; then for each batch
 /// `propose`, (the runner logs the end), `read`, (the batch commits), `commit`.
 /// After a crash `read` is called with a logged range again, without `propose`.
 #[async_trait]
@@ -121,7 +121,8 @@ pub struct ReadRequest {
 }
 
 /// The chunks of a range, in order. Several workers pull from one `Chunks` behind a lock, so `next` should hand out work
-/// (a file range, a buffer of records), and leave decoding to [`Chunk`]'s consumer.
+/// (a file range, a buffer of records), and leave decoding to [`Chunk`]'s consumer. It is called on a worker thread, which it may block. Every
+/// worker asks until it hears of the end, so after the end the answer stays None.
 pub trait Chunks: Send {
     /// The next chunk, or None at the end.
     fn next(&mut self) -> Result<Option<Chunk>>;

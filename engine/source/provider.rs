@@ -4,7 +4,8 @@ use super::Source;
 use crate::error::Result;
 use std::fmt;
 
-/// A source as part of a plan: described, comparable, and able to make a [`Source`] for each query that is started.
+/// A source as part of a plan, which [`DataFrame::from_source`](crate::frame::DataFrame::from_source) makes a stream of, and
+/// [`DataFrame::from_table`](crate::frame::DataFrame::from_table) a table: described, comparable, and able to make a [`Source`] for each query that is started.
 pub trait SourceProvider: fmt::Debug + Send + Sync {
     /// One line for `explain` and for the plan that a checkpoint keeps: format and identity, no secrets.
     fn describe(&self) -> String;

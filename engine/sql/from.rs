@@ -224,7 +224,7 @@ impl Planner<'_> {
                 span,
             ));
         };
-        let mut function = function.clone();
+        let (at, mut function) = (view.lateral_view.span(), function.clone());
         if view.outer
             && let Some(ast::ObjectNamePart::Identifier(name)) = function.name.0.last_mut()
             && !name.value.to_ascii_lowercase().ends_with("_outer")
@@ -233,11 +233,12 @@ impl Planner<'_> {
         }
         let converter = self.converter();
         let call = converter.expr(&ast::Expr::Function(function))?;
+        let name = idents(&view.lateral_view_name)?.pop().map(|i| i.value);
         let columns: Vec<String> = view.lateral_col_alias.iter().map(|i| i.value.clone()).collect();
         let frame =
-            relation::generate(&input.frame, call, &columns).map_err(|e| converter.blame(e.into()).or_at(span))?;
+            input.frame.generate(call, &columns, name.as_deref()).map_err(|e| converter.blame(e.into()).or_at(at))?;
         let mut names = input.names;
-        names.extend(idents(&view.lateral_view_name)?.pop().map(|i| i.value));
+        names.extend(name);
         Ok(Relation { frame, names })
     }
 }

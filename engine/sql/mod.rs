@@ -41,7 +41,6 @@ pub use script::Script;
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
-use crate::functions::registry::FunctionRegistry;
 use crate::session::Session;
 use catalog::Entry;
 use place::{Failure, Parsed, Source};
@@ -91,11 +90,6 @@ impl Session {
     pub async fn table(&self, name: &str) -> Result<DataFrame> {
         let found = script::table(self, name).await.map_err(|failure| failure.error)?;
         found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, self.catalog().missing(name, [])))
-    }
-
-    /// The functions that texts may call.
-    pub(crate) fn functions(&self) -> FunctionRegistry {
-        FunctionRegistry::default()
     }
 }
 

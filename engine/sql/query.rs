@@ -89,9 +89,17 @@ impl Planner<'_> {
             }
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 if *op != SetOperator::Union {
-                    let message =
-                        format!("{op} is not supported; use LEFT SEMI JOIN for INTERSECT, LEFT ANTI JOIN for EXCEPT");
-                    return Err(Failure::unsupported(message, right.span()));
+                    if !matches!(set_quantifier, SetQuantifier::None | SetQuantifier::Distinct) {
+                        let message = format!(
+                            "{op} {set_quantifier} is not supported: every row stands once; leave {set_quantifier} out"
+                        );
+                        return Err(Failure::unsupported(message, right.span()));
+                    }
+                    let (first, second) = (self.body(left, named)?, self.body(right, named)?);
+                    return match op {
+                        SetOperator::Intersect => first.intersect(&second).at(right.span()),
+                        _ => first.except(&second).at(right.span()),
+                    };
                 }
                 let by_name = matches!(
                     set_quantifier,

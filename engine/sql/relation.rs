@@ -2,10 +2,8 @@
 //!
 //! Comes in: frames and unresolved expressions. Goes out: frames. Fails: as the frame's methods do.
 
-use super::table::TableDefinition;
-use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::{Column, DataFrame, DataStreamWriter};
+use crate::frame::{Column, DataFrame};
 use crate::functions;
 use crate::plan::resolve::{df_schema, expand_star, resolve};
 use crate::plan::scope::Scope;
@@ -20,10 +18,6 @@ use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::physical_expr::create_physical_expr;
 use std::sync::Arc;
-
-fn missing<T>(what: &str, instead: &str) -> Result<T> {
-    Err(Error::new(ErrorCode::UnsupportedOperation, format!("{what} is not supported in this version; {instead}")))
-}
 
 pub(super) fn select(frame: &DataFrame, expressions: Vec<Expr>) -> Result<DataFrame> {
     frame.select(expressions.into_iter().map(Column::from))
@@ -40,19 +34,6 @@ pub(super) fn aggregate(frame: &DataFrame, keys: Vec<Expr>, calls: Vec<Expr>) ->
 /// The columns that `name.*` stands for.
 pub(super) fn columns_of(frame: &DataFrame, name: &str) -> Result<Vec<Expr>> {
     expand_star(super::expression::column(&format!("{name}.*")), &frame.plan().scope())
-}
-
-/// A generator with names for the columns it makes.
-pub(super) fn generator_names(_call: Expr, _names: &[String]) -> Result<Expr> {
-    missing(
-        "explode(...) AS (a, b)",
-        "select the generator under one name, and rename its columns in a query around it",
-    )
-}
-
-/// All columns of `frame` and those that a generator makes.
-pub(super) fn generate(_frame: &DataFrame, _call: Expr, _names: &[String]) -> Result<DataFrame> {
-    missing("LATERAL VIEW", "select explode(...) in a query below")
 }
 
 /// A table of rows that are written down. A column has the type that all its values fit.
@@ -126,18 +107,6 @@ pub(super) async fn read(
     reader.load().await
 }
 
-/// A trigger of epochs every `interval`.
-pub(super) fn continuous(interval: &str) -> Result<Trigger> {
-    Trigger::continuous(interval)
-}
-
-pub(super) fn partition_by(writer: DataStreamWriter, columns: &[String]) -> Result<DataStreamWriter> {
-    match columns {
-        [] => Ok(writer),
-        _ => missing("PARTITIONED BY of a table that is written", "leave it out"),
-    }
-}
-
 /// All rows of a bounded frame, as a table for people.
 pub(super) async fn show(frame: &DataFrame) -> Result<String> {
     let rows = frame.collect().await?;
@@ -145,14 +114,6 @@ pub(super) async fn show(frame: &DataFrame) -> Result<String> {
     let time_zone = frame.session().conf().environment()?.time_zone;
     let text = functions::show::show(&rows, frame.schema(), count, 0, time_zone)?;
     Ok(format!("{}\n", text.trim_end_matches('\n')))
-}
-
-/// Writes a bounded frame to a table.
-pub(super) async fn write(_frame: &DataFrame, _table: &TableDefinition) -> Result<()> {
-    missing(
-        "INSERT INTO of a query over tables alone",
-        "read one of its tables as a stream with the trigger 'availableNow'",
-    )
 }
 
 /// No rows and no columns: what a definition gives.

@@ -8,7 +8,7 @@ use super::place::{At, Failure, Parsed, Source, SqlError};
 use super::query::{Planner, Tables};
 use super::relation;
 use super::statement::{Statement, statements};
-use super::table::TableDefinition;
+use super::table::{MEMORY, TableDefinition};
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode};
 use crate::frame::{DataFrame, StreamingQuery};
@@ -16,6 +16,7 @@ use crate::plan::logical::LogicalPlan;
 use crate::plan::{explain::explain, lower::lower};
 use crate::session::Session;
 use crate::sink::OutputMode;
+use crate::sink::memory::MemoryTable;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, Spanned, visit_relations};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
@@ -25,8 +26,9 @@ use std::sync::Arc;
 
 /// Statements of SQL: `CREATE TABLE`, `CREATE VIEW`, `INSERT INTO`, `SELECT`, `SET` and `EXPLAIN`.
 ///
-/// Every table that is read is a stream, unless its option `streaming` is `false`. Each `INSERT INTO` is a query, and so is a `SELECT`
-/// over streams, which writes to the console. All of them start together, after the whole script has been understood.
+/// Every table that is read is a stream, unless its option `streaming` is `false`. Each `INSERT INTO` from a stream is a query, and so is a
+/// `SELECT` over streams, which writes to the console. Over tables alone both are done at once. Nothing starts before the whole script has
+/// been understood.
 ///
 /// ```
 /// use tidemill::prelude::*;
@@ -56,7 +58,7 @@ enum Action {
     /// Starts a query.
     Start { frame: DataFrame, table: Arc<TableDefinition>, span: Span },
     /// Writes a bounded frame to a table.
-    Write { frame: DataFrame, table: Arc<TableDefinition>, span: Span },
+    Write { frame: DataFrame, table: Arc<TableDefinition>, overwrite: bool, span: Span },
     /// Prints a bounded frame.
     Show { frame: DataFrame, span: Span },
     /// Prints a plan.
@@ -119,7 +121,7 @@ impl Script {
         let mut text = String::new();
         for action in self.understand(session).await.map_err(|failure| source.error(failure))? {
             let (title, plan, span) = match action {
-                Action::Start { frame, table, span } | Action::Write { frame, table, span } => {
+                Action::Start { frame, table, span } | Action::Write { frame, table, span, .. } => {
                     (format!("INSERT INTO {}", table.name), explanation(session, &frame).await, span)
                 }
                 Action::Show { frame, span } => ("SELECT".to_string(), explanation(session, &frame).await, span),
@@ -145,8 +147,8 @@ impl Script {
             match action {
                 Action::Explain(plan) => print(plan)?,
                 Action::Show { frame, span } => print(relation::show(&frame).await.at(span)?)?,
-                Action::Write { frame, table, span } => {
-                    relation::write(&frame, &table).await.map_err(|e| table.blame(e).or_at(span))?;
+                Action::Write { frame, table, overwrite, span } => {
+                    table.write(&frame, overwrite).await.map_err(|e| table.blame(e).or_at(span))?;
                 }
                 Action::Start { frame, table, span } => {
                     let place = |error| table.blame(error).or_at(span);
@@ -165,20 +167,20 @@ impl Script {
             match statement {
                 Statement::Explain { statement } => {
                     let (frame, span) = match &**statement {
-                        Statement::Insert { table, query } => {
-                            (self.inserted(session, table, query).await?.0, table.span)
+                        Statement::Insert { table, query, overwrite } => {
+                            (self.inserted(session, table, query, *overwrite).await?.0, table.span)
                         }
                         Statement::Select { query, span } => (frame_of(session, query).await?, *span),
                         _ => continue,
                     };
                     actions.push(Action::Explain(explanation(session, &frame).await.at(span)?));
                 }
-                Statement::Insert { table, query } => {
-                    let span = table.span;
-                    let (frame, table) = self.inserted(session, table, query).await?;
+                Statement::Insert { table, query, overwrite } => {
+                    let (span, overwrite) = (table.span, *overwrite);
+                    let (frame, table) = self.inserted(session, table, query, overwrite).await?;
                     actions.push(match frame.is_streaming() {
                         true => Action::Start { frame, table, span },
-                        false => Action::Write { frame, table, span },
+                        false => Action::Write { frame, table, overwrite, span },
                     });
                 }
                 Statement::Select { query, span } => {
@@ -199,6 +201,7 @@ impl Script {
         session: &Session,
         name: &Ident,
         query: &Query,
+        overwrite: bool,
     ) -> Parsed<(DataFrame, Arc<TableDefinition>)> {
         let table = match session.catalog().get(&name.value) {
             Some(Entry::Table(table)) => table,
@@ -216,6 +219,13 @@ impl Script {
         };
         let frame = frame_of(session, query).await?;
         let frame = table.assigned(frame).at(name.span)?;
+        if !frame.is_streaming() {
+            return Ok((frame, table));
+        }
+        if overwrite {
+            let message = "INSERT OVERWRITE of a stream would overwrite what it writes; INSERT INTO a table with the option outputMode 'complete'";
+            return Err(Failure::unsupported(message, name.span));
+        }
         // Everything but the start itself can be checked now.
         table.writer(&frame, self.trigger).map_err(|e| table.blame(e).or_at(name.span))?;
         Ok((frame, table))
@@ -293,13 +303,28 @@ pub(super) async fn frame_of(session: &Session, query: &Query) -> Parsed<DataFra
 /// The frame of a table or view of the session.
 pub(super) async fn table(session: &Session, name: &str) -> Parsed<Option<DataFrame>> {
     Ok(match session.catalog().get(name) {
-        None => None,
+        None => session.memory_table(name).map(|rows| in_memory(session, &rows)).transpose()?,
         Some(Entry::View(plan)) => Some(DataFrame::from_plan(session, plan)),
+        Some(Entry::Table(table)) if table.format == MEMORY => {
+            let written = table.query_name().unwrap_or(name);
+            let rows = session.memory_table(written).ok_or_else(|| {
+                Error::new(
+                    ErrorCode::TableNotFound,
+                    format!("the table {name} is in memory, and no query has been started that writes it"),
+                )
+            })?;
+            Some(in_memory(session, &rows)?)
+        }
         Some(Entry::Table(table)) => {
             let frame = table.read(session).await.map_err(|e| table.blame(e))?;
             Some(frame)
         }
     })
+}
+
+/// What a query has written to memory so far.
+fn in_memory(session: &Session, table: &MemoryTable) -> crate::Result<DataFrame> {
+    DataFrame::from_batches(session, table.schema(), table.rows())
 }
 
 /// The console as the table of a SELECT over streams: what changed where rows can change, and every row once where they cannot.

@@ -11,6 +11,7 @@ use super::relation;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
 use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
+use crate::plan::spark_function::SparkFunction;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, SortExpr};
 use datafusion::sql::sqlparser::ast::{
@@ -138,7 +139,7 @@ impl Planner<'_> {
                 SelectItem::ExprWithAlias { expr, alias } => (converter.expr(expr)?, Some(alias.value.clone())),
                 SelectItem::ExprWithAliases { expr, aliases } => {
                     let names: Vec<String> = aliases.iter().map(|i| i.value.clone()).collect();
-                    (relation::generator_names(converter.expr(expr)?, &names).at(span)?, None)
+                    (SparkFunction::with_generator_names(converter.expr(expr)?, names).at(span)?, None)
                 }
                 SelectItem::Wildcard(options) if has_except(options) => {
                     items.extend(except(options, input.frame.plan().scope().all(), span)?);

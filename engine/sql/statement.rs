@@ -16,12 +16,36 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 /// One statement.
 #[derive(Debug, Clone)]
 pub(super) enum Statement {
-    CreateTable { table: Box<TableDefinition>, replace: bool, if_not_exists: bool, name: Ident },
-    CreateView { name: Ident, columns: Vec<Ident>, options: Box<TableDefinition>, replace: bool, query: Box<Query> },
-    Insert { table: Ident, query: Box<Query> },
-    Select { query: Box<Query>, span: Span },
-    Set { key: String, value: String },
-    Explain { statement: Box<Statement> },
+    CreateTable {
+        table: Box<TableDefinition>,
+        replace: bool,
+        if_not_exists: bool,
+        name: Ident,
+    },
+    CreateView {
+        name: Ident,
+        columns: Vec<Ident>,
+        options: Box<TableDefinition>,
+        replace: bool,
+        query: Box<Query>,
+    },
+    /// `INSERT INTO`, and `INSERT OVERWRITE` with `overwrite`.
+    Insert {
+        table: Ident,
+        overwrite: bool,
+        query: Box<Query>,
+    },
+    Select {
+        query: Box<Query>,
+        span: Span,
+    },
+    Set {
+        key: String,
+        value: String,
+    },
+    Explain {
+        statement: Box<Statement>,
+    },
 }
 
 /// The statements of a text.
@@ -104,14 +128,11 @@ impl Reader<'_> {
     }
 
     fn insert(&mut self) -> Parsed<Statement> {
-        let span = self.parser.peek_token().span;
         self.parser.advance_token();
-        if self.words(&["OVERWRITE"]) {
-            let message =
-                "INSERT OVERWRITE is not supported; INSERT INTO a table with the option 'outputMode' 'complete'";
-            return Err(Failure::unsupported(message, span));
+        let overwrite = self.words(&["OVERWRITE"]);
+        if !overwrite {
+            self.expect_words(&["INTO"])?;
         }
-        self.expect_words(&["INTO"])?;
         let _ = self.words(&["TABLE"]);
         let table = self.name()?;
         if self.parser.peek_token().token == Token::LParen
@@ -122,7 +143,7 @@ impl Reader<'_> {
                 "a list of columns behind INSERT INTO is not supported; SELECT the columns in the order of the table";
             return Err(Failure::unsupported(message, span));
         }
-        Ok(Statement::Insert { table, query: self.parser.parse_query()? })
+        Ok(Statement::Insert { table, overwrite, query: self.parser.parse_query()? })
     }
 
     /// `SET key = value`: both as they are written up to the semicolon.

@@ -6,7 +6,7 @@
 use super::place::{Failure, Parsed};
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::{DataFrame, DataStreamWriter};
+use crate::frame::{DataFrame, DataStreamWriter, SaveMode};
 use crate::options::{Options, edits};
 use crate::session::Session;
 use crate::sink::OutputMode;
@@ -23,6 +23,8 @@ const OUTPUT_MODE: &str = "outputMode";
 const TRIGGER: &str = "trigger";
 const QUERY_NAME: &str = "queryName";
 const CHECKPOINT: &str = "checkpointLocation";
+/// The format of tables in memory.
+pub(super) const MEMORY: &str = "memory";
 /// Options that are answered here, and not by the source or the sink.
 const OURS: [&str; 7] = [WATERMARK_COLUMN, WATERMARK_DELAY, STREAMING, OUTPUT_MODE, TRIGGER, QUERY_NAME, CHECKPOINT];
 
@@ -157,11 +159,24 @@ impl TableDefinition {
         if let Some(location) = self.value(CHECKPOINT) {
             writer = writer.option(CHECKPOINT, location);
         }
-        writer = super::relation::partition_by(writer, &self.partitioned_by)?;
+        writer = writer.partition_by(self.partitioned_by.clone());
         for (key, value) in self.source_options() {
             writer = writer.option(&key, value);
         }
         Ok(writer)
+    }
+
+    /// Adds the rows of a frame without streams to the table, or puts them in place of those that are there.
+    pub async fn write(&self, frame: &DataFrame, overwrite: bool) -> Result<()> {
+        let mode = if overwrite { SaveMode::Overwrite } else { SaveMode::Append };
+        // A watermark, a trigger and the like are of no meaning to rows that are all there.
+        let writer = frame.write().format(&self.format).mode(mode).partition_by(self.partitioned_by.clone());
+        writer.options(self.source_options()).save().await
+    }
+
+    /// The name of the query that writes the table.
+    pub fn query_name(&self) -> Option<&str> {
+        self.value(QUERY_NAME)
     }
 
     /// `frame` with the table's column names and types, by position, as an INSERT assigns them.
@@ -240,7 +255,7 @@ fn alone(there: &str, missing: &str, what: &str) -> Error {
     Error::new(ErrorCode::InvalidOption, format!("'{there}' needs '{missing}' beside it: {what}"))
 }
 
-/// `availableNow`, `once`, `10 seconds`, `continuous 1 second`.
+/// `availableNow`, `once`, `10 seconds`, `continuous 1 second`, `realTime 5 minutes`.
 ///
 /// # Errors
 /// A text that is no trigger.
@@ -249,12 +264,13 @@ pub(crate) fn parse_trigger(text: &str) -> Result<Trigger> {
     match lower.as_str() {
         "availablenow" => Ok(Trigger::AvailableNow),
         "once" => Ok(Trigger::Once),
-        _ => match lower.strip_prefix("continuous") {
-            Some(interval) => super::relation::continuous(interval.trim()),
-            None => Trigger::processing_time(&lower).map_err(|_| {
+        _ => match lower.split_once(' ') {
+            Some(("continuous", interval)) => Trigger::continuous(interval.trim()),
+            Some(("realtime", interval)) => Trigger::real_time(interval.trim()),
+            _ => Trigger::processing_time(&lower).map_err(|_| {
                 Error::new(
                     ErrorCode::InvalidOption,
-                    format!("the trigger '{text}' is not one; write 'availableNow', 'once', or an interval such as '10 seconds'"),
+                    format!("the trigger '{text}' is not one; write 'availableNow', 'once', an interval such as '10 seconds', or 'continuous 1 second'"),
                 )
             }),
         },

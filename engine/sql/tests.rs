@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::error::ErrorCode;
+use crate::functions::registry::FunctionRegistry;
 use crate::source::memory::MemoryStream;
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::Int64Type;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Accumulator;
 
 fn shown(text: &str) -> String {
     expression(text, &FunctionRegistry::default()).unwrap().to_string()
@@ -81,10 +86,8 @@ fn intervals_in_every_form() {
 #[test]
 fn mistakes_are_reported_at_their_place() {
     let error = refused("city = \n  frobnicate(1)");
-    assert_eq!(
-        error.to_string(),
-        "[INVALID_EXPRESSION] there is no function named frobnicate; line 2, column 3:\n  frobnicate(1)\n  ^"
-    );
+    assert_eq!(error.code(), ErrorCode::UnresolvedRoutine);
+    assert!(error.to_string().ends_with("; line 2, column 3:\n  frobnicate(1)\n  ^"), "{error}");
     let error = refused("1 +");
     assert!(error.to_string().ends_with("; line 1, column 4:\n1 +\n   ^"), "{error}");
     let error = refused("a IN (SELECT b FROM c)");
@@ -148,6 +151,114 @@ async fn groups_by_expressions_positions_aliases_and_all() {
     let written = session.table("rides").await.unwrap().group_by(["city"]).unwrap();
     let written = written.agg([crate::frame::functions::count_all().alias("n")]).unwrap();
     assert_eq!(sql.plan().to_string(), written.plan().to_string());
+}
+
+/// A product of numbers.
+#[derive(Debug)]
+struct Product(i64);
+
+impl Product {
+    fn times(&mut self, values: &[ArrayRef]) -> datafusion::error::Result<()> {
+        self.0 *= values[0].as_primitive::<Int64Type>().iter().flatten().product::<i64>();
+        Ok(())
+    }
+}
+
+impl Accumulator for Product {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> datafusion::error::Result<()> {
+        self.times(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> datafusion::error::Result<()> {
+        self.times(states)
+    }
+
+    fn evaluate(&mut self) -> datafusion::error::Result<ScalarValue> {
+        Ok(ScalarValue::Int64(Some(self.0)))
+    }
+
+    fn state(&mut self) -> datafusion::error::Result<Vec<ScalarValue>> {
+        Ok(vec![ScalarValue::Int64(Some(self.0))])
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+#[tokio::test]
+async fn functions_of_the_users_are_called_by_name() {
+    use crate::frame::functions::{call_function, col, expr};
+    use arrow::array::Int64Array;
+    use arrow::datatypes::DataType;
+    use datafusion::logical_expr::function::AccumulatorArgs;
+    use datafusion::logical_expr::{ColumnarValue, create_udaf, create_udf};
+    use std::sync::Arc;
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let doubled = |arguments: &[ColumnarValue]| {
+        let numbers = ColumnarValue::values_to_arrays(arguments)?;
+        let doubled: Int64Array = numbers[0].as_primitive::<Int64Type>().unary(|n| n * 2);
+        Ok(ColumnarValue::Array(Arc::new(doubled)))
+    };
+    let volatility = datafusion::logical_expr::Volatility::Immutable;
+    let twice = create_udf("Twice", vec![DataType::Int64], DataType::Int64, volatility, Arc::new(doubled));
+    let error = session.sql("SELECT twice(id) FROM range(2)").await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::UnresolvedRoutine);
+    session.udf().register(twice);
+    let product = || -> datafusion::error::Result<Box<dyn Accumulator>> { Ok(Box::new(Product(1))) };
+    let (number, state) = (DataType::Int64, Arc::new(vec![DataType::Int64]));
+    let product = Arc::new(move |_: AccumulatorArgs<'_>| product());
+    session.udf().register_udaf(create_udaf(
+        "product",
+        vec![number.clone()],
+        Arc::new(number),
+        volatility,
+        product,
+        state,
+    ));
+    let frame =
+        session.sql("SELECT twice(id) AS n FROM range(3) WHERE TWICE(id) > 0 ORDER BY twice(id) DESC").await.unwrap();
+    let rows = frame.show_string(20, 20).await.unwrap();
+    assert_eq!(rows.lines().skip(3).take(2).collect::<Vec<_>>(), ["|4  |", "|2  |"]);
+    let range = DataFrame::range(&session, 0, 3, 1).unwrap();
+    let by_name = range.select([call_function("twice", [expr("twice(id)")]).alias("n")]).unwrap();
+    let by_name = by_name.sort([call_function("twice", [col("n")]).desc().unwrap()]).unwrap();
+    assert_eq!(by_name.show_string(20, 20).await.unwrap().lines().nth(3), Some("|8  |"));
+    let counted =
+        session.sql("SELECT id % 2 AS odd, product(id + 2) AS n FROM range(3) GROUP BY 1 ORDER BY 1").await.unwrap();
+    let counted = counted.show_string(20, 20).await.unwrap();
+    assert_eq!(counted.lines().skip(3).take(2).collect::<Vec<_>>(), ["|0  |8  |", "|1  |3  |"]);
+    let stream = MemoryStream::new(crate::types::StructType::from_ddl("n BIGINT").unwrap().to_arrow_schema());
+    let numbers: arrow::array::ArrayRef = Arc::new(Int64Array::from(vec![2, 3, 4]));
+    stream.add(arrow::array::RecordBatch::try_from_iter([("n", numbers)]).unwrap()).unwrap();
+    stream.frame(&session).unwrap().create_or_replace_temp_view("numbers").unwrap();
+    let product = session.sql("SELECT product(twice(n)) AS p FROM numbers").await.unwrap();
+    let writer = product.write_stream().format("memory").query_name("p").output_mode("complete");
+    writer.trigger(Trigger::AvailableNow).start().await.unwrap().await_termination().await.unwrap();
+    let written = session.table("p").await.unwrap().show_string(20, 20).await.unwrap();
+    assert_eq!(written.lines().nth(3), Some("|192|"));
+    // Functions of one session are not another's.
+    let other = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let range = DataFrame::range(&other, 0, 3, 1).unwrap();
+    assert_eq!(range.select([call_function("twice", ["id"])]).err().unwrap().code(), ErrorCode::UnresolvedRoutine);
+}
+
+#[tokio::test]
+async fn tables_in_memory_answer_by_the_name_of_their_query() {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let stream = MemoryStream::new(crate::types::StructType::from_ddl("n INT").unwrap().to_arrow_schema());
+    let numbers: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::Int32Array::from(vec![1, 2, 3]));
+    stream.add(arrow::array::RecordBatch::try_from_iter([("n", numbers)]).unwrap()).unwrap();
+    let frame = stream.frame(&session).unwrap();
+    let writer = frame.write_stream().format("memory").query_name("Odd").trigger(Trigger::AvailableNow);
+    writer.start().await.unwrap().await_termination().await.unwrap();
+    assert_eq!(session.table("odd").await.unwrap().count().await.unwrap(), 3);
+    let sum = session.sql("SELECT sum(n) AS total FROM odd WHERE n <> 2").await.unwrap();
+    assert_eq!(sum.show_string(20, 20).await.unwrap().lines().nth(3), Some("|4    |"));
+    let defined = "CREATE TABLE kept USING memory OPTIONS (queryName 'odd'); SELECT * FROM kept";
+    assert_eq!(session.sql(defined).await.unwrap().count().await.unwrap(), 3);
+    let error = session.sql("CREATE TABLE unwritten USING memory; SELECT * FROM unwritten").await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::TableNotFound);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
-//! An expression given as SQL text: a marker until a frame, which knows its session's functions, reads it.
+//! An expression given as SQL text, or as a call by name: a marker until a frame, which knows its session's functions, reads it.
 //!
-//! Comes in: text. Goes out: an expression in its place. Fails: text that is no expression.
+//! Comes in: text, names. Goes out: an expression in its place. Fails: text that is no expression, names that no function has.
 
 use super::expression::{expression, select_item};
 use crate::error::{Error, Result};
@@ -15,43 +15,67 @@ use datafusion::logical_expr::{
 use std::any::Any;
 use std::sync::Arc;
 
-/// A text that stands for an expression.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct SqlText {
-    text: String,
+enum Written {
+    /// A text that stands for an expression.
+    Text(String),
+    /// The name of a function, which the marker's arguments are for.
+    Call(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Marker {
+    written: Written,
     signature: Signature,
+}
+
+impl Marker {
+    fn over(written: Written, arguments: Vec<Expr>) -> Expr {
+        let signature = Signature::variadic_any(Volatility::Immutable);
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(Self { written, signature })), arguments))
+    }
+
+    fn of(expr: &Expr) -> Option<&Written> {
+        let Expr::ScalarFunction(call) = expr else { return None };
+        let implementation: &dyn Any = call.func.inner().as_ref();
+        implementation.downcast_ref::<Marker>().map(|marker| &marker.written)
+    }
 }
 
 /// The marker of a text.
 pub(crate) fn marker(text: &str) -> Expr {
-    let marker = SqlText { text: text.to_string(), signature: Signature::nullary(Volatility::Immutable) };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(marker)), vec![]))
+    Marker::over(Written::Text(text.to_string()), vec![])
 }
 
-fn text_of(expr: &Expr) -> Option<&str> {
-    let Expr::ScalarFunction(call) = expr else { return None };
-    let implementation: &dyn Any = call.func.inner().as_ref();
-    implementation.downcast_ref::<SqlText>().map(|marker| marker.text.as_str())
+/// The marker of a call.
+pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    Marker::over(Written::Call(name.to_string()), arguments)
 }
 
-/// `expr` with the expressions that its texts write. A text that is all of it may name its column with AS, or be a star.
+/// `expr` with what its texts and calls stand for. A text that is all of it may name its column with AS, or be a star.
 ///
 /// # Errors
-/// Texts that are no expressions.
+/// Texts that are no expressions, and names that no function has.
 pub(crate) fn expand(expr: Expr, registry: &FunctionRegistry) -> Result<Expr> {
-    if let Some(text) = text_of(&expr) {
+    if let Some(Written::Text(text)) = Marker::of(&expr) {
         return select_item(text, registry);
     }
-    let expanded = expr.transform_up(|e| match text_of(&e) {
-        Some(text) => Ok(Transformed::yes(expression(text, registry)?)),
-        None => Ok(Transformed::no(e)),
+    let expanded = expr.transform_up(|e| match (Marker::of(&e), &e) {
+        (Some(Written::Text(text)), _) => Ok(Transformed::yes(expression(text, registry)?)),
+        (Some(Written::Call(name)), Expr::ScalarFunction(marker)) => {
+            Ok(Transformed::yes(registry.call(name, marker.args.clone(), false)?))
+        }
+        _ => Ok(Transformed::no(e)),
     });
     Ok(expanded?.data)
 }
 
-impl ScalarUDFImpl for SqlText {
+impl ScalarUDFImpl for Marker {
     fn name(&self) -> &str {
-        "expr"
+        match &self.written {
+            Written::Text(_) => "expr",
+            Written::Call(name) => name,
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -59,10 +83,10 @@ impl ScalarUDFImpl for SqlText {
     }
 
     fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
-        Err(Error::internal("the text of an expression has not been read").into())
+        Err(Error::internal("an expression by its text or name has not been read").into())
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        Err(Error::internal("the text of an expression has not been read").into())
+        Err(Error::internal("an expression by its text or name has not been read").into())
     }
 }

@@ -51,7 +51,7 @@ fn lowered<'a>(
                 let predicate = executable(predicate, &df_schema(input.schema())?, clock)?;
                 Ok(lowered(session, input, clock).await?.filter(predicate)?)
             }
-            LogicalPlan::Generate { input, generator, outer, schema, id } => {
+            LogicalPlan::Generate { input, generator, outer, qualifier, schema, id } => {
                 // The same step as in a stream, over rows that are at hand.
                 let rows = super::collect(session, input).await?;
                 let provider = Arc::new(LocalRelation::new(input.schema().clone(), rows));
@@ -65,6 +65,7 @@ fn lowered<'a>(
                     input: Arc::new(input),
                     generator: generator.clone(),
                     outer: *outer,
+                    qualifier: qualifier.clone(),
                     schema: schema.clone(),
                     id: *id,
                 };

@@ -1,5 +1,6 @@
 //! The process that is killed: how the parent starts it, and what it does.
 
+use crate::join;
 use crate::pipelines::{self, Settings};
 use fail_parallel::FailPointRegistry;
 use std::process::{Command, Stdio};
@@ -101,6 +102,7 @@ pub fn main() {
         let writer = match variable(CHILD).as_str() {
             "city" => pipelines::city_rides(&session, &settings).await.unwrap(),
             "drivers" => pipelines::driver_metrics(&session, &settings).await.unwrap(),
+            "pickups" => join::pickups(&session, &settings).await.unwrap(),
             other => panic!("no query {other:?}"),
         };
         let query = writer.trigger(Trigger::AvailableNow).start().await.unwrap();

@@ -65,19 +65,20 @@ impl Generator {
             .collect()
     }
 
-    /// One ride a partition, so late that every window before it closes.
+    /// A ride that is asked for and one that is completed in each partition, of different riders, so late that every window and every
+    /// join before them closes.
     pub fn closing(&mut self, partitions: i32) -> Vec<Ride> {
         self.now += 7200;
-        let ride = |partition| Ride {
+        let ride = |(partition, status): (i32, &'static str)| Ride {
             city: "closing",
             driver: "closing".to_string(),
-            rider: "closing".to_string(),
+            rider: format!("closing {status}"),
             fare: None,
-            status: "completed",
+            status,
             time: self.now,
             partition: Some(partition),
         };
-        (0..partitions).map(ride).collect()
+        (0..partitions).flat_map(|partition| [(partition, "requested"), (partition, "completed")]).map(ride).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! `tests/support/real_kafka/start.sh`), where tests that inject faults into the broker say that they are skipped.
 
 mod bounds;
+mod programs;
 mod query;
 mod sink;
 mod source;

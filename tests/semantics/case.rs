@@ -1,10 +1,14 @@
-//! The case format, for people: a query, then steps. A step adds input and says what it leads to.
+//! The case format, for people: a query, then steps. A step adds input and says what it leads to. `README.md` beside this file has an
+//! example, and `on_spark.py` runs the same files on Spark.
 //!
 //! ```text
 //! mode: append                    output mode
-//! watermark: 10 seconds           delay of each source's watermark, sources separated by |; none for a source without
+//! watermark: 10 seconds           delay of each source's watermark, sources separated by |; none for a source without,
+//!                                 `same, 5 seconds` for the source before once more, under another watermark
+//! table: 10:a 20:b                rows of a table, which is the right side of a join (optional)
 //! query: count by window(5 seconds), k
 //! conf: key=value                 a session setting (optional, repeatable)
+//! spark: words                    where Spark answers otherwise: how (optional)
 //!
 //! in: 10:a 11:b:7 | 60            events of each source as time:k:v:g; an empty source adds nothing
 //! queued: 100 ; 1 ; 2             instead of in: files that lie there before the query starts
@@ -13,24 +17,29 @@
 //! watermark: 5                    after the step; none without a watermark
 //! state: 2                        rows in state, of the operator nearest to the sink first
 //! dropped: 1                      late rows of the step (all operators together); 0 unless said
+//! input: 2                        rows that the sources say they have read (optional)
 //! fails: words                    instead of all that: the query ends with an error that says this
 //! ```
 //!
 //! Sources have the columns `t TIMESTAMP, k STRING, v BIGINT, g STRING`; what an event leaves out is "", 1 and NULL, and `null` stands for NULL.
 //! Times are seconds after 2024-01-01T00:00:00Z. A window shows as its start, a session as start and end.
 //!
-//! A query is a chain of operations, separated by `>`; several sources are united first:
+//! A query is a chain of operations, separated by ` > `; several sources are united first, unless the first operation joins them:
 //!
 //! ```text
-//! count by KEY, ...               a key is a column, window(duration[, slide]) or session(gap), where a gap is an interval or a column
+//! join TYPE on CONDITION          of two sources, or of one and the table; columns of the right side are t2, k2, v2, g2
+//! count by KEY, ...               a key is a column, window(duration[, slide[, start]]) or session(gap), where a gap is an interval or a column
 //! agg sum v, count by KEY, ...    sum, min, max, avg, count, approx_count_distinct, collect_list of columns; count alone counts rows
 //! dedupe COLUMN, ...              drop_duplicates; dedupeWithinWatermark likewise
-//! select COLUMN, ...              sort COLUMN, ...        limit 3        offset 3
+//! select EXPRESSION, ...          where CONDITION         with NAME = EXPRESSION
+//! sort COLUMN, ...                limit 3                 offset 3
+//! watermark COLUMN DELAY          with_watermark
 //! ```
-//! `window` goes by the column t, above another aggregation by its window.
+//! `window` goes by the column t, above another aggregation by its window. Conditions and expressions are SQL; as ` > ` ends an operation, they
+//! compare by `<`.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,10 +49,13 @@ use tidemill::progress::StreamingQueryProgress;
 /// 2024-01-01T00:00:00Z in microseconds.
 const EPOCH: i64 = 1_704_067_200_000_000;
 
+const COLUMNS: &str = "t TIMESTAMP, k STRING, v BIGINT, g STRING";
+
 #[derive(Debug, Default)]
 pub struct Case {
     mode: String,
     delays: Vec<String>,
+    table: Vec<String>,
     query: Vec<String>,
     conf: Vec<(String, String)>,
     steps: Vec<Step>,
@@ -59,6 +71,7 @@ struct Step {
     watermark: Option<String>,
     state: Vec<u64>,
     dropped: u64,
+    input: Option<u64>,
     fails: Option<String>,
 }
 
@@ -123,7 +136,9 @@ impl Case {
                 match key {
                     "mode" => case.mode = value.to_string(),
                     "watermark" => case.delays = value.split('|').map(|d| d.trim().to_string()).collect(),
-                    "query" => case.query = value.split('>').map(|o| o.trim().to_string()).collect(),
+                    "query" => case.query = value.split(" > ").map(|o| o.trim().to_string()).collect(),
+                    "table" => case.table = events(value),
+                    "spark" => {}
                     "conf" => {
                         let (key, value) = value.split_once('=').unwrap();
                         case.conf.push((key.to_string(), value.to_string()));
@@ -150,6 +165,7 @@ impl Case {
                 "watermark" => step.watermark = (value != "none").then(|| value.to_string()),
                 "state" => step.state = numbers(value),
                 "dropped" => step.dropped = value.parse().unwrap(),
+                "input" => step.input = Some(value.parse().unwrap()),
                 "fails" => step.fails = Some(value.to_string()),
                 other => panic!("unknown expectation {other:?}"),
             }
@@ -162,14 +178,26 @@ impl Case {
     /// Runs the case; the error says what differs.
     pub async fn run(&self, how: How<'_>) -> Result<(), String> {
         let place = tempfile::tempdir().unwrap();
-        let inputs: Vec<PathBuf> = (0..self.delays.len()).map(|i| place.path().join(format!("in{i}"))).collect();
+        let sources = self.delays.iter().filter(|delay| !delay.starts_with("same,")).count();
+        let inputs: Vec<PathBuf> = (0..sources).map(|i| place.path().join(format!("in{i}"))).collect();
         inputs.iter().for_each(|input| std::fs::create_dir(input).unwrap());
         let checkpoint = place.path().join("checkpoint");
         let mut files = Files { written: 0 };
+        if !self.table.is_empty() {
+            std::fs::create_dir(place.path().join("table")).unwrap();
+            files.write(&place.path().join("table"), &self.table);
+        }
         let table = MemoryTable::new(Some("out")).unwrap();
         let mut query: Option<StreamingQuery> = None;
         let (mut seen_rows, mut seen_progress) = (0, 0);
         for (number, step) in self.steps.iter().enumerate() {
+            // Files of two sources make one batch only if no batch begins between them.
+            if step.inputs.iter().filter(|files| files.iter().any(|lines| !lines.is_empty())).count() > 1
+                && let Some(running) = query.take()
+            {
+                running.stop().await;
+                seen_progress = 0;
+            }
             for (input, contents) in inputs.iter().zip(&step.inputs) {
                 contents.iter().filter(|lines| !lines.is_empty()).for_each(|lines| files.write(input, lines));
             }
@@ -183,7 +211,10 @@ impl Case {
             }
             let running = match &query {
                 Some(running) => running,
-                None => query.insert(self.start(how, &inputs, &table, &checkpoint).await.map_err(|e| e.to_string())?),
+                None => match (self.start(how, &inputs, &table, &checkpoint).await, &step.fails) {
+                    (Err(error), Some(words)) if error.message().contains(words.as_str()) => return Ok(()),
+                    (started, _) => query.insert(started.map_err(|e| e.to_string())?),
+                },
             };
             let ended = running.process_all_available().await;
             if let Some(words) = &step.fails {
@@ -197,13 +228,15 @@ impl Case {
             let new_rows = if self.mode == "complete" { rows.clone() } else { rows[seen_rows..].to_vec() };
             seen_rows = rows.len();
             let progress = running.recent_progress();
-            let found = Found::of(self.in_order(new_rows), &progress[seen_progress..]);
+            let mut found = Found::of(self.in_order(new_rows), &progress[seen_progress..]);
+            found.input = found.input.filter(|_| step.input.is_some());
             seen_progress = progress.len();
             let expected = Found {
                 rows: self.in_order(step.rows.clone()),
                 batches: step.batches.clone(),
                 state: step.state.clone(),
                 dropped: step.dropped,
+                input: step.input,
                 watermark: step.watermark.clone(),
             };
             if found != expected {
@@ -286,31 +319,52 @@ impl Case {
             builder = builder.config(key, value);
         }
         let session = builder.build().await?;
-        let frame = self.frame(&session, inputs).await?;
+        let frame = self.frame(&session, inputs, &checkpoint.with_file_name("table")).await?;
         let writer = frame.write_stream().output_mode(self.mode.as_str()).query_name("out");
         writer.option("checkpointLocation", checkpoint.to_string_lossy().as_ref()).table(table).start().await
     }
 
-    async fn frame(&self, session: &Session, inputs: &[PathBuf]) -> Result<DataFrame, Error> {
-        let mut union: Option<DataFrame> = None;
-        for (input, delay) in inputs.iter().zip(&self.delays) {
-            let mut events = session
-                .read_stream()
-                .format("json")
-                .schema("t TIMESTAMP, k STRING, v BIGINT, g STRING")
-                .option("maxFilesPerTrigger", 1)
-                .load_path(&input.to_string_lossy())
-                .await?;
-            if delay != "none" {
-                events = events.with_watermark("t", delay)?;
-            }
-            union = Some(match union {
-                None => events,
-                Some(before) => before.union(&events)?,
-            });
+    async fn frame(&self, session: &Session, inputs: &[PathBuf], table: &Path) -> Result<DataFrame, Error> {
+        let mut sources: Vec<DataFrame> = Vec::new();
+        let mut last: Option<DataFrame> = None;
+        let mut inputs = inputs.iter();
+        for delay in &self.delays {
+            let (again, delay) = match delay.strip_prefix("same,") {
+                Some(delay) => (last.take(), delay.trim()),
+                None => (None, delay.as_str()),
+            };
+            let events = match again {
+                Some(events) => events,
+                None => {
+                    let input = inputs.next().expect("a directory for each source");
+                    let reader = session.read_stream().format("json").schema(COLUMNS).option("maxFilesPerTrigger", 1);
+                    reader.load_path(&input.to_string_lossy()).await?
+                }
+            };
+            last = Some(events.clone());
+            sources.push(if delay == "none" { events } else { events.with_watermark("t", delay)? });
         }
-        let mut frame = union.unwrap();
-        for operation in &self.query {
+        let mut operations = self.query.iter();
+        let mut sources = sources.into_iter();
+        let mut frame = sources.next().expect("a source");
+        match self.query[0].strip_prefix("join ") {
+            Some(join) => {
+                operations.next();
+                let right = match sources.next() {
+                    Some(right) => right,
+                    None => session.read().format("json").schema(COLUMNS).load_path(&table.to_string_lossy()).await?,
+                };
+                let right = right.select(["t AS t2", "k AS k2", "v AS v2", "g AS g2"].map(expr))?;
+                let (join_type, condition) = join.split_once(" on ").expect("join TYPE on CONDITION");
+                frame = frame.join(&right, expr(condition), join_type.trim())?;
+            }
+            None => {
+                for other in sources {
+                    frame = frame.union(&other)?;
+                }
+            }
+        }
+        for operation in operations {
             frame = operate(&frame, operation)?;
         }
         Ok(frame)
@@ -324,6 +378,7 @@ struct Found {
     batches: Vec<u64>,
     state: Vec<u64>,
     dropped: u64,
+    input: Option<u64>,
     /// In force in the last batch that ran; cases end their steps where it has settled.
     watermark: Option<String>,
 }
@@ -338,6 +393,7 @@ impl Found {
             batches: progress.iter().map(|p| p.batch_id).collect(),
             state: last.map_or(vec![], |p| operators(p).iter().map(|o| o.num_rows_total).collect()),
             dropped: progress.iter().flat_map(operators).map(|o| o.num_rows_dropped_by_watermark).sum(),
+            input: Some(progress.iter().map(|p| p.num_input_rows).sum()),
             watermark: watermark.map(|micros| (micros as f64 / 1e6).to_string()),
         }
     }
@@ -349,18 +405,27 @@ fn operate(frame: &DataFrame, operation: &str) -> Result<DataFrame, Error> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match verb {
         "count" | "agg" => {
-            let (calls, keys) = rest.split_once("by").unwrap_or((rest, ""));
+            let (calls, keys) = rest.rsplit_once("by ").unwrap_or((rest, ""));
             let calls = list(calls);
             let calls = match verb {
                 "count" => vec![count_all().alias("count")],
                 _ => calls.iter().map(|call| aggregate(call)).collect(),
             };
-            let keys: Vec<Column> = keys_of(keys).iter().map(|key| key_of(frame, key)).collect();
+            let keys: Vec<Column> = parts_of(keys).iter().map(|key| key_of(frame, key)).collect();
             frame.group_by(keys)?.agg(calls)
         }
         "dedupe" => frame.drop_duplicates(&names),
         "dedupeWithinWatermark" => frame.drop_duplicates_within_watermark(&names),
-        "select" => frame.select(names),
+        "select" => frame.select(parts_of(rest).iter().map(|text| expr(text))),
+        "where" => frame.filter(expr(rest)),
+        "with" => {
+            let (name, value) = rest.split_once(" = ").expect("with NAME = EXPRESSION");
+            frame.with_column(name.trim(), expr(value))
+        }
+        "watermark" => {
+            let (column, delay) = rest.split_once(' ').expect("watermark COLUMN DELAY");
+            frame.with_watermark(column, delay)
+        }
         "limit" => Ok(frame.limit(rest.parse().unwrap())),
         "offset" => Ok(frame.offset(rest.parse().unwrap())),
         "sort" => {
@@ -385,17 +450,17 @@ fn aggregate(call: &str) -> Column {
     }
 }
 
-/// Keys separated by commas outside parentheses.
-fn keys_of(text: &str) -> Vec<String> {
-    let (mut keys, mut depth) = (vec![String::new()], 0);
+/// What stands between commas outside parentheses.
+fn parts_of(text: &str) -> Vec<String> {
+    let (mut parts, mut depth) = (vec![String::new()], 0);
     for c in text.chars() {
         depth += i32::from(c == '(') - i32::from(c == ')');
         match c {
-            ',' if depth == 0 => keys.push(String::new()),
-            c => keys.last_mut().unwrap().push(c),
+            ',' if depth == 0 => parts.push(String::new()),
+            c => parts.last_mut().unwrap().push(c),
         }
     }
-    keys.into_iter().map(|key| key.trim().to_string()).filter(|key| !key.is_empty()).collect()
+    parts.into_iter().map(|part| part.trim().to_string()).filter(|part| !part.is_empty()).collect()
 }
 
 fn key_of(frame: &DataFrame, key: &str) -> Column {
@@ -406,6 +471,7 @@ fn key_of(frame: &DataFrame, key: &str) -> Column {
     match (kind, arguments.as_slice()) {
         ("window", [duration]) => window(time, duration),
         ("window", [duration, slide]) => window_sliding(time, duration, slide),
+        ("window", [duration, slide, start]) => window_from(time, duration, slide, start),
         ("session", [gap]) if gap.contains(' ') => session_window(time, gap.as_str()),
         ("session", [gap]) => session_window(time, col(gap)),
         _ => panic!("unknown key {key:?}"),
@@ -458,6 +524,8 @@ fn cell(name: &str, column: &ArrayRef, row: usize) -> String {
             let micros = column.as_primitive::<TimestampMicrosecondType>().value(row) - EPOCH;
             (micros as f64 / 1e6).to_string()
         }
+        DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
         DataType::Float64 => column.as_primitive::<Float64Type>().value(row).to_string(),
         DataType::Utf8 => match column.as_string::<i32>().value(row) {

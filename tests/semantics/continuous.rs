@@ -198,6 +198,29 @@ async fn what_cannot_flow_is_refused_by_name() {
     assert!(!checkpoint.exists());
 }
 
+/// What nobody keeps flows as well, and is counted; the real-time mode has no such sink, as in Spark.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_noop_sink_takes_rows_as_they_arrive() {
+    let (session, stream) = (session().await, stream());
+    let frame = stream.frame(&session).unwrap();
+    let query = frame.write_stream().format("noop").trigger(for_ever()).start().await.unwrap();
+    stream.add(numbers(&[1, 2])).unwrap();
+    query.process_all_available().await.unwrap();
+    query.stop().await;
+    let progress = query.last_progress().unwrap();
+    assert_eq!((progress.num_input_rows, progress.sink.description.as_str()), (2, "NoopTable"));
+    let real_time = Trigger::real_time("5 seconds");
+    let error = frame.write_stream().format("noop").output_mode(Update).trigger(real_time).start().await.err().unwrap();
+    assert_eq!(
+        (error.code(), error.message()),
+        (
+            ErrorCode::RealTimeOperator,
+            "the sink NoopTable does not support real-time mode; write to kafka, console, memory or foreach, or use \
+             Trigger::processing_time"
+        )
+    );
+}
+
 /// The real-time trigger runs the same way.
 #[tokio::test(flavor = "multi_thread")]
 async fn real_time_flows() {

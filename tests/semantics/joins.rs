@@ -1,8 +1,10 @@
-//! Joins: two streams within watermarks and time ranges, and a stream with a table. Rows, state and dropped rows are those that Spark
-//! gave for the same steps.
+//! Joins over many batches: two streams within watermarks and time ranges, however they are cut, and a stream with a table. What each
+//! kind gives step by step is in `cases/E*` and `cases/S*`.
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 use tidemill::frame::StreamingQuery;
 use tidemill::prelude::*;
@@ -11,70 +13,48 @@ use tidemill::types::IntoSchema;
 /// 2024-01-01T00:00:00Z in microseconds.
 const ORIGIN: i64 = 1_704_067_200_000_000;
 
-/// Rows of one step: seconds after the origin, and a key.
-type Rows<'a> = &'a [(f64, &'a str)];
-
-struct Streams {
-    left: MemoryStream,
-    right: MemoryStream,
-    table: MemoryTable,
-    query: StreamingQuery,
-    seen: usize,
-}
-
 fn stream(columns: &str) -> MemoryStream {
     MemoryStream::new(columns.into_schema().unwrap().to_arrow_schema())
 }
 
-fn batch(stream: &MemoryStream, schema: &str, rows: Rows) {
-    let times = rows.iter().map(|(seconds, _)| ORIGIN + (seconds * 1e6) as i64);
-    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
-    let keys: StringArray = rows.iter().map(|(_, key)| Some(*key)).collect();
-    let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(times)];
+/// Adds rows of a key and of seconds after the origin.
+fn batch(stream: &MemoryStream, schema: &str, rows: &[(i64, &str)]) {
+    let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| ORIGIN + row.0 * 1_000_000));
+    let keys = StringArray::from_iter_values(rows.iter().map(|row| row.1));
+    let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(times.with_timezone("UTC"))];
     stream.add(RecordBatch::try_new(schema.into_schema().unwrap().to_arrow_schema(), columns).unwrap()).unwrap();
 }
 
 const LEFT: &str = "k1 STRING, t1 TIMESTAMP";
 const RIGHT: &str = "k2 STRING, t2 TIMESTAMP";
 
-impl Streams {
-    /// Two streams with watermarks of `delay`, joined on their keys and, if `range`, on `t1 <= t2 <= t1 + 5 seconds`.
-    async fn start(delay: &str, range: bool, join_type: JoinType) -> Self {
-        let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
-        let (left, right) = (stream(LEFT), stream(RIGHT));
-        let l = left.frame(&session).unwrap().with_watermark("t1", delay).unwrap();
-        let r = right.frame(&session).unwrap().with_watermark("t2", delay).unwrap();
-        let mut on = col("k1").eq(col("k2"));
-        if range {
-            let five = datafusion::prelude::Expr::Literal(
-                datafusion::common::ScalarValue::new_interval_mdn(0, 0, 5_000_000_000),
-                None,
-            );
-            on = on.and(col("t2").gt_eq(col("t1"))).and(col("t2").lt_eq(col("t1") + Column::from(five)));
-        }
-        let table = MemoryTable::new(Some("joined")).unwrap();
-        let joined = l.join(&r, on, join_type).unwrap();
-        let query = joined.write_stream().table(&table).start().await.unwrap();
-        Self { left, right, table, query, seen: 0 }
-    }
+/// What a query makes of two streams, the left one of `k1, t1`, the right one of `k2, t2`.
+type Build = fn(&DataFrame, &DataFrame) -> Result<DataFrame, Error>;
 
-    /// Adds rows and gives what comes of them: new rows as `k1@t1 k2@t2` in seconds, in order of their text; rows in state; dropped rows.
-    async fn step(&mut self, left: Rows<'_>, right: Rows<'_>) -> (Vec<String>, u64, u64) {
-        let before = self.query.recent_progress().len();
-        if !left.is_empty() {
-            batch(&self.left, LEFT, left);
-        }
-        if !right.is_empty() {
-            batch(&self.right, RIGHT, right);
-        }
-        self.query.process_all_available().await.unwrap();
-        let all: Vec<String> = self.table.rows().iter().flat_map(texts).collect();
-        let mut new = all[self.seen..].to_vec();
-        self.seen = all.len();
-        new.sort();
-        let progress = self.query.recent_progress();
-        let dropped = progress[before..].iter().map(|p| p.state_operators[0].num_rows_dropped_by_watermark).sum();
-        (new, progress.last().unwrap().state_operators[0].num_rows_total, dropped)
+const RANGE: &str = "k1 = k2 AND t2 >= t1 AND t2 <= t1 + INTERVAL 5 SECONDS";
+
+fn ranged(left: &DataFrame, right: &DataFrame, join_type: &str) -> Result<DataFrame, Error> {
+    left.join(right, expr(RANGE), join_type)
+}
+
+struct Streams {
+    left: MemoryStream,
+    right: MemoryStream,
+    table: MemoryTable,
+    query: StreamingQuery,
+}
+
+impl Streams {
+    /// Two streams with watermarks of ten seconds, and a query over them.
+    async fn start(build: Build) -> Self {
+        let session = Session::builder().config("tidemill.device", "cpu").config("tidemill.workers", 2).build();
+        let session = session.await.unwrap();
+        let (left, right) = (stream(LEFT), stream(RIGHT));
+        let l = left.frame(&session).unwrap().with_watermark("t1", "10 seconds").unwrap();
+        let r = right.frame(&session).unwrap().with_watermark("t2", "10 seconds").unwrap();
+        let table = MemoryTable::new(Some("joined")).unwrap();
+        let query = build(&l, &r).unwrap().write_stream().table(&table).start().await.unwrap();
+        Self { left, right, table, query }
     }
 }
 
@@ -83,87 +63,121 @@ fn texts(rows: &RecordBatch) -> Vec<String> {
         let (keys, times) = (rows.column(at).as_string::<i32>(), rows.column(at + 1));
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let key = arrow::array::Array::is_valid(keys, row).then(|| keys.value(row));
-        key.map_or("-".to_string(), |key| format!("{key}@{}", (times.value(row) - ORIGIN) as f64 / 1e6))
+        key.map_or("-".to_string(), |key| format!("{key}@{}", (times.value(row) - ORIGIN) / 1_000_000))
     };
     let sides = rows.num_columns() / 2;
     (0..rows.num_rows()).map(|row| (0..sides).map(|s| text(row, s * 2)).collect::<Vec<_>>().join(" ")).collect()
 }
 
-fn rows(texts: &[&str], state: u64, dropped: u64) -> (Vec<String>, u64, u64) {
-    (texts.iter().map(ToString::to_string).collect(), state, dropped)
+/// A join's rows, found the plain way: every left row with every right row, then those without a partner.
+fn pairs(left: &[(i64, &str)], right: &[(i64, &str)], join_type: &str) -> Vec<String> {
+    let together = |l: &(i64, &str), r: &(i64, &str)| l.1 == r.1 && r.0 >= l.0 && r.0 <= l.0 + 5;
+    let text = |row: &(i64, &str)| format!("{}@{}", row.1, row.0);
+    let mut rows = Vec::new();
+    for l in left {
+        let partners: Vec<_> = right.iter().filter(|r| together(l, r)).collect();
+        match join_type {
+            "left_semi" if !partners.is_empty() => rows.push(text(l)),
+            "left_semi" => {}
+            _ => rows.extend(partners.iter().map(|r| format!("{} {}", text(l), text(r)))),
+        }
+        if partners.is_empty() && ["left_outer", "full_outer"].contains(&join_type) {
+            rows.push(format!("{} -", text(l)));
+        }
+    }
+    if ["right_outer", "full_outer"].contains(&join_type) {
+        let alone = right.iter().filter(|r| !left.iter().any(|l| together(l, r)));
+        rows.extend(alone.map(|r| format!("- {}", text(r))));
+    }
+    rows.sort();
+    rows
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_left_row_without_a_partner_comes_out_when_the_watermark_evicts_it() {
-    let mut s = Streams::start("10 seconds", true, JoinType::LeftOuter).await;
-    assert_eq!(s.step(&[(10.0, "x"), (10.0, "y")], &[]).await, rows(&[], 2, 0));
-    assert_eq!(s.step(&[], &[(12.0, "x"), (16.0, "y")]).await, rows(&["x@10 x@12"], 4, 0));
-    assert_eq!(s.step(&[(11.0, "x")], &[]).await, rows(&["x@11 x@12"], 5, 0));
-    assert_eq!(s.step(&[(40.0, "q")], &[]).await, rows(&[], 6, 0));
-    assert_eq!(s.step(&[], &[(40.0, "w")]).await, rows(&["y@10 -"], 2, 0));
-    assert_eq!(s.step(&[(9.0, "x")], &[]).await, rows(&[], 2, 1));
-    assert_eq!(s.step(&[], &[(80.0, "e")]).await, rows(&[], 3, 0));
-    assert_eq!(s.step(&[(80.0, "e")], &[]).await, rows(&["e@80 e@80", "q@40 -"], 2, 0));
-    let batches: Vec<u64> = s.query.recent_progress().iter().map(|p| p.batch_id).collect();
-    assert_eq!(batches, (0..=12).collect::<Vec<_>>());
-    s.query.stop().await;
+/// Times that rise, with keys that repeat and rows that repeat.
+fn rising(random: &mut StdRng, rows: usize) -> Vec<(i64, &'static str)> {
+    let mut now = 0;
+    let mut row = || {
+        now += random.random_range(0..3);
+        (now, ["a", "b", "c", "d"][random.random_range(0..4)])
+    };
+    (0..rows).map(|_| row()).collect()
 }
 
+/// However two streams without late rows are cut, and whichever is ahead of the other, the join is that of the whole.
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_leave_the_state_strictly_after_the_bound_and_are_late_at_the_watermark() {
-    let mut s = Streams::start("10 seconds", true, JoinType::FullOuter).await;
-    let left = [
-        (23.0, "a23"),
-        (24.0, "a24"),
-        (24.5, "a24.5"),
-        (25.0, "a25"),
-        (25.5, "a25.5"),
-        (26.0, "a26"),
-        (30.0, "a30"),
-        (30.5, "a30.5"),
+async fn any_split_gives_the_same_pairs() {
+    let mut random = StdRng::seed_from_u64(17);
+    let (mut left, mut right) = (rising(&mut random, 300), rising(&mut random, 250));
+    let kinds: [(&str, Build); 5] = [
+        ("inner", |l, r| ranged(l, r, "inner")),
+        ("left_outer", |l, r| ranged(l, r, "left_outer")),
+        ("right_outer", |l, r| ranged(l, r, "right_outer")),
+        ("full_outer", |l, r| ranged(l, r, "full_outer")),
+        ("left_semi", |l, r| ranged(l, r, "left_semi")),
     ];
-    let right = [(28.0, "b28"), (29.0, "b29"), (29.5, "b29.5"), (30.0, "b30"), (30.5, "b30.5"), (31.0, "b31")];
-    assert_eq!(s.step(&left, &right).await, rows(&[], 14, 0));
-    let gone = ["- b28@28", "- b29.5@29.5", "- b29@29", "a23@23 -", "a24.5@24.5 -", "a24@24 -"];
-    assert_eq!(s.step(&[(40.0, "p")], &[(40.0, "q")]).await, rows(&gone, 10, 0));
-    assert_eq!(s.step(&[(30.0, "L30"), (30.001, "L30.001")], &[]).await, rows(&[], 11, 1));
-    let gone = [
-        "- b30.5@30.5",
-        "- b30@30",
-        "- b31@31",
-        "- q@40",
-        "L30.001@30.001 -",
-        "a25.5@25.5 -",
-        "a25@25 -",
-        "a26@26 -",
-        "a30.5@30.5 -",
-        "a30@30 -",
-        "p@40 -",
-    ];
-    assert_eq!(s.step(&[(100.0, "p")], &[(100.0, "q")]).await, rows(&gone, 2, 0));
+    let expected = kinds.map(|(name, _)| pairs(&left, &right, name));
+    assert!(expected.iter().all(|rows| rows.len() > 100), "too few pairs to prove anything");
+    // Far away and without partners, these let every other row go and stay themselves.
+    left.push((100_000, "left"));
+    right.push((100_000, "right"));
+    for ((name, build), expected) in kinds.into_iter().zip(expected) {
+        for parts in [(1, 1), (5, 3), (1, 40), (40, 1), (37, 41)] {
+            let s = Streams::start(build).await;
+            let mut lefts = left.chunks(left.len().div_ceil(parts.0));
+            let mut rights = right.chunks(right.len().div_ceil(parts.1));
+            loop {
+                let (l, r) = (lefts.next(), rights.next());
+                if l.is_none() && r.is_none() {
+                    break;
+                }
+                l.into_iter().for_each(|rows| batch(&s.left, LEFT, rows));
+                // Sometimes in one batch with the left rows, sometimes after them.
+                if random.random_bool(0.5) {
+                    s.query.process_all_available().await.unwrap();
+                }
+                r.into_iter().for_each(|rows| batch(&s.right, RIGHT, rows));
+                s.query.process_all_available().await.unwrap();
+            }
+            s.query.stop().await;
+            let mut found: Vec<String> = s.table.rows().iter().flat_map(texts).collect();
+            found.sort();
+            assert_eq!(found, expected, "{name} in {parts:?} parts");
+        }
+    }
+}
+
+/// 200 windows of five seconds, one batch each: a join with bounds keeps as many rows and bytes at the end as at the beginning.
+async fn soak(name: &str, build: Build) {
+    let s = Streams::start(build).await;
+    let mut seen = Vec::new();
+    for window in 0..200 {
+        // Some with partners and some without, on both sides.
+        let at = 100_000 + window * 5;
+        batch(&s.left, LEFT, &[(at, "a"), (at + 1, "b"), (at + 2, "left")]);
+        batch(&s.right, RIGHT, &[(at + 1, "a"), (at + 4, "b"), (at + 3, "right")]);
+        s.query.process_all_available().await.unwrap();
+        let last = s.query.last_progress().unwrap();
+        seen.push(last.state_operators.iter().map(|o| (o.num_rows_total, o.memory_used_bytes)).collect::<Vec<_>>());
+    }
     s.query.stop().await;
+    assert!(seen[20].iter().any(|(rows, _)| *rows > 0), "{name}: {seen:?}");
+    assert!(seen[20..].iter().all(|state| *state == seen[20]), "{name}: {seen:?}");
+    assert!(!s.table.rows().is_empty(), "{name}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_time_range_the_state_stays_and_old_rows_still_match() {
-    let mut s = Streams::start("10 seconds", false, JoinType::Inner).await;
-    assert_eq!(s.step(&[(10.0, "x")], &[]).await, rows(&[], 1, 0));
-    assert_eq!(s.step(&[], &[(1000.0, "y")]).await, rows(&[], 2, 0));
-    assert_eq!(s.step(&[(1000.0, "z")], &[]).await, rows(&[], 3, 0));
-    assert_eq!(s.step(&[], &[(1001.0, "x")]).await, rows(&["x@10 x@1001"], 4, 0));
-    assert_eq!(s.step(&[], &[(5.0, "x")]).await, rows(&[], 4, 1));
-    let batches: Vec<u64> = s.query.recent_progress().iter().map(|p| p.batch_id).collect();
-    assert_eq!(batches, [0, 1, 2, 3, 4]);
-    s.query.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_left_semi_join_gives_a_row_once_and_forgets_it() {
-    let mut s = Streams::start("10 seconds", true, JoinType::LeftSemi).await;
-    assert_eq!(s.step(&[(10.0, "x"), (10.0, "y")], &[]).await, rows(&[], 2, 0));
-    assert_eq!(s.step(&[], &[(12.0, "x"), (13.0, "x")]).await, rows(&["x@10"], 3, 0));
-    assert_eq!(s.step(&[(11.0, "x")], &[]).await, rows(&["x@11"], 3, 0));
-    s.query.stop().await;
+async fn bounded_joins_keep_what_their_bounds_allow() {
+    tokio::join!(
+        soak("inner", |l, r| ranged(l, r, "inner")),
+        soak("left outer", |l, r| ranged(l, r, "left_outer")),
+        soak("right outer", |l, r| ranged(l, r, "right_outer")),
+        soak("full outer", |l, r| ranged(l, r, "full_outer")),
+        soak("left semi", |l, r| ranged(l, r, "left_semi")),
+        soak("by event time", |l, r| l.join(r, expr("k1 = k2 AND t1 = t2"), "full_outer")),
+        soak("join, then windows", |l, r| {
+            ranged(l, r, "inner")?.group_by([window("t1", "5 seconds"), col("k1")])?.count()
+        }),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +209,7 @@ async fn a_stream_is_joined_with_a_table() {
         let wanted: Vec<&str> = if expected[0].contains(' ') { vec!["k1", "t1", "name"] } else { vec!["k1", "t1"] };
         let sink = MemoryTable::new(Some("out")).unwrap();
         let query = joined.select(wanted).unwrap().write_stream().table(&sink).start().await.unwrap();
-        batch(&rides, LEFT, &[(1.0, "a"), (2.0, "b"), (3.0, "c")]);
+        batch(&rides, LEFT, &[(1, "a"), (2, "b"), (3, "c")]);
         query.process_all_available().await.unwrap();
         let found: Vec<String> = sink
             .rows()

@@ -8,19 +8,25 @@ mod case;
 mod continuous;
 #[path = "../support/device.rs"]
 mod device;
+mod embedding;
+mod error_codes;
 mod expressions;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod functions;
 mod invariance;
 mod joins;
 mod lifecycle;
 mod mistakes;
 mod monitoring;
+mod programs;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod refusals;
 mod stateful;
 mod tables;
 mod triggers;
+mod writes;
 
 use case::{Case, How};
 use std::path::PathBuf;

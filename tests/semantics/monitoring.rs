@@ -122,6 +122,60 @@ async fn observed_metrics_are_those_of_the_batch() {
     );
 }
 
+/// A name is one observation's, which is counted once wherever it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_one_observations() {
+    let session = session().await;
+    let (stream, table) = (stream(), MemoryTable::new(Some("out")).unwrap());
+    let frame = stream.frame(&session).unwrap();
+    assert_eq!(frame.observe("", [count_all()]).err().unwrap().code(), ErrorCode::MetricsMissingName);
+    let rows_of = frame.observe("m", [count_all().alias("rows")]).unwrap();
+    for metric in [count_all().alias("rows"), max("n").alias("most")] {
+        let error = rows_of.observe("m", [metric]).err().unwrap();
+        assert_eq!(error.code(), ErrorCode::DuplicatedMetricsName);
+        assert!(error.message().starts_with("the metric name is not unique: m."), "{error}");
+    }
+    // Two frames that meet later.
+    let most = frame.filter(col("n").gt(1)).unwrap().observe("m", [max("n").alias("most")]).unwrap();
+    let error = rows_of.union(&most).unwrap().write_stream().table(&table).start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::DuplicatedMetricsName);
+    // The same frame twice: every row comes twice, and is observed once.
+    stream.add(rows(&[(0, 1), (0, 2), (0, 3)])).unwrap();
+    let twice = rows_of.union(&rows_of).unwrap();
+    let query = twice.write_stream().trigger(Trigger::AvailableNow).table(&table).start().await.unwrap();
+    query.await_termination().await.unwrap();
+    assert_eq!(table.concat().unwrap().num_rows(), 6);
+    assert_eq!(query.last_progress().unwrap().to_json()["observedMetrics"], json!({"m": {"rows": 3}}));
+}
+
+/// Times are texts to the second in the session's zone, as Spark gave them for the same rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn observed_times_are_texts_in_the_sessions_zone() {
+    let session = session().await;
+    session.conf().set("spark.sql.session.timeZone", "Europe/Paris").unwrap();
+    let (stream, table) = (stream(), MemoryTable::new(Some("out")).unwrap());
+    stream.add(rows(&[(1_704_067_200_123_456, 1), (1_704_067_205_000_000, 2)])).unwrap();
+    let frame = stream.frame(&session).unwrap();
+    let metrics = [
+        min("t").alias("a"),
+        max("t").alias("b"),
+        max(col("t").cast("timestamp_ntz")).alias("ntz"),
+        max(col("t").cast("date")).alias("d"),
+        max(r#struct([col("n"), col("t")])).alias("s"),
+        avg("n").alias("mean"),
+    ];
+    let observed = frame.observe("m", metrics).unwrap();
+    let query = observed.write_stream().trigger(Trigger::AvailableNow).table(&table).start().await.unwrap();
+    query.await_termination().await.unwrap();
+    assert_eq!(
+        query.last_progress().unwrap().to_json()["observedMetrics"],
+        json!({"m": {
+            "a": "2024-01-01 01:00:00", "b": "2024-01-01 01:00:05", "ntz": "2024-01-01 01:00:05", "d": "2024-01-01",
+            "s": {"n": 2, "t": "2024-01-01 01:00:05"}, "mean": 1.5
+        }})
+    );
+}
+
 #[derive(Clone)]
 struct Log(Arc<Mutex<mpsc::Sender<(&'static str, Value)>>>);
 
@@ -242,6 +296,10 @@ async fn memory_tables_are_known_by_name() {
     let frame = stream.frame(&session).unwrap();
     let unnamed = frame.write_stream().format("memory").start().await.err().unwrap();
     assert_eq!(unnamed.code(), ErrorCode::InvalidOption);
+    let parted =
+        frame.write_stream().format("memory").query_name("Seen").partition_by(["n"]).start().await.err().unwrap();
+    assert_eq!(parted.code(), ErrorCode::UnsupportedOperation);
+    assert!(parted.message().starts_with("the memory sink does not support partitioning"), "{parted}");
     let writer = frame.write_stream().format("memory").query_name("Seen").trigger(Trigger::AvailableNow);
     writer.start().await.unwrap().await_termination().await.unwrap();
     assert_eq!(session.memory_table("sEEn").unwrap().concat().unwrap().num_rows(), 2);

@@ -50,7 +50,7 @@ fn options_that_are_misspelt() {
     );
     check(
         "CREATE TABLE t USING rate;\nCREATE TABLE out USING console OPTIONS (trigger 'sometimes');\nINSERT INTO out SELECT * FROM t",
-        "script.sql:2:41: [INVALID_OPTION] the trigger 'sometimes' is not one; write 'availableNow', 'once', or an interval such as '10 seconds'\nCREATE TABLE out USING console OPTIONS (trigger 'sometimes');\n                                        ^\n",
+        "script.sql:2:41: [INVALID_OPTION] the trigger 'sometimes' is not one; write 'availableNow', 'once', an interval such as '10 seconds', or 'continuous 1 second'\nCREATE TABLE out USING console OPTIONS (trigger 'sometimes');\n                                        ^\n",
     );
 }
 
@@ -95,7 +95,10 @@ fn what_the_engine_does_not_have_is_named() {
     let refused = [
         ("SELECT a FROM t WHERE a IN (SELECT a FROM t)", "2:23", "write a LEFT SEMI JOIN"),
         ("SELECT row_number() OVER (ORDER BY a) FROM t", "2:8", "group by window(time, duration)"),
-        ("SELECT a FROM t INTERSECT SELECT a FROM t", "2:27", "use LEFT SEMI JOIN"),
+        ("SELECT a FROM t INTERSECT SELECT a FROM t", "2:27", "use a left semi join"),
+        ("SELECT id FROM range(3) EXCEPT ALL SELECT id FROM range(2)", "2:36", "leave ALL out"),
+        ("SELECT a FROM t WHERE NOT EXISTS (SELECT a FROM t)", "2:23", "write a LEFT ANTI JOIN"),
+        ("SELECT a, count(*) FROM t GROUP BY CUBE (a)", "2:36", "UNION ALL"),
         ("SELECT a, count(*) FROM t GROUP BY a WITH ROLLUP", "2:1", "ROLLUP"),
         ("SELECT a FROM t TABLESAMPLE (10 PERCENT)", "2:15", "TABLESAMPLE"),
         ("SELECT a FROM t SORT BY a", "2:1", "use ORDER BY"),

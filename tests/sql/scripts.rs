@@ -80,6 +80,133 @@ fn a_stream_joined_with_a_table() {
 }
 
 #[test]
+fn every_type_as_the_json_console_writes_it() {
+    check("json_console");
+}
+
+#[test]
+fn generators_in_lateral_views() {
+    check("generators");
+}
+
+/// The tables that a script of SELECTs prints.
+fn printed(script: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), &["run", "-e", script]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    stdout(&output)
+}
+
+#[test]
+fn generators_with_names_and_sliding_windows_as_values() {
+    let text = printed(
+        "SELECT id, explode(map('a', 1, 'b', 2)) AS (k, v) FROM range(1);
+         SELECT posexplode(array('x')) AS (place, item);
+         SELECT w.start AS s FROM (SELECT window(TIMESTAMP '2026-01-01 00:00:07', '10 seconds', '5 seconds') AS w);
+         SELECT t.* FROM range(2) LATERAL VIEW stack(2, id, 'one', id + 1, 'two') t AS n, name WHERE id = 1",
+    );
+    let expected = [
+        "+---+---+---+",
+        "|id |k  |v  |",
+        "+---+---+---+",
+        "|0  |a  |1  |",
+        "|0  |b  |2  |",
+        "+---+---+---+",
+        "+-----+----+",
+        "|place|item|",
+        "+-----+----+",
+        "|0    |x   |",
+        "+-----+----+",
+        "+-------------------+",
+        "|s                  |",
+        "+-------------------+",
+        "|2026-01-01 00:00:05|",
+        "|2026-01-01 00:00:00|",
+        "+-------------------+",
+        "+---+----+",
+        "|n  |name|",
+        "+---+----+",
+        "|1  |one |",
+        "|2  |two |",
+        "+---+----+",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn tables_as_sets() {
+    let text = printed(
+        "CREATE VIEW a AS SELECT * FROM VALUES (1, 'x'), (1, 'x'), (NULL, 'y'), (3, NULL) AS t(n, s);
+         CREATE VIEW b AS SELECT * FROM VALUES (NULL, 'y'), (1, 'x'), (4, 'z') AS t(n, s);
+         SELECT * FROM a INTERSECT SELECT * FROM b ORDER BY n;
+         SELECT * FROM a EXCEPT SELECT * FROM b;
+         SELECT * FROM a MINUS SELECT * FROM a",
+    );
+    let expected = [
+        "+----+---+",
+        "|n   |s  |",
+        "+----+---+",
+        "|NULL|y  |",
+        "|1   |x  |",
+        "+----+---+",
+        "+---+----+",
+        "|n  |s   |",
+        "+---+----+",
+        "|3  |NULL|",
+        "+---+----+",
+        "+---+---+",
+        "|n  |s  |",
+        "+---+---+",
+        "+---+---+",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn tables_are_written_at_once_and_by_partition() {
+    let directory = tempfile::tempdir().unwrap();
+    let lake = "CREATE TABLE lake (n INT, city STRING) USING json LOCATION 'lake' OPTIONS (streaming false) PARTITIONED BY (city);";
+    let told = |script: &str| {
+        let output = run(directory.path(), &["run", "-e", &format!("{lake} {script}")]);
+        assert_eq!(output.status.code(), Some(0), "{script}: {}", stderr(&output));
+        stdout(&output)
+    };
+    told("INSERT INTO lake VALUES (1, 'Oslo'), (2, 'Moss')");
+    told("INSERT INTO lake SELECT id, 'Oslo' FROM range(3, 4)");
+    assert!(directory.path().join("lake/city=Oslo").is_dir());
+    let rows = told("SELECT n, city FROM lake ORDER BY n");
+    let line = |rows: &str, at: usize| rows.lines().nth(at).unwrap_or_default().to_string();
+    assert_eq!([3, 4, 5].map(|at| line(&rows, at)), ["|1  |Oslo|", "|2  |Moss|", "|3  |Oslo|"]);
+    told("INSERT OVERWRITE lake VALUES (7, 'Oslo')");
+    assert_eq!(line(&told("SELECT n, city FROM lake"), 3), "|7  |Oslo|");
+    // A stream into directories.
+    let stream = "CREATE TABLE first (n INT, city STRING) USING json LOCATION 'lake';
+        CREATE TABLE second USING parquet LOCATION 'second' OPTIONS (checkpointLocation 'ck', trigger 'availableNow') PARTITIONED BY (city);
+        INSERT INTO second SELECT * FROM first";
+    told(stream);
+    assert!(directory.path().join("second/city=Oslo").is_dir());
+}
+
+#[test]
+fn rows_flow_continuously_until_a_signal() {
+    use std::io::BufRead;
+    let directory = with_script(
+        "CREATE TABLE ticks USING rate OPTIONS (rowsPerSecond 100);
+         CREATE TABLE out USING console OPTIONS (format 'json', trigger 'continuous 1 second', checkpointLocation 'ck');
+         INSERT INTO out SELECT value FROM ticks",
+    );
+    let mut child = crate::support::tidemill(directory.path(), &["run", "script.sql"]).spawn().unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines: Vec<String> = lines.take(5).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for line in &lines {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["row"]["value"].is_u64(), "{line}");
+    }
+}
+
+#[test]
 fn a_select_over_tables_prints_its_rows() {
     let directory = with_script(
         "CREATE TEMPORARY VIEW cities AS SELECT * FROM VALUES (1, 'Oslo', 2.5), (2, 'Bergen', NULL), (3, NULL, 10) AS t(id, city, fare);

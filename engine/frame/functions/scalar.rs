@@ -8,7 +8,8 @@ use crate::frame::column::{Column, IntoColumn, Operand};
 use crate::functions::registry::FunctionRegistry;
 use datafusion::logical_expr::Expr;
 
-/// A call of a function of Spark's by its name.
+/// A call of a function by its name: one of Spark's, or one that [`Session::udf`](crate::Session::udf) has registered. A name that no
+/// function has is reported by the frame that reads the column.
 ///
 /// ```
 /// use tidemill::prelude::*;
@@ -17,11 +18,12 @@ use datafusion::logical_expr::Expr;
 /// ```
 pub fn call_function<C: IntoColumn>(name: &str, arguments: impl IntoIterator<Item = C>) -> Column {
     let arguments: Result<Vec<Expr>> = arguments.into_iter().map(|a| a.into_column().0).collect();
-    Column(arguments.and_then(|arguments| FunctionRegistry::default().call(name, arguments, false)))
+    Column(arguments.map(|arguments| crate::sql::text::call(name, arguments)))
 }
 
 fn call(name: &str, arguments: Vec<Column>) -> Column {
-    call_function(name, arguments)
+    let arguments: Result<Vec<Expr>> = arguments.into_iter().map(|argument| argument.0).collect();
+    Column(arguments.and_then(|arguments| FunctionRegistry::default().call(name, arguments, false)))
 }
 
 macro_rules! functions {
@@ -39,7 +41,7 @@ macro_rules! variadic {
     ($($(#[$doc:meta])* $name:ident => $spark:literal;)*) => {$(
         $(#[$doc])*
         pub fn $name<C: IntoColumn>(columns: impl IntoIterator<Item = C>) -> Column {
-            call_function($spark, columns)
+            call($spark, columns.into_iter().map(IntoColumn::into_column).collect())
         }
     )*};
 }

@@ -6,7 +6,7 @@
 //! passes over empty lines. Fails: options that CSV cannot have; nested columns are refused by [`super::format`].
 
 use crate::decode::pattern::Pattern;
-use crate::decode::timestamp::{write_date, write_iso_millis};
+use crate::decode::timestamp::{write_date, write_iso_millis, write_local_millis};
 use crate::decode::zone::Zone;
 use crate::error::Result;
 use crate::functions::java_text::{Style, plain, write_value};
@@ -31,6 +31,7 @@ pub(super) struct Csv {
     trim_end: bool,
     line_sep: String,
     timestamp_format: Option<Pattern>,
+    timestamp_ntz_format: Option<Pattern>,
     date_format: Option<Pattern>,
     zone: Zone,
 }
@@ -66,6 +67,7 @@ impl Csv {
             trim_end: options.bool("ignoreTrailingWhiteSpace")?.unwrap_or(true),
             line_sep: line_sep.to_string(),
             timestamp_format: options.text("timestampFormat").map(Pattern::new).transpose()?,
+            timestamp_ntz_format: options.text("timestampNTZFormat").map(Pattern::new).transpose()?,
             date_format: options.text("dateFormat").map(Pattern::new).transpose()?,
             zone,
         })
@@ -103,6 +105,14 @@ impl Csv {
 
     fn value(&self, column: &ArrayRef, row: usize, out: &mut String) -> Result<()> {
         match column.data_type() {
+            DataType::Timestamp(_, None) => {
+                let local = column.as_primitive::<TimestampMicrosecondType>().value(row);
+                match &self.timestamp_ntz_format {
+                    Some(pattern) => pattern.write_timestamp(local, Zone::Fixed(0), out),
+                    None => write_local_millis(local, out),
+                }
+                Ok(())
+            }
             DataType::Timestamp(..) => {
                 let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
                 match &self.timestamp_format {

@@ -6,7 +6,7 @@
 use super::codec::Codec;
 use super::csv::Csv;
 use crate::decode::pattern::Pattern;
-use crate::decode::zone::Zone;
+use crate::decode::zone::{self, Zone};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::java_text::plain;
 use crate::functions::to_json::{ToJsonOptions, to_json};
@@ -77,9 +77,7 @@ impl Format {
     /// The format of this name (see [`super::FORMATS`]) with its options; times are written in `session`'s zone unless `timeZone` says another.
     pub fn new(name: &str, options: &mut OptionReader<'_>, session: Tz) -> Result<Self> {
         let time_zone = match name {
-            "csv" | "json" => {
-                options.parsed("timeZone", "a time zone such as UTC or Europe/Berlin", |z| z.parse().ok())?
-            }
+            "csv" | "json" => options.parsed("timeZone", zone::EXPECTED, zone::region)?,
             _ => None,
         };
         let time_zone = time_zone.unwrap_or(session);
@@ -100,6 +98,7 @@ impl Format {
                 let json = ToJsonOptions {
                     time_zone,
                     timestamp_format: pattern("timestampFormat", options)?,
+                    timestamp_ntz_format: pattern("timestampNTZFormat", options)?,
                     date_format: pattern("dateFormat", options)?,
                     ignore_null_fields: options.bool("ignoreNullFields")?.unwrap_or(true),
                 };

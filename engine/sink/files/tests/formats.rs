@@ -160,6 +160,19 @@ async fn values_have_sparks_text() {
     }
 }
 
+/// A local time has neither a zone nor an offset, wherever the session is.
+#[tokio::test]
+async fn local_times_are_written_as_they_are() {
+    let local: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![1_704_067_200_123_456]));
+    let rows = RecordBatch::try_from_iter_with_nullable([("l", local, true)]).unwrap();
+    let berlin = ("timeZone", "Europe/Berlin");
+    assert_eq!(text("csv", &[berlin], &rows).await, "2024-01-01T00:00:00.123\n");
+    assert_eq!(text("json", &[berlin], &rows).await, "{\"l\":\"2024-01-01T00:00:00.123\"}\n");
+    let pattern = ("timestampNTZFormat", "dd.MM.yyyy HH:mm");
+    assert_eq!(text("csv", &[berlin, pattern], &rows).await, "01.01.2024 00:00\n");
+    assert_eq!(text("json", &[berlin, pattern], &rows).await, "{\"l\":\"01.01.2024 00:00\"}\n");
+}
+
 #[tokio::test]
 async fn text_lines_stand_as_they_are() {
     let rows = strings(&[("value", &[Some(" a,\"b\" "), None, Some(""), Some("é\0")])]);

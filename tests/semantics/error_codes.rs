@@ -1,0 +1,390 @@
+//! Every error code is produced by something: the list of what produces each, which a new code has to join.
+
+use crate::embedding::{numbers, panicking_udf};
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tidemill::prelude::*;
+
+/// What produces a code.
+enum Proof {
+    /// This.
+    Call(fn() -> BoxFuture<'static, Error>),
+    /// The test of this name in this file, because it takes brokers, a bucket, or a fault.
+    Test(&'static str, &'static str),
+    /// Any use of a feature in a build without it; this list has the call there.
+    #[cfg_attr(not(all(feature = "kafka", feature = "s3")), allow(dead_code))]
+    Without(&'static str),
+}
+
+async fn session() -> Session {
+    Session::builder().config("tidemill.device", "cpu").build().await.unwrap()
+}
+
+/// A stream of `k STRING, v INT, t TIMESTAMP`.
+async fn rows() -> DataFrame {
+    MemoryStream::new("k STRING, v INT, t TIMESTAMP").frame(&session().await).unwrap()
+}
+
+/// The numbers 0 and 1, in a column `id`.
+async fn ids() -> DataFrame {
+    DataFrame::range(&session().await, 0, 2, 1).unwrap()
+}
+
+/// What a value over `id` fails with.
+async fn value(column: Column) -> Error {
+    match ids().await.select([column]) {
+        Err(error) => error,
+        Ok(frame) => frame.collect().await.expect_err("a value that there is"),
+    }
+}
+
+async fn call(name: &str, arguments: Vec<Column>) -> Error {
+    value(call_function(name, arguments)).await
+}
+
+/// What writing a table fails with.
+async fn written(write: impl AsyncFnOnce(&str) -> Result<(), Error>) -> Error {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory.path().to_string_lossy()).await.unwrap_err()
+}
+
+/// What a stream into Parquet files is refused with.
+async fn started(frame: &DataFrame, mode: OutputMode) -> Error {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let writer = frame.write_stream().output_mode(mode).option("checkpointLocation", at("checkpoint"));
+    writer.start_path(&at("out")).await.err().unwrap()
+}
+
+/// What a query with a trigger for real time is refused with.
+async fn real_time(frame: &DataFrame, mode: OutputMode, interval: &str) -> Error {
+    let writer = frame.write_stream().output_mode(mode).trigger(Trigger::real_time(interval));
+    writer.format("console").start().await.err().unwrap()
+}
+
+async fn failed() -> Error {
+    let (session, stream) = (session().await, MemoryStream::new("n BIGINT"));
+    stream.add(numbers(&[1])).unwrap();
+    let writer = stream.frame(&session).unwrap().write_stream();
+    let query =
+        writer.foreach_batch(|_, _| async { Err(Error::new(ErrorCode::UserCode, "no")) }).start().await.unwrap();
+    query.await_termination().await.unwrap_err()
+}
+
+/// The failure below that of a query.
+fn cause(error: &Error) -> Error {
+    std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>()).expect("a cause").clone()
+}
+
+/// What the second of two queries on one checkpoint is refused with.
+async fn second(first: Column, second: Column, stop: bool) -> Error {
+    let directory = tempfile::tempdir().unwrap();
+    let rows = rows().await;
+    let table = MemoryTable::new(Some("out")).unwrap();
+    let start = async |total: Column| {
+        let frame = rows.group_by(["k"]).unwrap().agg([total.alias("total")]).unwrap();
+        let writer = frame.write_stream().output_mode(Update);
+        let writer = writer.option("checkpointLocation", directory.path().to_string_lossy().into_owned());
+        writer.table(&table).start().await
+    };
+    let running = start(first).await.unwrap();
+    if stop {
+        running.stop().await;
+    }
+    let error = start(second).await.err().unwrap();
+    running.stop().await;
+    error
+}
+
+/// What reading these files of JSON fails with.
+async fn read(files: &[&str], schema: Option<&str>) -> Error {
+    let directory = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = directory.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "{\"v\":1}\n").unwrap();
+    }
+    let mut reader = session().await.read().format("json");
+    if let Some(schema) = schema {
+        reader = reader.schema(schema);
+    }
+    match reader.load_path(&directory.path().to_string_lossy()).await {
+        Err(error) => error,
+        Ok(frame) => frame.collect().await.expect_err("files that can be read"),
+    }
+}
+
+macro_rules! call {
+    ($($body:tt)*) => { Proof::Call(|| Box::pin(async { $($body)* })) };
+}
+
+fn without_kafka() -> Proof {
+    #[cfg(feature = "kafka")]
+    return Proof::Without("kafka");
+    #[cfg(not(feature = "kafka"))]
+    call!(session().await.read_stream().format("kafka").load().await.unwrap_err())
+}
+
+fn without_s3() -> Proof {
+    #[cfg(feature = "s3")]
+    return Proof::Without("s3");
+    #[cfg(not(feature = "s3"))]
+    call!(tidemill::storage::Location::parse("s3a://lake/a", &Default::default()).unwrap_err())
+}
+
+fn proofs() -> Vec<(ErrorCode, Proof)> {
+    use ErrorCode::*;
+    use Proof::Test;
+    vec![
+        (UnresolvedColumn, call!(value(col("nope")).await)),
+        (
+            AmbiguousReference,
+            call! {
+                let (left, right) = (ids().await, ids().await);
+                left.cross_join(&right).unwrap().select(["id"]).unwrap_err()
+            },
+        ),
+        (DatatypeMismatch, call!(rows().await.group_by([window("k", "5 seconds")]).err().unwrap())),
+        (InvalidExpression, call!(rows().await.observe("seen", [col("v")]).unwrap_err())),
+        (CannotParseInterval, call!(rows().await.with_watermark("t", "ten minutes").unwrap_err())),
+        (ParseSyntaxError, call!(StructType::from_ddl("v BIGGISH").unwrap_err())),
+        (EventTimeNotTimestamp, call!(rows().await.with_watermark("k", "1 minute").unwrap_err())),
+        (
+            UnsupportedDataType,
+            call! {
+                let nested = ids().await.select([r#struct(["id"]).alias("s")]).unwrap();
+                written(async |path| nested.write().csv(&format!("{path}/out")).await).await
+            },
+        ),
+        (
+            InvalidPartitionColumn,
+            call! {
+                let nested = ids().await.select([col("id"), r#struct(["id"]).alias("s")]).unwrap();
+                written(async |path| nested.write().partition_by(["s"]).parquet(&format!("{path}/out")).await).await
+            },
+        ),
+        (
+            AllPartitionColumns,
+            call! {
+                let ids = ids().await;
+                written(async |path| ids.write().partition_by(["id"]).parquet(&format!("{path}/out")).await).await
+            },
+        ),
+        (
+            ColumnAlreadyExists,
+            call! {
+                let twice = ids().await.select([col("id"), col("id").alias("ID")]).unwrap();
+                written(async |path| twice.write().parquet(&format!("{path}/out")).await).await
+            },
+        ),
+        (ConflictingDirectoryStructures, call!(read(&["a/p=1/x.json", "b/p=1/x.json"], None).await)),
+        (ConflictingPartitionColumnNames, call!(read(&["p=1/x.json", "q=1/x.json"], None).await)),
+        (InvalidPartitionValue, call!(read(&["p=one/x.json"], Some("v INT, p INT")).await)),
+        (UnableToInferSchema, call!(read(&[], None).await)),
+        (
+            RedefiningWatermark,
+            call! {
+                let marked = rows().await.with_watermark("t", "1 minute").unwrap();
+                marked.with_watermark("t", "1 minute").unwrap_err()
+            },
+        ),
+        (OutputModeInvalid, call!(rows().await.write_stream().output_mode("upsert").start().await.err().unwrap())),
+        (OutputModeUnsupported, call!(started(&rows().await.group_by(["k"]).unwrap().count().unwrap(), Append).await)),
+        (
+            OutputModeUnsupportedSink,
+            call! {
+                started(&rows().await.group_by(["k"]).unwrap().count().unwrap(), Update).await
+            },
+        ),
+        (UnsupportedOperation, call!(rows().await.collect().await.unwrap_err())),
+        (WriteStreamNotAllowed, call!(ids().await.write_stream().format("console").start().await.err().unwrap())),
+        (CallOnStreamingDataset, call!(rows().await.write().format("noop").save().await.unwrap_err())),
+        (InvalidSaveMode, call!(ids().await.write().mode("upsert").format("noop").save().await.unwrap_err())),
+        (
+            PathAlreadyExists,
+            call! {
+                let ids = ids().await;
+                written(async |path| {
+                    ids.write().parquet(path).await?;
+                    ids.write().parquet(path).await
+                })
+                .await
+            },
+        ),
+        (DataSourceNotFound, call!(session().await.read_stream().format("delta").load().await.unwrap_err())),
+        (KafkaNotEnabled, without_kafka()),
+        (S3NotEnabled, without_s3()),
+        (StorageAccessDenied, Test("engine/storage/tests.rs", "refusals_of_the_store_keep_their_kind")),
+        (
+            InvalidOption,
+            call! {
+                let reader = session().await.read_stream().format("rate").option("rowsPerSecnd", 1);
+                reader.load().await.unwrap_err()
+            },
+        ),
+        (TableNotFound, call!(session().await.sql("SELECT * FROM nowhere").await.err().unwrap())),
+        (
+            TableExists,
+            call! {
+                let session = session().await;
+                session.sql("CREATE TEMPORARY VIEW v AS SELECT 1 AS n").await.unwrap();
+                session.sql("CREATE TEMPORARY VIEW v AS SELECT 1 AS n").await.err().unwrap()
+            },
+        ),
+        (ConfNotFound, call!(session().await.conf().try_get("no.such.key").unwrap_err())),
+        (ConfValueType, call!(session().await.conf().set("tidemill.workers", "many").unwrap_err())),
+        (
+            ConfValueRequirement,
+            call! {
+                session().await.conf().set("spark.sql.streaming.minBatchesToRetain", 0).unwrap_err()
+            },
+        ),
+        (ConfValueTimeZone, call!(session().await.conf().set("spark.sql.session.timeZone", "Mars").unwrap_err())),
+        (ConfStatic, call!(session().await.conf().set("spark.sql.warehouse.dir", "w").unwrap_err())),
+        (
+            RealTimeSource,
+            call! {
+                let rate = session().await.read_stream().format("rate").load().await.unwrap();
+                real_time(&rate, Update, "1 minute").await
+            },
+        ),
+        (
+            RealTimeOperator,
+            call! {
+                real_time(&rows().await.group_by(["k"]).unwrap().count().unwrap(), Update, "1 minute").await
+            },
+        ),
+        (RealTimeInterval, call!(real_time(&rows().await, Update, "1 second").await)),
+        (RealTimeOutputMode, call!(real_time(&rows().await, Append, "1 minute").await)),
+        (
+            PathNotFound,
+            call! {
+                session().await.read().format("text").load_path("/no/such/place").await.unwrap_err()
+            },
+        ),
+        (SchemaRequired, call!(session().await.read_stream().format("json").load_path("rides").await.unwrap_err())),
+        (
+            QueryNameInUse,
+            call! {
+                let rows = rows().await;
+                let first = rows.write_stream().format("noop").query_name("q").start().await.unwrap();
+                let error = rows.write_stream().format("noop").query_name("q").start().await.err().unwrap();
+                first.stop().await;
+                error
+            },
+        ),
+        (
+            MalformedRecord,
+            call! {
+                let directory = tempfile::tempdir().unwrap();
+                std::fs::write(directory.path().join("a.json"), "not json\n").unwrap();
+                let reader = session().await.read().format("json").schema("v INT").option("mode", "FAILFAST");
+                reader.load_path(&directory.path().to_string_lossy()).await.unwrap().collect().await.unwrap_err()
+            },
+        ),
+        (CastInvalidInput, call!(value(lit("x").cast("int")).await)),
+        (DivideByZero, call!(value(lit(1) / col("id")).await)),
+        (ArithmeticOverflow, call!(value(lit(i64::MAX) + col("id")).await)),
+        (RemainderByZero, call!(value(lit(1) % col("id")).await)),
+        (CastOverflow, call!(value((col("id") + 300).cast("tinyint")).await)),
+        (NumericValueOutOfRange, call!(value((col("id") + 300).cast("decimal(2, 0)")).await)),
+        (UnresolvedRoutine, call!(call("no_such_function", vec![col("id")]).await)),
+        (WrongNumArgs, call!(call("upper", vec![lit("a"), lit("b")]).await)),
+        (InvalidParameterValue, call!(call("rlike", vec![col("id").cast("string"), lit("(")]).await)),
+        (InvalidArrayIndex, call!(call("elt", vec![lit(5), lit("a"), lit("b")]).await)),
+        (InvalidArrayIndexInElementAt, call!(value(element_at(array([lit(1)]), 5)).await)),
+        (InvalidIndexOfZero, call!(value(element_at(array([lit(1)]), 0)).await)),
+        (DuplicatedMapKey, call!(value(create_map([lit(1), lit("a"), lit(1), lit("b")])).await)),
+        (NullMapKey, call!(value(create_map([lit_null().cast("int"), lit("a")])).await)),
+        (CannotParseTimestamp, call!(call("to_timestamp", vec![lit("noon"), lit("yyyy-MM-dd")]).await)),
+        (DatetimeFieldOutOfBounds, call!(value(make_date(lit(2024), lit(13), lit(1))).await)),
+        (
+            DatetimeOverflow,
+            call! {
+                call("timestampadd", vec![lit("YEAR"), lit(1_000_000), lit("2024-01-01").cast("timestamp")]).await
+            },
+        ),
+        (IllegalDayOfWeek, call!(value(next_day(lit("2024-01-01").cast("date"), "someday")).await)),
+        (InvalidExtractField, call!(value(date_part("FORTNIGHT", lit("2024-01-01").cast("date"))).await)),
+        (UserRaisedException, call!(value(raise_error("enough")).await)),
+        (KafkaDataLoss, Test("tests/kafka/source.rs", "lost_offsets_stop_the_query_or_are_counted")),
+        (Kafka, Test("tests/kafka/source.rs", "a_wrong_password_is_refused_and_never_shown")),
+        (KafkaFenced, Test("tests/kafka/sink.rs", "the_newer_of_two_writers_wins")),
+        (
+            CheckpointIo,
+            call! {
+                let file = tempfile::NamedTempFile::new().unwrap();
+                let writer = rows().await.write_stream().format("noop");
+                let place = format!("{}/checkpoint", file.path().to_string_lossy());
+                writer.option("checkpointLocation", place).start().await.err().unwrap()
+            },
+        ),
+        (CheckpointCorrupt, Test("engine/checkpoint/tests/damage.rs", "damage_to_any_file_is_named")),
+        (CheckpointVersion, Test("engine/checkpoint/tests/damage.rs", "newer_formats_are_refused_as_such")),
+        (CheckpointFenced, call!(second(sum("v"), sum("v"), false).await)),
+        (CheckpointIncompatible, call!(second(sum("v"), max("v"), true).await)),
+        (
+            DeviceNotFound,
+            call! {
+                Session::builder().config("tidemill.device", "gpu:no such adapter").build().await.err().unwrap()
+            },
+        ),
+        // A gibibyte of registers; the engine passes the kernels' refusal on under this code.
+        (Kernel, Test("kernels/src/cpu/tests.rs", "registers_have_a_limit")),
+        (
+            Io,
+            call! {
+                let (file, ids) = (tempfile::NamedTempFile::new().unwrap(), ids().await);
+                ids.write().mode(SaveMode::Append).parquet(&file.path().to_string_lossy()).await.unwrap_err()
+            },
+        ),
+        (UserCode, call!(cause(&failed().await))),
+        (StreamFailed, call!(failed().await)),
+        (Internal, call!(value(panicking_udf(col("id"))).await)),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_code_is_produced_by_something() {
+    let mut proofs: BTreeMap<&str, (ErrorCode, Proof)> =
+        proofs().into_iter().map(|(code, proof)| (code.as_str(), (code, proof))).collect();
+    let mut wrong = Vec::new();
+    for code in ErrorCode::ALL {
+        match proofs.remove(code.as_str()).map(|(_, proof)| proof) {
+            None => wrong.push(format!("{code:?} is not in the list; add what produces it")),
+            Some(Proof::Call(call)) => match tokio::spawn(call()).await {
+                Ok(error) if error.code() == *code => {}
+                Ok(error) => wrong.push(format!("{code:?} was expected, and came {error}")),
+                Err(panic) => wrong.push(format!("{code:?}: {panic}")),
+            },
+            Some(Proof::Test(file, name)) => {
+                let text =
+                    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
+                if !text.contains(&format!("fn {name}()")) {
+                    wrong.push(format!("{code:?}: there is no test {name} in {file}"));
+                }
+            }
+            Some(Proof::Without(feature)) => assert!(["kafka", "s3"].contains(&feature)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(proofs.is_empty(), "the list names codes that there are not: {:?}", proofs.keys());
+}
+
+/// The table of codes in the documentation has each of them, with a cause and a way out.
+#[test]
+fn every_code_is_explained() {
+    let table = include_str!("../../engine/errors.md");
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let explained: BTreeMap<&str, usize> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            (cells[0].trim_matches('`'), cells.iter().filter(|cell| !cell.is_empty()).count())
+        })
+        .collect();
+    for code in ErrorCode::ALL {
+        assert_eq!(explained.get(code.as_str()), Some(&3), "{code} in engine/errors.md");
+    }
+    assert_eq!(explained.len(), ErrorCode::ALL.len(), "engine/errors.md has codes that there are not");
+}
