@@ -84,9 +84,8 @@ pub fn check(rides: &[Ride], mut rows: Vec<Row>) {
     let mut expected: Vec<Row> = Vec::new();
     let (mut alone, mut paired) = (0, 0);
     for asked in of("requested").filter(|r| r.partition.is_none()) {
-        let done = of("completed").filter(|done| {
-            done.rider == asked.rider && done.time >= asked.time && done.time <= asked.time + WITHIN
-        });
+        let done = of("completed")
+            .filter(|done| done.rider == asked.rider && done.time >= asked.time && done.time <= asked.time + WITHIN);
         let row = |done: Option<&Ride>| {
             let fare = done.and_then(|done| done.fare).map(f64::to_bits);
             (asked.rider.clone(), asked.time, done.map(|done| done.time), fare)
