@@ -326,9 +326,11 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn output_watermark_ms(&self, input_ms: i64) -> i64 {
-        // Rows come out as old as the state keeps them.
+        // Rows come out as old as the state keeps them: past a bound that does not go with the watermark, by a millisecond less.
         let oldest = self.inputs.iter().filter_map(|input| input.bound.as_ref());
-        let oldest = oldest.map(|(_, offset, _)| input_ms.saturating_sub(offset.div_euclid(1000).max(0)));
+        let oldest = oldest.map(|(_, offset, inclusive)| {
+            input_ms.saturating_sub(offset.div_euclid(1000).max(0)).saturating_sub(i64::from(!inclusive))
+        });
         oldest.fold(input_ms, i64::min)
     }
 
