@@ -326,12 +326,13 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn output_watermark_ms(&self, input_ms: i64) -> i64 {
-        // Rows come out as old as the state keeps them: past a bound that does not go with the watermark, by a millisecond less.
-        let oldest = self.inputs.iter().filter_map(|input| input.bound.as_ref());
-        let oldest = oldest.map(|(_, offset, inclusive)| {
-            input_ms.saturating_sub(offset.div_euclid(1000).max(0)).saturating_sub(i64::from(!inclusive))
-        });
-        oldest.fold(input_ms, i64::min)
+        // Rows come out as old as the state keeps them: with a range that includes its end, one whose sum equals the watermark is still there.
+        let age = |(_, offset, inclusive): &(_, i64, bool)| match *offset >= 0 {
+            true => (offset.saturating_add(999) / 1000).saturating_add(i64::from(!inclusive)),
+            false => 0,
+        };
+        let oldest = self.inputs.iter().filter_map(|input| input.bound.as_ref()).map(age).max();
+        input_ms.saturating_sub(oldest.unwrap_or_default())
     }
 
     fn delta(&self) -> Result<(Bytes, u64)> {

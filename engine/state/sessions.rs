@@ -286,7 +286,7 @@ impl Sessions {
     /// Lets go of groups without a session, once they are most of all.
     fn compact(&mut self) -> Result<()> {
         let live = self.by_end.len();
-        if (self.slots as usize) < 2 * live + 1024 {
+        if (self.slots as usize) < 2 * live + 64 {
             return Ok(());
         }
         let sessions = self.all();
