@@ -38,8 +38,12 @@ impl OperatorPlan for StreamJoinPlan {
 
     fn describe(&self) -> String {
         let kept = |bound: &Option<Bound>| match bound {
-            Some(bound) if bound.inclusive && bound.offset == 0 => format!("until the watermark reaches {}", bound.time),
-            Some(bound) if bound.inclusive => format!("until the watermark reaches {} {:+} us", bound.time, bound.offset),
+            Some(bound) if bound.inclusive && bound.offset == 0 => {
+                format!("until the watermark reaches {}", bound.time)
+            }
+            Some(bound) if bound.inclusive => {
+                format!("until the watermark reaches {} {:+} us", bound.time, bound.offset)
+            }
             Some(bound) => format!("until the watermark passes {} {:+} us", bound.time, bound.offset),
             None => "for ever".to_string(),
         };
