@@ -38,7 +38,12 @@ impl OperatorPlan for StreamJoinPlan {
 
     fn describe(&self) -> String {
         let kept = |bound: &Option<Bound>| match bound {
-            Some(bound) if bound.inclusive => format!("until the watermark reaches {}", bound.time),
+            Some(bound) if bound.inclusive && bound.offset == 0 => {
+                format!("until the watermark reaches {}", bound.time)
+            }
+            Some(bound) if bound.inclusive => {
+                format!("until the watermark reaches {} {:+} us", bound.time, bound.offset)
+            }
             Some(bound) => format!("until the watermark passes {} {:+} us", bound.time, bound.offset),
             None => "for ever".to_string(),
         };
@@ -326,9 +331,9 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn output_watermark_ms(&self, input_ms: i64) -> i64 {
-        // Rows come out as old as the state keeps them: with a range, one whose sum equals the watermark is still there.
-        let age = |(_, offset, inclusive): &(_, i64, bool)| match !inclusive && *offset >= 0 {
-            true => (offset.saturating_add(999) / 1000).saturating_add(1),
+        // Rows come out as old as the state keeps them: with a range that includes its end, one whose sum equals the watermark is still there.
+        let age = |(_, offset, inclusive): &(_, i64, bool)| match *offset >= 0 {
+            true => (offset.saturating_add(999) / 1000).saturating_add(i64::from(!inclusive)),
             false => 0,
         };
         let oldest = self.inputs.iter().filter_map(|input| input.bound.as_ref()).map(age).max();

@@ -46,7 +46,8 @@ pub struct Bound {
     pub time: Expr,
     /// Added to the time, in microseconds.
     pub offset: i64,
-    /// Whether a sum equal to the watermark goes too: so with a key, but not with a range, whose end may still come.
+    /// Whether a sum equal to the watermark goes too: so with a key and a range that excludes its end, but not with one whose end may
+    /// still come.
     pub inclusive: bool,
 }
 
@@ -139,16 +140,16 @@ impl JoinCondition {
                 found.right_keys.push(r);
                 continue;
             }
-            if let Some((own_time, other_time, offset)) = upper_bound(&part) {
+            if let Some((own_time, other_time, offset, strict)) = upper_bound(&part) {
                 // own_time <= other_time + offset: rows of the other side go when their sum has passed.
                 for (side, plan, bound) in [(0usize, left, &mut found.right_bound), (1, right, &mut found.left_bound)] {
                     if side_of(&own_time) == Some(side)
                         && side_of(&other_time) == Some(1 - side)
                         && has_watermark(&own(own_time.clone())?, plan.schema())
                         && is_time(&other_time, scope.schema())
-                        && bound.as_ref().is_none_or(|known| offset < known.offset)
+                        && bound.as_ref().is_none_or(|known| (offset, !strict) < (known.offset, !known.inclusive))
                     {
-                        *bound = Some(Bound { time: own(other_time.clone())?, offset, inclusive: false });
+                        *bound = Some(Bound { time: own(other_time.clone())?, offset, inclusive: strict });
                     }
                 }
             }
@@ -177,8 +178,8 @@ fn is_time(expr: &Expr, schema: &Schema) -> bool {
     at.and_then(|at| schema.fields().get(at)).is_some_and(|field| matches!(field.data_type(), DataType::Timestamp(..)))
 }
 
-/// `a <= b + offset`, or what is equivalent to it, as (a, b, offset in microseconds).
-fn upper_bound(expr: &Expr) -> Option<(Expr, Expr, i64)> {
+/// `a <= b + offset`, or what is equivalent to it, as (a, b, offset in microseconds, whether it is `<`).
+fn upper_bound(expr: &Expr) -> Option<(Expr, Expr, i64, bool)> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
     let (less, more) = match op {
         Operator::Lt | Operator::LtEq => (left, right),
@@ -186,7 +187,7 @@ fn upper_bound(expr: &Expr) -> Option<(Expr, Expr, i64)> {
         _ => return None,
     };
     let ((a, before), (b, after)) = (shifted(less)?, shifted(more)?);
-    Some((a, b, after.checked_sub(before)?))
+    Some((a, b, after.checked_sub(before)?, matches!(op, Operator::Lt | Operator::Gt)))
 }
 
 /// A column, and the constant interval that is added to it, in microseconds.

@@ -191,8 +191,9 @@ impl Case {
         let mut query: Option<StreamingQuery> = None;
         let (mut seen_rows, mut seen_progress) = (0, 0);
         for (number, step) in self.steps.iter().enumerate() {
-            // Files of two sources make one batch only if no batch begins between them.
-            if step.inputs.iter().filter(|files| files.iter().any(|lines| !lines.is_empty())).count() > 1
+            // Two sources find their files in one batch only if no batch begins between them.
+            let given = step.inputs.iter().filter(|files| files.iter().any(|lines| !lines.is_empty())).count();
+            if (given > 1 || sources < self.delays.len())
                 && let Some(running) = query.take()
             {
                 running.stop().await;
