@@ -4,6 +4,7 @@ use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int32Builder, Int64Array, ListBuilder, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use arrow::datatypes::{DataType, Field};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,7 +24,7 @@ fn input(seed: u64, rows: usize) -> RecordBatch {
     let mut random = StdRng::seed_from_u64(seed);
     let mut pick = |n: usize| random.random_range(0..n);
     let (mut k, mut w, mut s, mut v, mut d, mut t) = (vec![], vec![], vec![], vec![], vec![], vec![]);
-    let mut l = ListBuilder::new(Int32Builder::new());
+    let mut l = ListBuilder::new(Int32Builder::new()).with_field(Field::new("element", DataType::Int32, true));
     for row in 0..rows {
         k.push([Some(1), Some(2), Some(3), None][pick(4)]);
         w.push([Some(1i64), Some(2), Some(-3), None][pick(4)]);
