@@ -62,7 +62,7 @@ Exit status:
 
 /// Structured streaming in SQL, exactly once.
 #[derive(Parser)]
-#[command(name = "tidemill", version, about, max_term_width = 100, after_help = EXAMPLES, after_long_help = SCRIPTS)]
+#[command(name = "tidemill", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = SCRIPTS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

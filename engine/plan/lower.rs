@@ -26,8 +26,8 @@ use chrono_tz::Tz;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use std::collections::BTreeSet;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 /// Everything a query does to a batch.
@@ -457,7 +457,9 @@ impl Lineage {
         let stays_above = |step: &Step| match step {
             Step::Filter(_) => fallible,
             Step::Observe { time, .. } => mentions(&predicate, time),
-            Step::Expand(step) => fallible || step.columns.iter().any(|(name, _)| mentions(&predicate, &reference(name))),
+            Step::Expand(step) => {
+                fallible || step.columns.iter().any(|(name, _)| mentions(&predicate, &reference(name)))
+            }
             Step::Measure { .. } => true,
         };
         let lowest = self.steps.iter().rposition(stays_above).map_or(0, |p| p + 1);
@@ -516,7 +518,13 @@ impl Lineage {
         for ((name, _), own) in self.columns.iter_mut().zip(distinct_names(schema)) {
             *name = own;
         }
-        let table = Arc::new(StaticJoin { kind, table: table.clone(), table_keys, rows: OnceLock::new(), index: Mutex::default() });
+        let table = Arc::new(StaticJoin {
+            kind,
+            table: table.clone(),
+            table_keys,
+            rows: OnceLock::new(),
+            index: Mutex::default(),
+        });
         self.steps.push(Step::Expand(Expand { kind: ExpandKind::Join { keys, rest, table }, columns: added }));
         Ok(())
     }

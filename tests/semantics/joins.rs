@@ -302,3 +302,23 @@ async fn rows_that_a_filter_above_a_table_removes_do_not_move_the_watermark() {
     assert_eq!(rows, ["x@10", "x@20"]);
     query.stop().await;
 }
+
+/// What comes into a table's directory while the query runs is not seen: the table is read once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_as_it_was_when_the_query_started() {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("1.json"), "{\"k\":\"a\",\"name\":\"A\"}\n").unwrap();
+    let reader = session.read().format("json").schema("k STRING, name STRING");
+    let names = reader.load_path(&directory.path().to_string_lossy()).await.unwrap();
+    let rides = stream(LEFT);
+    let joined = rides.frame(&session).unwrap().join(&names, expr("k1 = k"), JoinType::Inner).unwrap();
+    let table = MemoryTable::new(Some("out")).unwrap();
+    let query = joined.select(["k1", "t1"]).unwrap().write_stream().table(&table).start().await.unwrap();
+    std::fs::write(directory.path().join("2.json"), "{\"k\":\"b\",\"name\":\"B\"}\n").unwrap();
+    batch(&rides, LEFT, &[(1, "a"), (2, "b")]);
+    query.process_all_available().await.unwrap();
+    query.stop().await;
+    let found: Vec<String> = table.rows().iter().flat_map(texts).collect();
+    assert_eq!(found, ["a@1"]);
+}

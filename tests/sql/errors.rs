@@ -5,6 +5,10 @@ use crate::support::{run, stderr, stdout, with_script};
 /// The status and the text on standard error of a script.
 fn outcome(text: &str) -> (Option<i32>, String) {
     let directory = with_script(text);
+    // A path that is not there is a mistake of its own.
+    for path in ["in", "rides"] {
+        std::fs::create_dir(directory.path().join(path)).unwrap();
+    }
     let output = run(directory.path(), &["run", "script.sql"]);
     assert_eq!(stdout(&output), "");
     (output.status.code(), stderr(&output))
@@ -12,6 +16,24 @@ fn outcome(text: &str) -> (Option<i32>, String) {
 
 fn check(text: &str, expected: &str) {
     assert_eq!(outcome(text), (Some(2), expected.to_string()));
+}
+
+#[test]
+fn a_path_that_there_is_not() {
+    let (status, text) = outcome("CREATE TABLE t (a INT) USING json LOCATION 'lost';\nSELECT * FROM t");
+    assert_eq!(status, Some(2));
+    assert!(text.starts_with("script.sql:2:15: [PATH_NOT_FOUND] "), "{text}");
+}
+
+#[test]
+fn generators_with_the_wrong_names() {
+    check(
+        "SELECT id,\n  explode(map('a', 1)) AS (k) FROM range(1)",
+        "script.sql:2:3: [INVALID_EXPRESSION] the generator makes 2 columns (key, value), but is given 1 names (k); name each column, or none\n  explode(map('a', 1)) AS (k) FROM range(1)\n  ^\n",
+    );
+    let (status, text) = outcome("SELECT * FROM range(1) LATERAL VIEW upper('a') t AS k");
+    assert_eq!(status, Some(2));
+    assert!(text.starts_with("script.sql:1:37: [INVALID_EXPRESSION] "), "{text}");
 }
 
 #[test]
@@ -97,8 +119,8 @@ fn what_the_engine_does_not_have_is_named() {
         ("SELECT row_number() OVER (ORDER BY a) FROM t", "2:8", "group by window(time, duration)"),
         ("SELECT a FROM t INTERSECT SELECT a FROM t", "2:27", "use a left semi join"),
         ("SELECT id FROM range(3) EXCEPT ALL SELECT id FROM range(2)", "2:36", "leave ALL out"),
-        ("SELECT a FROM t WHERE NOT EXISTS (SELECT a FROM t)", "2:23", "write a LEFT ANTI JOIN"),
-        ("SELECT a, count(*) FROM t GROUP BY CUBE (a)", "2:36", "UNION ALL"),
+        ("SELECT a FROM t WHERE NOT EXISTS (SELECT a FROM t)", "2:35", "write a LEFT ANTI JOIN"),
+        ("SELECT a, count(*) FROM t GROUP BY CUBE (a)", "2:42", "UNION ALL"),
         ("SELECT a, count(*) FROM t GROUP BY a WITH ROLLUP", "2:1", "ROLLUP"),
         ("SELECT a FROM t TABLESAMPLE (10 PERCENT)", "2:15", "TABLESAMPLE"),
         ("SELECT a FROM t SORT BY a", "2:1", "use ORDER BY"),
