@@ -326,11 +326,8 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn output_watermark_ms(&self, input_ms: i64) -> i64 {
-        // Rows come out as old as the state keeps them: with a range, one whose sum equals the watermark is still there.
-        let age = |(_, offset, inclusive): &(_, i64, bool)| match !inclusive && *offset >= 0 {
-            true => (offset.saturating_add(999) / 1000).saturating_add(1),
-            false => 0,
-        };
+        // Rows come out as old as the state keeps them; part of a millisecond counts as a whole one.
+        let age = |(_, offset, _): &(_, i64, bool)| (*offset).max(0).saturating_add(999) / 1000;
         let oldest = self.inputs.iter().filter_map(|input| input.bound.as_ref()).map(age).max();
         input_ms.saturating_sub(oldest.unwrap_or_default())
     }
