@@ -61,7 +61,7 @@ fn lowered<'a>(
                 let below = lowered(session, input, clock).await?;
                 // DataFusion makes one of filters that follow each other, and looks at every part of it on every row. What may fail
                 // must see only rows that the filters before it have passed: no filter moves past a limit.
-                let below = if is_fallible(predicate) { below.limit(0, Some(usize::MAX))? } else { below };
+                let below = if is_fallible(predicate) { below.limit(0, Some(i64::MAX as usize))? } else { below };
                 let predicate = executable(predicate, &df_schema(input.schema())?, clock)?;
                 Ok(below.filter(predicate)?)
             }

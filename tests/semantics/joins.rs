@@ -254,19 +254,6 @@ async fn step(s: &Streams, left: &[(i64, &str)], right: &[(i64, &str)]) -> Vec<S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_leaves_a_join_last_is_not_late_above_it() {
-    let s =
-        Streams::start(|l, r| ranged(l, r, "left")?.group_by(["t1"])?.agg([max("k1").alias("k")])?.select(["k", "t1"]))
-            .await;
-    step(&s, &[(25, "a")], &[(25, "b")]).await;
-    // The watermark is 30: 25 + 5 is not before it.
-    step(&s, &[(40, "p")], &[(40, "q")]).await;
-    let rows = step(&s, &[(50, "x")], &[(50, "y")]).await;
-    assert_eq!(rows, ["a@25"]);
-    s.query.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_bound_of_a_date_is_a_condition_like_any_other() {
     let s = Streams::start(|l, r| {
         let on = expr("k1 = k2 AND t1 <= d2 + INTERVAL 1 HOUR");

@@ -19,7 +19,6 @@ mod joins;
 mod lifecycle;
 mod mistakes;
 mod monitoring;
-mod parity;
 mod programs;
 #[cfg(feature = "failpoints")]
 mod recovery;
