@@ -205,14 +205,29 @@ impl fmt::Display for ErrorCode {
 /// let error = Error::new(ErrorCode::PathNotFound, "no such directory: data/rides");
 /// assert_eq!(error.code(), ErrorCode::PathNotFound);
 /// assert_eq!(error.to_string(), "[PATH_NOT_FOUND] no such directory: data/rides");
+/// // A query's failure has its cause, which may be an error of this type as well.
+/// let failed = Error::caused_by(ErrorCode::StreamFailed, "the query failed", error);
+/// let cause = std::error::Error::source(&failed).and_then(|cause| cause.downcast_ref::<Error>());
+/// assert_eq!(cause.map(Error::code), Some(ErrorCode::PathNotFound));
 /// ```
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("[{code}] {message}")]
+#[derive(Debug, Clone)]
 pub struct Error {
     code: ErrorCode,
     message: String,
-    #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    // The cause itself, not what it is kept in, so that it can be downcast.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static))
+    }
 }
 
 impl Error {

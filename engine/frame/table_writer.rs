@@ -353,11 +353,6 @@ async fn holds_rows(place: &Location) -> Result<bool> {
     // A directory of a partition column may begin as it likes.
     let unseen = |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
     let visible = |name: &String| !name.split('/').any(unseen);
-    if let Location::Local(path) = place
-        && path.is_file()
-    {
-        return Ok(true);
-    }
     Ok(files_of(place).await?.iter().any(visible))
 }
 

@@ -167,7 +167,7 @@ fn has_ended(window: &WindowKey, start: i64, watermark_us: i64) -> bool {
 }
 
 /// Starts of the windows that cover the pane, or the time, at `pane`.
-pub(super) fn windows_over(window: &WindowKey, pane: i64) -> impl Iterator<Item = i64> + use<> {
+pub(crate) fn windows_over(window: &WindowKey, pane: i64) -> impl Iterator<Item = i64> + use<> {
     let (duration, slide) = (window.duration, window.slide);
     let last = match slide {
         0 => pane,

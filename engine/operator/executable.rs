@@ -54,7 +54,7 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Resu
 }
 
 /// Whether a value may hold a double, which has two zeros and many NaNs.
-fn has_floats(data_type: &DataType) -> bool {
+pub(crate) fn has_floats(data_type: &DataType) -> bool {
     match data_type {
         DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
         DataType::List(field) => has_floats(field.data_type()),

@@ -16,6 +16,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Executable form of an [`Expand`].
@@ -38,12 +39,12 @@ enum KindExec {
     Join {
         keys: Vec<Arc<dyn PhysicalExpr>>,
         rest: Option<Arc<dyn PhysicalExpr>>,
-        table: Arc<Table>,
+        table: Arc<TableIndex>,
     },
 }
 
-/// A table's rows by their keys. Workers share it.
-struct Table {
+/// A table's rows by their keys.
+pub struct TableIndex {
     kind: StaticJoinKind,
     rows: RecordBatch,
     converter: RowConverter,
@@ -69,7 +70,7 @@ impl ExpandExec {
             ExpandKind::Join { keys, rest, table } => KindExec::Join {
                 keys: keys.iter().map(|key| compile(key, input, clock)).collect::<Result<_>>()?,
                 rest: rest.as_ref().map(|rest| compile(rest, &schema, clock)).transpose()?,
-                table: Arc::new(Table::new(table, clock)?),
+                table: TableIndex::of(table, clock)?,
             },
         };
         Ok(Self { kind, schema })
@@ -143,7 +144,7 @@ impl ExpandExec {
         batch: &RecordBatch,
         keys: &[Arc<dyn PhysicalExpr>],
         rest: Option<&Arc<dyn PhysicalExpr>>,
-        table: &Table,
+        table: &TableIndex,
     ) -> Result<RecordBatch> {
         let (mut own, mut theirs) = table.partners(batch, keys)?;
         if let Some(rest) = rest {
@@ -192,7 +193,22 @@ impl ExpandExec {
     }
 }
 
-impl Table {
+impl fmt::Debug for TableIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows of {} keys", self.rows.num_rows(), self.by_key.len())
+    }
+}
+
+impl TableIndex {
+    /// The index of a table that is joined; made once.
+    fn of(table: &StaticJoin, clock: &BatchClock) -> Result<Arc<Self>> {
+        let mut index = table.index.lock();
+        match &*index {
+            Some(index) => Ok(index.clone()),
+            None => Ok(index.insert(Arc::new(Self::new(table, clock)?)).clone()),
+        }
+    }
+
     fn new(table: &StaticJoin, clock: &BatchClock) -> Result<Self> {
         let rows = table.rows.get().ok_or_else(|| Error::internal("a table that was not loaded"))?.clone();
         let schema = rows.schema();

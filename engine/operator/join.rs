@@ -326,10 +326,13 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn output_watermark_ms(&self, input_ms: i64) -> i64 {
-        // Rows come out as old as the state keeps them.
-        let oldest = self.inputs.iter().filter_map(|input| input.bound.as_ref());
-        let oldest = oldest.map(|(_, offset, _)| input_ms.saturating_sub(offset.div_euclid(1000).max(0)));
-        oldest.fold(input_ms, i64::min)
+        // Rows come out as old as the state keeps them: with a range, one whose sum equals the watermark is still there.
+        let age = |(_, offset, inclusive): &(_, i64, bool)| match !inclusive && *offset >= 0 {
+            true => (offset.saturating_add(999) / 1000).saturating_add(1),
+            false => 0,
+        };
+        let oldest = self.inputs.iter().filter_map(|input| input.bound.as_ref()).map(age).max();
+        input_ms.saturating_sub(oldest.unwrap_or_default())
     }
 
     fn delta(&self) -> Result<(Bytes, u64)> {

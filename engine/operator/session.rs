@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
-/// The rows of a chunk that belong to a session, and for each its start and end: of the session that it makes with the other rows of
+/// The rows of a chunk that belong to a session, in order of time, and for each its start and end: of the session that it makes with the other rows of
 /// its key. A row whose own session ended before `late` stays alone, so that the operator can tell it.
 pub(super) fn of_chunk(
     keys: &[ArrayRef],
@@ -35,8 +35,10 @@ pub(super) fn of_chunk(
         let row = *row as usize;
         times.is_valid(row) && gaps.is_valid(row) && gaps.value(row) > 0
     };
-    let kept: Vec<u32> = (0..times.len() as u32).filter(is_row).collect();
     let start_of = |row: u32| times.value(row as usize);
+    let mut kept: Vec<u32> = (0..times.len() as u32).filter(is_row).collect();
+    // What a session collects is in order of time, as in Spark.
+    kept.sort_by_key(|row| start_of(*row));
     let end_of = |row: u32| start_of(row).saturating_add(gaps.value(row as usize));
     let mut starts: Vec<i64> = kept.iter().map(|row| start_of(*row)).collect();
     let mut ends: Vec<i64> = kept.iter().map(|row| end_of(*row)).collect();
@@ -256,7 +258,7 @@ mod tests {
         let gap = Some("5 seconds");
         let rows =
             found(&[Some("a"); 3], &[Some(15 * SECOND), Some(10 * SECOND), Some(21 * SECOND)], &[gap; 3], i64::MIN);
-        assert_eq!(rows, [(0, 10 * SECOND, 20 * SECOND), (1, 10 * SECOND, 20 * SECOND), (2, 21 * SECOND, 26 * SECOND)]);
+        assert_eq!(rows, [(1, 10 * SECOND, 20 * SECOND), (0, 10 * SECOND, 20 * SECOND), (2, 21 * SECOND, 26 * SECOND)]);
     }
 
     #[test]

@@ -12,14 +12,15 @@ use super::scope::{distinct_names, reference};
 use super::spark_function::{Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::arithmetic::Math;
+use crate::operator::expand::TableIndex;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
-use std::sync::Arc;
-use std::sync::OnceLock;
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 
 /// A join's condition, taken apart. Expressions over one side use that side's own names.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +76,8 @@ pub struct StaticJoin {
     pub table_keys: Vec<Expr>,
     /// The table's rows, once they are loaded.
     pub rows: OnceLock<RecordBatch>,
+    /// The same by their keys, once a worker wants them: all share them.
+    pub index: Mutex<Option<Arc<TableIndex>>>,
 }
 
 /// What becomes of a stream's row that is joined with a table.
@@ -142,6 +145,7 @@ impl JoinCondition {
                     if side_of(&own_time) == Some(side)
                         && side_of(&other_time) == Some(1 - side)
                         && has_watermark(&own(own_time.clone())?, plan.schema())
+                        && is_time(&other_time, scope.schema())
                         && bound.as_ref().is_none_or(|known| offset < known.offset)
                     {
                         *bound = Some(Bound { time: own(other_time.clone())?, offset, inclusive: false });
@@ -164,6 +168,13 @@ fn has_watermark(expr: &Expr, schema: &Schema) -> bool {
     let Expr::Column(column) = expr else { return false };
     let at = distinct_names(schema).iter().position(|name| *name == column.name);
     at.and_then(|at| schema.fields().get(at)).is_some_and(|field| watermark_delay_ms(field).is_some())
+}
+
+/// Whether an expression is a column of timestamps. A date that an interval makes a timestamp of is none.
+fn is_time(expr: &Expr, schema: &Schema) -> bool {
+    let Expr::Column(column) = expr else { return false };
+    let at = distinct_names(schema).iter().position(|name| *name == column.name);
+    at.and_then(|at| schema.fields().get(at)).is_some_and(|field| matches!(field.data_type(), DataType::Timestamp(..)))
 }
 
 /// `a <= b + offset`, or what is equivalent to it, as (a, b, offset in microseconds).

@@ -26,6 +26,7 @@ use chrono_tz::Tz;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
@@ -448,14 +449,18 @@ impl Lineage {
     }
 
     /// Adds a filter. As in Spark, a filter that does not look at the event time moves below the watermark, so rows that
-    /// it removes do not advance it. One that may fail stays after every filter written before it.
+    /// it removes do not advance it; nor does one stay above an explode or a join with a table whose columns it does not look at. One
+    /// that may fail stays after every filter written before it.
     fn filter(&mut self, predicate: &Expr) -> Result<()> {
         let predicate = self.substitute(predicate)?;
         let fallible = is_fallible(&predicate);
         let stays_above = |step: &Step| match step {
             Step::Filter(_) => fallible,
             Step::Observe { time, .. } => mentions(&predicate, time),
-            Step::Expand(_) | Step::Measure { .. } => true,
+            Step::Expand(step) => {
+                fallible || step.columns.iter().any(|(name, _)| mentions(&predicate, &reference(name)))
+            }
+            Step::Measure { .. } => true,
         };
         let lowest = self.steps.iter().rposition(stays_above).map_or(0, |p| p + 1);
         let watermark = self.steps.iter().skip(lowest).position(|step| matches!(step, Step::Observe { .. }));
@@ -513,7 +518,13 @@ impl Lineage {
         for ((name, _), own) in self.columns.iter_mut().zip(distinct_names(schema)) {
             *name = own;
         }
-        let table = Arc::new(StaticJoin { kind, table: table.clone(), table_keys, rows: OnceLock::new() });
+        let table = Arc::new(StaticJoin {
+            kind,
+            table: table.clone(),
+            table_keys,
+            rows: OnceLock::new(),
+            index: Mutex::default(),
+        });
         self.steps.push(Step::Expand(Expand { kind: ExpandKind::Join { keys, rest, table }, columns: added }));
         Ok(())
     }

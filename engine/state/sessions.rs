@@ -92,30 +92,37 @@ impl Sessions {
         // Sessions that end where another starts are one.
         let first = sessions.partition_point(|session| session.end < start);
         let last = sessions.partition_point(|session| session.start <= end);
-        let mut merged = match sessions.get(first).filter(|_| first < last) {
-            Some(session) => *session,
-            None => Session { start, end, slot: self.slot() },
-        };
-        let slot = merged.slot as usize;
-        let touched: Vec<Session> = sessions.drain(first..last).collect();
-        for (index, session) in touched.iter().enumerate() {
+        let mut touched: Vec<Session> = sessions.drain(first..last).collect();
+        for session in &touched {
             self.by_end.remove(&(session.end, key.clone(), session.start));
-            (merged.start, merged.end) = (merged.start.min(session.start), merged.end.max(session.end));
-            if index > 0 {
-                for accumulator in &mut self.accumulators {
-                    accumulator.absorb(slot, session.slot as usize)?;
-                }
+        }
+        let absorbed = touched.len().saturating_sub(1) as u64;
+        // What is collected is in order of the sessions' starts, as a row that comes late does not change that.
+        let after = touched.partition_point(|session| session.start <= start);
+        let own = match after.checked_sub(1).and_then(|before| touched.get(before)).filter(|_| after == touched.len()) {
+            Some(last) => last.slot,
+            None => {
+                let slot = self.slot();
+                touched.insert(after, Session { start, end, slot });
+                slot
             }
+        };
+        for (accumulator, partial) in self.accumulators.iter_mut().zip(partials) {
+            accumulator.merge(own as usize, partial, from)?;
+        }
+        let Some(mut merged) = touched.first().copied() else { return Err(Error::internal("a session of nothing")) };
+        for session in touched.iter().skip(1) {
+            for accumulator in &mut self.accumulators {
+                accumulator.absorb(merged.slot as usize, session.slot as usize)?;
+            }
+            (merged.start, merged.end) = (merged.start.min(session.start), merged.end.max(session.end));
         }
         (merged.start, merged.end) = (merged.start.min(start), merged.end.max(end));
-        for (accumulator, partial) in self.accumulators.iter_mut().zip(partials) {
-            accumulator.merge(slot, partial, from)?;
-        }
         self.by_end.insert((merged.end, key.clone(), merged.start));
         sessions.insert(first, merged);
         self.changed.insert(key.clone());
         self.of_key.insert(key, sessions);
-        Ok(touched.len().saturating_sub(1) as u64)
+        Ok(absorbed)
     }
 
     /// Sessions that end at `watermark` or before it, in order of start and key.
@@ -279,7 +286,7 @@ impl Sessions {
     /// Lets go of groups without a session, once they are most of all.
     fn compact(&mut self) -> Result<()> {
         let live = self.by_end.len();
-        if (self.slots as usize) < 2 * live + 1024 {
+        if (self.slots as usize) < 2 * live + 64 {
             return Ok(());
         }
         let sessions = self.all();

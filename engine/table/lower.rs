@@ -6,19 +6,29 @@
 
 use super::scan::BranchTable;
 use crate::error::{Error, ErrorCode, Result};
+use crate::operator::aggregate::windows_over;
 use crate::operator::clock::BatchClock;
-use crate::operator::executable::executable;
+use crate::operator::executable::{executable, has_floats};
+use crate::plan::aggregate::WindowKey;
 use crate::plan::logical::{JoinType, join_scope};
-use crate::plan::resolve::df_schema;
+use crate::plan::resolve::{df_schema, is_fallible};
 use crate::plan::scope::{Scope, distinct_names, next_relation, reference};
+use crate::plan::spark_function::{Kind, SparkFunction, window_array, window_fields};
 use crate::plan::{LogicalPlan, Named};
 use crate::session::Session;
 use crate::source::local::LocalRelation;
-use arrow::datatypes::Schema;
-use datafusion::common::{JoinType as DataFusionJoin, NullEquality};
+use crate::types::timestamp;
+use arrow::array::{AsArray, ListArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion::common::{Column, DFSchemaRef, JoinType as DataFusionJoin, NullEquality, UnnestOptions};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlanBuilder, Operator, SortExpr};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlanBuilder, Operator, ScalarUDF, SortExpr, Volatility,
+    create_udf,
+};
+use datafusion::prelude::lit;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -48,21 +58,18 @@ fn lowered<'a>(
                 Ok(lowered(session, input, clock).await?.project(columns)?)
             }
             LogicalPlan::Filter { input, predicate } => {
+                let below = lowered(session, input, clock).await?;
+                // DataFusion makes one of filters that follow each other, and looks at every part of it on every row. What may fail
+                // must see only rows that the filters before it have passed: no filter moves past a limit.
+                let below = if is_fallible(predicate) { below.limit(0, Some(usize::MAX))? } else { below };
                 let predicate = executable(predicate, &df_schema(input.schema())?, clock)?;
-                Ok(lowered(session, input, clock).await?.filter(predicate)?)
+                Ok(below.filter(predicate)?)
             }
             LogicalPlan::Generate { input, generator, outer, qualifier, schema, id } => {
                 // The same step as in a stream, over rows that are at hand.
                 let rows = super::collect(session, input).await?;
-                let provider = Arc::new(LocalRelation::new(input.schema().clone(), rows));
-                let input = LogicalPlan::Source {
-                    provider,
-                    streaming: false,
-                    schema: input.schema().clone(),
-                    id: next_relation(),
-                };
                 let generate = LogicalPlan::Generate {
-                    input: Arc::new(input),
+                    input: Arc::new(local(input.schema(), rows)),
                     generator: generator.clone(),
                     outer: *outer,
                     qualifier: qualifier.clone(),
@@ -72,24 +79,23 @@ fn lowered<'a>(
                 scan(session, Arc::new(generate), clock)
             }
             LogicalPlan::Union { inputs, schema } => {
-                let mut all: Option<LogicalPlanBuilder> = None;
+                // DataFusion would take rows from every input as they come; here those of one input follow those of the one before.
+                let mut rows = Vec::new();
                 for input in inputs {
-                    let columns = distinct_names(input.schema()).into_iter().zip(distinct_names(schema));
-                    let columns: Vec<Expr> = columns.map(|(from, to)| reference(&from).alias(to)).collect();
-                    let own = lowered(session, input, clock).await?.project(columns)?;
-                    all = Some(match all {
-                        None => own,
-                        Some(before) => before.union(own.build()?)?,
-                    });
+                    for batch in super::collect(session, input).await? {
+                        rows.push(super::conform(&batch, schema)?);
+                    }
                 }
-                all.ok_or_else(|| Error::internal("a union of nothing"))
+                at_hand(session, schema, rows, clock)
             }
             LogicalPlan::Aggregate { input, keys, aggregates, schema, .. } => {
                 let names = distinct_names(schema);
                 let (key_names, call_names) = names.split_at(keys.len().min(names.len()));
-                let keys = named(keys, input.schema(), key_names, clock)?;
                 let calls = named(aggregates, input.schema(), call_names, clock)?;
-                Ok(lowered(session, input, clock).await?.aggregate(keys, calls)?)
+                let below = lowered(session, input, clock).await?;
+                let (below, keys) = windowed(below, keys, input.schema(), clock)?;
+                let keys = keys.into_iter().zip(key_names).map(|(key, name)| key.alias(name)).collect::<Vec<_>>();
+                Ok(below.aggregate(keys, calls)?)
             }
             LogicalPlan::TransformWithState { .. } => Err(Error::new(
                 ErrorCode::UnsupportedOperation,
@@ -97,19 +103,18 @@ fn lowered<'a>(
             )),
             LogicalPlan::Deduplicate { input, columns, .. } => {
                 let all: Vec<Expr> = distinct_names(input.schema()).iter().map(|name| reference(name)).collect();
-                let on: Vec<Expr> = columns.iter().map(|name| reference(name)).collect();
+                let schema = df_schema(input.schema())?;
+                let on = columns.iter().map(|name| comparable(reference(name), &schema)).collect::<Result<_>>()?;
                 Ok(lowered(session, input, clock).await?.distinct_on(on, all, None)?)
             }
             LogicalPlan::Join { left, right, join_type, condition, id, .. } => {
                 let scope = join_scope(left, right, *id);
-                let condition =
-                    condition.as_ref().map(|c| executable(c, &df_schema(scope.schema())?, clock)).transpose()?;
                 let width = left.schema().fields().len();
                 let right_names: Vec<String> = scope.names().iter().skip(width).cloned().collect();
                 let renamed = distinct_names(right.schema()).into_iter().zip(&right_names);
                 let renamed: Vec<Expr> = renamed.map(|(from, to)| reference(&from).alias(to)).collect();
                 let right = lowered(session, right, clock).await?.project(renamed)?.build()?;
-                join(lowered(session, left, clock).await?, right, *join_type, condition, &scope, width)
+                join(lowered(session, left, clock).await?, right, *join_type, condition.as_ref(), &scope, width, clock)
             }
             LogicalPlan::Sort { input, keys } => {
                 let schema = df_schema(input.schema())?;
@@ -153,6 +158,109 @@ fn scan(session: &Session, plan: Arc<LogicalPlan>, clock: &BatchClock) -> Result
     Ok(LogicalPlanBuilder::scan("scan", provider_as_source(Arc::new(table)), None)?.project(columns)?)
 }
 
+/// A table of rows that are at hand.
+fn local(schema: &SchemaRef, rows: Vec<RecordBatch>) -> LogicalPlan {
+    let provider = Arc::new(LocalRelation::new(schema.clone(), rows));
+    LogicalPlan::Source { provider, streaming: false, schema: schema.clone(), id: next_relation() }
+}
+
+fn at_hand(
+    session: &Session,
+    schema: &SchemaRef,
+    rows: Vec<RecordBatch>,
+    clock: &BatchClock,
+) -> Result<LogicalPlanBuilder> {
+    scan(session, Arc::new(local(schema, rows)), clock)
+}
+
+/// An expression by whose values rows are equal or not: of doubles, the one that stands for all that are equal to it.
+fn comparable(expr: Expr, schema: &DFSchemaRef) -> Result<Expr> {
+    Ok(match has_floats(&expr.get_type(schema.as_ref())?) {
+        true => SparkFunction::normalize().call(vec![expr]),
+        false => expr,
+    })
+}
+
+/// The name of a row's window beside the columns of its relation.
+const WINDOW: &str = "#window";
+
+/// Grouping keys over `below`, whose rows are repeated for each of their windows where one of the keys is a window. A row without a time
+/// is in none.
+fn windowed(
+    below: LogicalPlanBuilder,
+    keys: &[Named],
+    input: &Schema,
+    clock: &BatchClock,
+) -> Result<(LogicalPlanBuilder, Vec<Expr>)> {
+    let schema = df_schema(input)?;
+    let mut window: Option<&Expr> = None;
+    let (mut exprs, mut below) = (Vec::new(), below);
+    for key in keys {
+        let Some((time, duration, slide, start)) = window_of(&key.expr) else {
+            exprs.push(executable(&comparable(key.expr.clone(), &schema)?, &schema, clock)?);
+            continue;
+        };
+        match window {
+            None => {
+                let time = executable(time, &schema, clock)?;
+                let windows = WindowKey { index: 0, duration, slide, start, watermarked: false };
+                let list = windows_function(windows).call(vec![time]).alias(WINDOW);
+                let names = distinct_names(input);
+                let columns = names.iter().map(|name| reference(name)).chain([list]);
+                let options = UnnestOptions::new().with_preserve_nulls(false);
+                below = below.project(columns.collect::<Vec<_>>())?;
+                below = below.unnest_column_with_options(Column::new_unqualified(WINDOW), options)?;
+                window = Some(&key.expr);
+            }
+            Some(first) if *first == key.expr => {}
+            Some(_) => {
+                return Err(Error::new(
+                    ErrorCode::UnsupportedOperation,
+                    "only one window() can be grouped by; aggregate twice for windows of two sizes",
+                ));
+            }
+        }
+        exprs.push(reference(WINDOW));
+    }
+    Ok((below, exprs))
+}
+
+/// The time, duration, slide and start of a `window()` call.
+fn window_of(expr: &Expr) -> Option<(&Expr, i64, i64, i64)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    match (SparkFunction::of(call).map(|f| &f.kind), call.args.first()) {
+        (Some(Kind::Window { duration, slide, start }), Some(time)) => Some((time, *duration, *slide, *start)),
+        _ => None,
+    }
+}
+
+/// A function that gives the list of windows that a time is in.
+fn windows_function(window: WindowKey) -> ScalarUDF {
+    let item = Arc::new(Field::new("item", DataType::Struct(window_fields()), true));
+    let list = DataType::List(item.clone());
+    let windows = move |arguments: &[ColumnarValue]| -> datafusion::error::Result<ColumnarValue> {
+        let times = ColumnarValue::values_to_arrays(arguments)?;
+        let times = times.first().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = times.ok_or_else(|| Error::internal("a window of something that is no time"))?;
+        let (mut starts, mut lengths) = (Vec::new(), Vec::with_capacity(times.len()));
+        for time in times {
+            let before = starts.len();
+            starts.extend(time.into_iter().flat_map(|time| windows_over(&window, time)));
+            lengths.push(starts.len() - before);
+        }
+        let starts = TimestampMicrosecondArray::from(starts);
+        let ends = starts.unary(|start| start.saturating_add(window.duration));
+        let lists = ListArray::try_new(
+            item.clone(),
+            OffsetBuffer::from_lengths(lengths),
+            Arc::new(window_array(starts, ends)?),
+            None,
+        )?;
+        Ok(ColumnarValue::Array(Arc::new(lists)))
+    };
+    create_udf("windows", vec![timestamp()], list, Volatility::Immutable, Arc::new(windows))
+}
+
 fn named(expressions: &[Named], input: &Schema, names: &[String], clock: &BatchClock) -> Result<Vec<Expr>> {
     let schema = df_schema(input)?;
     expressions.iter().zip(names).map(|(e, name)| Ok(executable(&e.expr, &schema, clock)?.alias(name))).collect()
@@ -163,9 +271,10 @@ fn join(
     left: LogicalPlanBuilder,
     right: DataFusionPlan,
     join_type: JoinType,
-    condition: Option<Expr>,
+    condition: Option<&Expr>,
     scope: &Scope,
     width: usize,
+    clock: &BatchClock,
 ) -> Result<LogicalPlanBuilder> {
     let kind = match join_type {
         JoinType::Inner | JoinType::Cross => DataFusionJoin::Inner,
@@ -175,7 +284,13 @@ fn join(
         JoinType::LeftSemi => DataFusionJoin::LeftSemi,
         JoinType::LeftAnti => DataFusionJoin::LeftAnti,
     };
-    let Some(condition) = condition else { return Ok(left.cross_join(right)?) };
+    let condition = match condition {
+        Some(condition) => condition.clone(),
+        None if kind == DataFusionJoin::Inner => return Ok(left.cross_join(right)?),
+        None => lit(true),
+    };
+    let schema = df_schema(scope.schema())?;
+    let executable = |e: Expr| executable(&e, &schema, clock);
     let is_of = |e: &Expr, of_left: bool| {
         let columns = e.column_refs();
         !columns.is_empty() && columns.iter().all(|c| scope.position(&c.name).is_some_and(|at| (at < width) == of_left))
@@ -186,14 +301,14 @@ fn join(
             Expr::BinaryExpr(BinaryExpr { left: l, op: Operator::Eq, right: r })
                 if is_of(&l, true) && is_of(&r, false) =>
             {
-                left_keys.push(*l);
-                right_keys.push(*r);
+                left_keys.push(executable(comparable(*l, &schema)?)?);
+                right_keys.push(executable(comparable(*r, &schema)?)?);
             }
             Expr::BinaryExpr(BinaryExpr { left: l, op: Operator::Eq, right: r })
                 if is_of(&l, false) && is_of(&r, true) =>
             {
-                left_keys.push(*r);
-                right_keys.push(*l);
+                left_keys.push(executable(comparable(*r, &schema)?)?);
+                right_keys.push(executable(comparable(*l, &schema)?)?);
             }
             other => {
                 rest = Some(match rest {
@@ -203,6 +318,8 @@ fn join(
             }
         }
     }
+    // A part that may fail is guarded by those before it.
+    let rest = rest.map(executable).transpose()?;
     if left_keys.is_empty() {
         let none = (Vec::<datafusion::common::Column>::new(), Vec::<datafusion::common::Column>::new());
         return Ok(left.join_detailed(right, kind, none, rest, NullEquality::NullEqualsNothing)?);

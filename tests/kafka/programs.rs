@@ -176,7 +176,7 @@ async fn rides_become_metrics() {
         query.process_all_available().await.unwrap();
     }
     // An hour later the windows of the drivers are over.
-    kafka.produce(&rides_topic, 0, [ride("d9", "sf", 5.0, "cancelled", 59)]);
+    kafka.produce(&rides_topic, 0, [ride("d9", "sf", 5.0, "completed", 59)]);
     for query in [&city, &surges, &drivers] {
         query.process_all_available().await.unwrap();
     }
@@ -206,7 +206,7 @@ async fn rides_become_metrics() {
             "55",
             "11:00",
             "sf",
-            r#""ride_count":1,"completed_rides":0,"avg_fare":5.0,"active_drivers":1,"completion_rate":0.0"#,
+            r#""ride_count":1,"completed_rides":1,"avg_fare":5.0,"active_drivers":1,"completion_rate":1.0"#,
         ),
     ];
     expected.sort();

@@ -209,13 +209,13 @@ impl Case {
                 }
                 continue;
             }
-            let running = match &query {
-                Some(running) => running,
-                None => match (self.start(how, &inputs, &table, &checkpoint).await, &step.fails) {
+            if query.is_none() {
+                match (self.start(how, &inputs, &table, &checkpoint).await, &step.fails) {
                     (Err(error), Some(words)) if error.message().contains(words.as_str()) => return Ok(()),
-                    (started, _) => query.insert(started.map_err(|e| e.to_string())?),
-                },
-            };
+                    (started, _) => query = Some(started.map_err(|e| e.to_string())?),
+                }
+            }
+            let Some(running) = &query else { unreachable!("it was started") };
             let ended = running.process_all_available().await;
             if let Some(words) = &step.fails {
                 return match ended {

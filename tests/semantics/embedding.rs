@@ -28,7 +28,7 @@ pub fn numbers(values: &[i64]) -> RecordBatch {
 /// A function that panics when it is given rows.
 pub fn panicking_udf(argument: Column) -> Column {
     let from = vec![DataType::Int64];
-    let udf = create_udf("explode", from, DataType::Int64, Volatility::Volatile, Arc::new(|_| panic!("a udf")));
+    let udf = create_udf("explode", from, DataType::Int64, Volatility::Immutable, Arc::new(|_| panic!("a udf")));
     Column::from(udf.call(vec![Expr::try_from(argument).unwrap()]))
 }
 

@@ -77,18 +77,20 @@ fn cause(error: &Error) -> Error {
     std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>()).expect("a cause").clone()
 }
 
-/// What the second of two queries on one checkpoint is refused with.
+/// What the second of two queries on one checkpoint is refused with, which is another session's.
 async fn second(first: Column, second: Column, stop: bool) -> Error {
     let directory = tempfile::tempdir().unwrap();
-    let rows = rows().await;
-    let table = MemoryTable::new(Some("out")).unwrap();
+    let (stream, table) = (MemoryStream::new("n BIGINT"), MemoryTable::new(Some("out")).unwrap());
     let start = async |total: Column| {
-        let frame = rows.group_by(["k"]).unwrap().agg([total.alias("total")]).unwrap();
+        let rows = stream.frame(&session().await).unwrap();
+        let frame = rows.group_by(["n"]).unwrap().agg([total.alias("total")]).unwrap();
         let writer = frame.write_stream().output_mode(Update);
         let writer = writer.option("checkpointLocation", directory.path().to_string_lossy().into_owned());
         writer.table(&table).start().await
     };
     let running = start(first).await.unwrap();
+    stream.add(numbers(&[1])).unwrap();
+    running.process_all_available().await.unwrap();
     if stop {
         running.stop().await;
     }
@@ -182,6 +184,14 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         (ConflictingPartitionColumnNames, call!(read(&["p=1/x.json", "q=1/x.json"], None).await)),
         (InvalidPartitionValue, call!(read(&["p=one/x.json"], Some("v INT, p INT")).await)),
         (UnableToInferSchema, call!(read(&[], None).await)),
+        (MetricsMissingName, call!(rows().await.observe("", [count_all()]).unwrap_err())),
+        (
+            DuplicatedMetricsName,
+            call! {
+                let once = rows().await.observe("seen", [count_all().alias("rows")]).unwrap();
+                once.observe("seen", [max("v").alias("most")]).unwrap_err()
+            },
+        ),
         (
             RedefiningWatermark,
             call! {
@@ -322,8 +332,8 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         ),
         (CheckpointCorrupt, Test("engine/checkpoint/tests/damage.rs", "damage_to_any_file_is_named")),
         (CheckpointVersion, Test("engine/checkpoint/tests/damage.rs", "newer_formats_are_refused_as_such")),
-        (CheckpointFenced, call!(second(sum("v"), sum("v"), false).await)),
-        (CheckpointIncompatible, call!(second(sum("v"), max("v"), true).await)),
+        (CheckpointFenced, call!(second(sum("n"), sum("n"), false).await)),
+        (CheckpointIncompatible, call!(second(sum("n"), max("n"), true).await)),
         (
             DeviceNotFound,
             call! {

@@ -244,3 +244,81 @@ async fn a_stream_is_joined_with_a_table() {
     let refused = unequal.write_stream().format("console").start().await.err().unwrap();
     assert_eq!(refused.code(), ErrorCode::UnsupportedOperation);
 }
+
+/// Adds rows, and gives all rows of the result so far.
+async fn step(s: &Streams, left: &[(i64, &str)], right: &[(i64, &str)]) -> Vec<String> {
+    batch(&s.left, LEFT, left);
+    batch(&s.right, RIGHT, right);
+    s.query.process_all_available().await.unwrap();
+    s.table.rows().iter().flat_map(texts).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_leaves_a_join_last_is_not_late_above_it() {
+    let s =
+        Streams::start(|l, r| ranged(l, r, "left")?.group_by(["t1"])?.agg([max("k1").alias("k")])?.select(["k", "t1"]))
+            .await;
+    step(&s, &[(25, "a")], &[(25, "b")]).await;
+    // The watermark is 30: 25 + 5 is not before it.
+    step(&s, &[(40, "p")], &[(40, "q")]).await;
+    let rows = step(&s, &[(50, "x")], &[(50, "y")]).await;
+    assert_eq!(rows, ["a@25"]);
+    s.query.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_of_a_date_is_a_condition_like_any_other() {
+    let s = Streams::start(|l, r| {
+        let on = expr("k1 = k2 AND t1 <= d2 + INTERVAL 1 HOUR");
+        l.join(&r.with_column("d2", col("t2").cast("date"))?, on, "inner")?
+            .drop(&["d2"])
+            .and_then(|f| f.select(["k1", "t1", "k2", "t2"]))
+    })
+    .await;
+    assert_eq!(step(&s, &[(10, "x"), (3601, "x")], &[(12, "x")]).await, ["x@10 x@12"]);
+    s.query.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_filter_above_a_table_removes_do_not_move_the_watermark() {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let left = stream(LEFT);
+    let names = RecordBatch::try_from_iter([("k", Arc::new(StringArray::from(vec!["x", "y"])) as ArrayRef)]).unwrap();
+    let names = DataFrame::from_batches(&session, names.schema(), vec![names]).unwrap();
+    let frame = left.frame(&session).unwrap().with_watermark("t1", "0 seconds").unwrap();
+    let counts = frame
+        .join(&names, col("k1").eq(col("k")), "inner")
+        .and_then(|f| f.filter(col("k1").not_eq("y")))
+        .and_then(|f| f.group_by(["k1", "t1"])?.count())
+        .and_then(|f| f.select(["k1", "t1"]))
+        .unwrap();
+    let table = MemoryTable::new(Some("out")).unwrap();
+    let query = counts.write_stream().table(&table).start().await.unwrap();
+    batch(&left, LEFT, &[(10, "x"), (99, "y")]);
+    query.process_all_available().await.unwrap();
+    batch(&left, LEFT, &[(20, "x")]);
+    query.process_all_available().await.unwrap();
+    let rows: Vec<String> = table.rows().iter().flat_map(texts).collect();
+    assert_eq!(rows, ["x@10", "x@20"]);
+    query.stop().await;
+}
+
+/// What comes into a table's directory while the query runs is not seen: the table is read once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_as_it_was_when_the_query_started() {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("1.json"), "{\"k\":\"a\",\"name\":\"A\"}\n").unwrap();
+    let reader = session.read().format("json").schema("k STRING, name STRING");
+    let names = reader.load_path(&directory.path().to_string_lossy()).await.unwrap();
+    let rides = stream(LEFT);
+    let joined = rides.frame(&session).unwrap().join(&names, expr("k1 = k"), JoinType::Inner).unwrap();
+    let table = MemoryTable::new(Some("out")).unwrap();
+    let query = joined.select(["k1", "t1"]).unwrap().write_stream().table(&table).start().await.unwrap();
+    std::fs::write(directory.path().join("2.json"), "{\"k\":\"b\",\"name\":\"B\"}\n").unwrap();
+    batch(&rides, LEFT, &[(1, "a"), (2, "b")]);
+    query.process_all_available().await.unwrap();
+    query.stop().await;
+    let found: Vec<String> = table.rows().iter().flat_map(texts).collect();
+    assert_eq!(found, ["a@1"]);
+}

@@ -122,6 +122,66 @@ async fn observed_metrics_are_those_of_the_batch() {
     );
 }
 
+/// The keys without which PySpark's `StreamingQueryProgress.fromJson` fails, with the types that it takes them to have, in records of
+/// batches and of idle triggers alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn pyspark_can_read_every_record() {
+    let session = session().await;
+    session.conf().set("spark.sql.streaming.noDataProgressEventInterval", "1ms").unwrap();
+    session.conf().set("spark.sql.streaming.pollingDelay", "1ms").unwrap();
+    let (stream, table) = (stream(), MemoryTable::new(Some("out")).unwrap());
+    stream.add(rows(&[(10_000_000, 1), (14_000_000, 2)])).unwrap();
+    let counts = stream.frame(&session).unwrap().observe("m", [max("t").alias("most")]).unwrap();
+    let counts = counts.with_watermark("t", "5 seconds").unwrap().group_by([window(col("t"), "5 seconds")]).unwrap();
+    let query = counts.count().unwrap().write_stream().output_mode(Update).table(&table).start().await.unwrap();
+    while query.recent_progress().last().is_none_or(|progress| !progress.state_operators.is_empty()) {
+        query.process_all_available().await.unwrap();
+    }
+    query.stop().await;
+    let records: Vec<Value> =
+        query.recent_progress().iter().map(|p| serde_json::from_str(&p.json()).unwrap()).collect();
+    for record in [records.first().unwrap(), records.last().unwrap()] {
+        let has = |object: &Value, keys: &[&str], fits: &dyn Fn(&Value) -> bool| {
+            for key in keys {
+                assert!(object.get(key).is_some_and(fits), "{key} in {object}");
+            }
+        };
+        has(record, &["id", "runId", "timestamp"], &Value::is_string);
+        has(record, &["name"], &|value| value.is_string() || value.is_null());
+        has(record, &["batchId", "batchDuration", "numInputRows"], &Value::is_i64);
+        has(record, &["inputRowsPerSecond", "processedRowsPerSecond"], &Value::is_f64);
+        has(record, &["stateOperators", "sources"], &Value::is_array);
+        for operator in record["stateOperators"].as_array().unwrap() {
+            has(operator, &["operatorName"], &Value::is_string);
+            let numbers = [
+                "numRowsTotal",
+                "numRowsUpdated",
+                "numRowsRemoved",
+                "allUpdatesTimeMs",
+                "allRemovalsTimeMs",
+                "commitTimeMs",
+                "memoryUsedBytes",
+                "numRowsDroppedByWatermark",
+                "numShufflePartitions",
+                "numStateStoreInstances",
+            ];
+            has(operator, &numbers, &Value::is_i64);
+        }
+        for source in record["sources"].as_array().unwrap() {
+            has(source, &["description"], &Value::is_string);
+            has(source, &["startOffset", "endOffset", "latestOffset"], &|_| true);
+            has(source, &["numInputRows"], &Value::is_i64);
+            has(source, &["inputRowsPerSecond", "processedRowsPerSecond"], &Value::is_f64);
+        }
+        has(&record["sink"], &["description"], &Value::is_string);
+        has(&record["sink"], &["numOutputRows"], &Value::is_i64);
+        for optional in ["durationMs", "eventTime", "observedMetrics"] {
+            assert!(record.get(optional).is_none_or(Value::is_object));
+        }
+    }
+    assert_eq!(records[0]["stateOperators"].as_array().unwrap().len(), 1);
+}
+
 /// A name is one observation's, which is counted once wherever it stands.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_one_observations() {

@@ -154,6 +154,8 @@ def cell(name, value):
         return str(value).lower()
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, list):
+        return "[" + ",".join(cell("", part) for part in value) + "]"
     return "''" if value == "" else str(value)
 
 

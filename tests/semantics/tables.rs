@@ -113,3 +113,48 @@ async fn streams_and_tables_refuse_what_belongs_to_the_other() {
     let both = stream.select([col("n").cast("bigint").alias("id")]).unwrap().union(&table).unwrap();
     assert!(both.is_streaming());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_may_fail_sees_only_what_the_filters_before_it_pass() {
+    let session = session().await;
+    let numbers = DataFrame::range(&session, 0, 20, 1).unwrap();
+    let groups = numbers.group_by([(col("id") % 4).alias("k")]).unwrap().agg([sum("id").alias("n")]).unwrap();
+    let guarded = groups.filter(col("k").not_eq(0)).unwrap().filter((lit(6) / col("k")).gt_eq(3)).unwrap();
+    assert_eq!(
+        guarded.sort([order("k", true)]).unwrap().show_string(9, 9).await.unwrap(),
+        "+---+---+\n|  k|  n|\n+---+---+\n|  1| 45|\n|  2| 50|\n+---+---+\n"
+    );
+    let (l, r) = (groups.alias("l"), groups.alias("r"));
+    let on = expr("l.n = r.n AND r.k <> 0 AND 6 / r.k >= 3");
+    assert_eq!(l.join(&r, on, "left").unwrap().filter(col("r.k").is_null()).unwrap().count().await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_union_of_cut_tables_keeps_the_order_of_its_inputs() {
+    let session = session().await;
+    let numbers = |from| DataFrame::range(&session, from, from + 9, 1).unwrap().limit(2);
+    let all = numbers(0).union(&numbers(100)).unwrap().union(&numbers(50)).unwrap();
+    let ids = all.agg([collect_list("id")]).unwrap().show_string(1, 0).await.unwrap();
+    assert!(ids.contains("[0, 1, 100, 101, 50, 51]"), "{ids}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_go_before_a_filter_above_them() {
+    let session = session().await;
+    let numbers = DataFrame::range(&session, 0, 9, 1).unwrap().with_column("k", col("id") % 3).unwrap();
+    let first = numbers.drop_duplicates(&["k"]).unwrap();
+    assert_eq!(first.filter(col("id").gt_eq(3)).unwrap().count().await.unwrap(), 0);
+    let zeros =
+        numbers.select([(col("id").cast("double") * when(col("k").eq(0), -1).otherwise(1) * 0.0).alias("z")]).unwrap();
+    assert_eq!(zeros.distinct().unwrap().count().await.unwrap(), 1);
+    assert_eq!(zeros.join(&zeros.limit(1), "z", "inner").unwrap().count().await.unwrap(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_windows_of_a_table_are_refused() {
+    let session = session().await;
+    let times = DataFrame::range(&session, 0, 9, 1).unwrap().select([col("id").cast("timestamp").alias("t")]).unwrap();
+    let both =
+        times.group_by([window("t", "5 seconds"), window("t", "7 seconds").alias("w")]).unwrap().count().unwrap();
+    assert_eq!(both.collect().await.unwrap_err().code(), ErrorCode::UnsupportedOperation);
+}

@@ -224,3 +224,26 @@ async fn rate_begins_with_an_empty_batch() {
     assert_eq!(values.len() % 1000, 0);
     query.stop().await;
 }
+
+/// The batch that has no data waits for its tick as any other does: with an hour's interval the windows that the first batch closed are
+/// not given out yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_for_the_watermark_waits_for_the_next_tick() {
+    let run = Run::new();
+    event(&run.input(), 1, &[5, 30]);
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let reader = session.read_stream().format("json").schema("t TIMESTAMP");
+    let events = reader.load_path(&run.path("in")).await.unwrap().with_watermark("t", "0 seconds").unwrap();
+    let counts = events.group_by([window("t", "10 seconds")]).unwrap().count().unwrap();
+    let writer = counts.write_stream().option("checkpointLocation", run.path("checkpoint"));
+    let query = writer.trigger(Trigger::processing_time("1 hour")).start_path(&run.path("out")).await.unwrap();
+    let settled = async {
+        while query.recent_progress().is_empty() || query.status().message != "Waiting for next trigger" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), settled).await.unwrap();
+    query.stop().await;
+    assert_eq!(query.recent_progress().iter().map(|p| p.batch_id).collect::<Vec<_>>(), [0]);
+    assert_eq!(read_windows(&run.directory.path().join("out")), []);
+}

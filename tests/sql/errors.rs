@@ -6,7 +6,9 @@ use crate::support::{run, stderr, stdout, with_script};
 fn outcome(text: &str) -> (Option<i32>, String) {
     let directory = with_script(text);
     // A path that is not there is a mistake of its own.
-    ["in", "rides"].map(|path| std::fs::create_dir(directory.path().join(path)).unwrap());
+    for path in ["in", "rides"] {
+        std::fs::create_dir(directory.path().join(path)).unwrap();
+    }
     let output = run(directory.path(), &["run", "script.sql"]);
     assert_eq!(stdout(&output), "");
     (output.status.code(), stderr(&output))
