@@ -248,11 +248,12 @@ impl Grouping {
                     replaced(by)
                 }
                 Expr::Column(c) => {
-                    // window.start is a field of the key `window`.
+                    // window.start is a field of the key `window`, and a window is a column of that name.
                     let path = split_path(&c.name);
                     let key = path.first().and_then(|first| {
                         let named = self.keys.iter().find(|(_, name)| name.eq_ignore_ascii_case(first));
-                        named.filter(|_| path.len() > 1)
+                        let is_window = |key: &Expr| !matches!(key, Expr::Column(_)) && is_window_name(first);
+                        named.filter(|(key, _)| path.len() > 1 || is_window(key))
                     });
                     match key {
                         Some((_, name)) => {
@@ -330,6 +331,11 @@ fn is_identity(outputs: &[(Expr, Span)], frame: &DataFrame) -> bool {
 
 fn is_aggregate(expr: &Expr) -> bool {
     expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false)
+}
+
+/// Whether a column of this name may be the window that rows are grouped by.
+fn is_window_name(name: &str) -> bool {
+    ["window", "session_window"].iter().any(|window| window.eq_ignore_ascii_case(name))
 }
 
 fn is_star(expr: &Expr) -> bool {

@@ -275,6 +275,7 @@ fn explain_prints_plans_and_runs_nothing() {
          CREATE TABLE out USING parquet LOCATION 'out' OPTIONS (checkpointLocation 'ck');
          INSERT INTO out SELECT a FROM t WHERE a > 1",
     );
+    std::fs::create_dir(directory.path().join("in")).unwrap();
     let output = run(directory.path(), &["explain", "script.sql"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
