@@ -60,7 +60,7 @@ struct Inner {
 /// session.udf().register(collatz);
 /// let numbers = DataFrame::range(&session, 6, 8, 1)?;
 /// let next = numbers.select([expr("collatz(id) + 1 AS a"), call_function("collatz", ["id"]).alias("b")])?;
-/// assert_eq!(next.show_string(20, 20).await?.lines().nth(3), Some("|4  |3  |"));
+/// assert_eq!(next.show_string(20, 20).await?.lines().nth(3), Some("|  4|  3|"));
 /// # Ok::<(), tidemill::Error>(()) }).unwrap();
 /// ```
 pub struct UdfRegistration {

@@ -392,13 +392,8 @@ impl DataFrame {
     /// # use tidemill::prelude::*;
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let session = Session::builder().build().await?;
-    /// # use arrow::datatypes::Schema;
-    /// # let stream = |columns: &str| {
-    /// #     let schema = Schema::new(columns.into_schema()?.to_arrow());
-    /// #     MemoryStream::new(schema.into()).frame(&session)
-    /// # };
-    /// let clicks = stream("user_id STRING, page STRING")?;
-    /// let purchases = stream("user_id STRING, price DOUBLE")?;
+    /// let clicks = MemoryStream::new("user_id STRING, page STRING").frame(&session)?;
+    /// let purchases = MemoryStream::new("user_id STRING, price DOUBLE").frame(&session)?;
     /// let bought = clicks.join(&purchases, "user_id", JoinType::Inner)?;
     /// let names: Vec<_> = bought.schema().fields().iter().map(|f| f.name().as_str()).collect();
     /// assert_eq!(names, ["user_id", "page", "price"]);

@@ -967,7 +967,7 @@ fn build_map(keys: Picks, values: ArrayRef, returns: &DataType) -> Result<ArrayR
     let DataType::Map(field, _) = returns else { return Err(Error::internal(format!("a map as {returns}"))) };
     let DataType::Struct(fields) = field.data_type() else { return Err(Error::internal("a map without entries")) };
     let key_values = keys.values()?;
-    if key_values.null_count() > 0 {
+    if key_values.logical_null_count() > 0 {
         return Err(Error::new(ErrorCode::NullMapKey, "a map cannot have NULL as a key; filter or replace it first"));
     }
     let rows = comparable(&[&key_values])?;
