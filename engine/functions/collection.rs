@@ -505,8 +505,11 @@ fn map_value(call: &Call) -> Result<ArrayRef> {
     Ok(take(call.map(0)?.values(), &UInt32Array::from(found), None)?)
 }
 
-/// For every row that has both: where the value first stands in the array, and whether the array has a NULL.
-fn positions(call: &Call) -> Result<Vec<Option<(Option<usize>, bool)>>> {
+/// Where a value first stands in an array, and whether the array has a NULL.
+type Place = (Option<usize>, bool);
+
+/// The place of the value in the array, for every row that has both.
+fn positions(call: &Call) -> Result<Vec<Option<Place>>> {
     let (list, wanted) = (call.list(0)?, call.array(1)?);
     let rows = comparable(&[list.values(), wanted])?;
     let [elements, wanted_rows] = rows.as_slice() else { return Err(Error::internal("two columns to compare")) };

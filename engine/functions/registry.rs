@@ -183,7 +183,7 @@ impl FunctionRegistry {
     /// Whether there is a function of this name.
     pub fn contains(&self, name: &str) -> bool {
         let lower = name.to_ascii_lowercase();
-        self.names().iter().any(|known| *known == lower)
+        self.names().contains(&lower)
     }
 
     /// Names of every function, sorted.

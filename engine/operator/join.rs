@@ -291,8 +291,8 @@ impl StatefulOperator for JoinOperator {
             self.emit(found.columns().to_vec(), found.num_rows())?;
         }
         let keys = self.keys_of(port, &rows)?;
-        let waits = |row: usize| !(semi && matched[row]) && !(needs_key && keys[row].is_none());
-        let waiting: Vec<bool> = (0..rows.num_rows()).map(waits).collect();
+        let goes = |row: usize| (semi && matched[row]) || (needs_key && keys[row].is_none());
+        let waiting: Vec<bool> = (0..rows.num_rows()).map(|row| !goes(row)).collect();
         let kept = filter_record_batch(&rows, &BooleanArray::from(waiting.clone()))?;
         let flags: Vec<bool> = matched.iter().zip(&waiting).filter(|(_, w)| **w).map(|(m, _)| *m).collect();
         self.metrics.rows_updated += self.insert(port, &kept, &flags)?.len() as u64;

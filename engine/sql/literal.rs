@@ -113,7 +113,7 @@ fn decimal(digits: &str) -> Option<Expr> {
 fn hex(digits: &str) -> Result<Vec<u8>> {
     let refuse = || Error::new(ErrorCode::ParseSyntaxError, format!("X'{digits}' is not hexadecimal"));
     // An odd number of digits has a zero in front.
-    let padded = if digits.len() % 2 == 0 { digits.to_string() } else { format!("0{digits}") };
+    let padded = if digits.len().is_multiple_of(2) { digits.to_string() } else { format!("0{digits}") };
     let pairs = (0..padded.len()).step_by(2).map(|at| padded.get(at..at + 2));
     pairs.map(|pair| pair.and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or_else(refuse)).collect()
 }

@@ -242,7 +242,7 @@ impl TableDefinition {
         let Some(option) = unknown else { return error };
         let distance = |ours: &&str| edits(&option.key.to_lowercase(), &ours.to_lowercase());
         match OURS.iter().min_by_key(|ours| distance(ours)) {
-            Some(near) if distance(&near) <= (option.key.len() / 3).max(1) => Error::new(
+            Some(near) if distance(near) <= (option.key.len() / 3).max(1) => Error::new(
                 ErrorCode::InvalidOption,
                 format!("'{}' is not an option of the table {}; did you mean '{near}'?", option.key, self.name),
             ),

@@ -140,17 +140,17 @@ pub struct Counted {
 
 /// `collect_set`.
 pub fn set(data_type: DataType) -> Result<Box<dyn Accumulator>> {
-    Counted::new(data_type, Wanted::Set)
+    Counted::boxed(data_type, Wanted::Set)
 }
 
 /// `mode`.
 pub fn mode(data_type: DataType) -> Result<Box<dyn Accumulator>> {
-    Counted::new(data_type, Wanted::Mode)
+    Counted::boxed(data_type, Wanted::Mode)
 }
 
 /// `percentile` and `median`.
 pub fn percentile(ranks: Vec<f64>, several: bool) -> Result<Box<dyn Accumulator>> {
-    Counted::new(DataType::Float64, Wanted::Percentile { ranks, several })
+    Counted::boxed(DataType::Float64, Wanted::Percentile { ranks, several })
 }
 
 /// `percentile_approx`.
@@ -160,11 +160,11 @@ pub fn percentile_approx(
     several: bool,
     accuracy: i64,
 ) -> Result<Box<dyn Accumulator>> {
-    Counted::new(data_type, Wanted::Approximate { ranks, several, error: 1.0 / accuracy as f64 })
+    Counted::boxed(data_type, Wanted::Approximate { ranks, several, error: 1.0 / accuracy as f64 })
 }
 
 impl Counted {
-    fn new(data_type: DataType, wanted: Wanted) -> Result<Box<dyn Accumulator>> {
+    fn boxed(data_type: DataType, wanted: Wanted) -> Result<Box<dyn Accumulator>> {
         let ordering = Ordering::new(data_type.clone())?;
         Ok(Box::new(Self { data_type, ordering, counts: FxHashMap::default(), wanted }))
     }

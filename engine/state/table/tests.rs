@@ -85,9 +85,9 @@ fn deltas_and_snapshots_restore_what_was_merged() {
     for files in [vec![first, second], vec![snapshot]] {
         let mut restored = counted();
         files.iter().for_each(|bytes| file::apply(&mut restored, bytes).unwrap());
-        for call in 0..2 {
-            assert_eq!(shown(&restored, call), expected[call]);
-            assert_eq!(shown(&running, call), expected[call]);
+        for (call, expected) in expected.into_iter().enumerate() {
+            assert_eq!(shown(&restored, call), expected);
+            assert_eq!(shown(&running, call), expected);
         }
         // It goes on from there, and says the same of itself.
         let (_, again) = batch(&mut restored, &["w"]);
