@@ -123,7 +123,8 @@ async fn soak(name: &str, build: impl Fn(&DataFrame) -> DataFrame) {
     query.stop().await;
     let most = |batches: &[Vec<(u64, u64)>]| -> Vec<(u64, u64)> {
         let operators = 0..batches[0].len();
-        let greatest = |of: &dyn Fn(&Vec<(u64, u64)>) -> u64| batches.iter().map(of).max().unwrap();
+        type Of<'a> = &'a dyn Fn(&Vec<(u64, u64)>) -> u64;
+        let greatest = |of: Of<'_>| batches.iter().map(of).max().unwrap();
         operators.map(|o| (greatest(&|b| b[o].0), greatest(&|b| b[o].1))).collect()
     };
     assert!(most(&seen[20..60]).iter().any(|(rows, _)| *rows > 0), "{name}: {seen:?}");
