@@ -36,7 +36,7 @@ pub struct Builtin {
 
 /// How a function's types are found.
 pub enum Types {
-    /// A letter an argument, and the result's: see [`letter`]. `|` stands before optional arguments, `*` after one that may be
+    /// A letter an argument, and the result's: see `letter`. `|` stands before optional arguments, `*` after one that may be
     /// repeated.
     Fixed(&'static str, char),
     /// At least and at most this many arguments, and a function that knows their types.

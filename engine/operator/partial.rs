@@ -1,6 +1,6 @@
 //! Partial aggregation of a chunk: columns are bound to a kernel program, which runs on the query's device.
 //!
-//! Calls that no kernel computes go through accumulators on the host ([`host`]).
+//! Calls that no kernel computes go through accumulators on the host (`host`).
 //!
 //! Comes in: decoded columns. Goes out: [`Partials`], one entry a group, ready to be merged into state. Fails: expressions (ANSI), and
 //! kernels that cannot run anywhere.

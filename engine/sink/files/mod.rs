@@ -5,8 +5,8 @@
 //! hold, a destination that cannot be written, staged data that is gone or damaged.
 //!
 //! A file is staged where no reader sees it, then the checkpoint logs what was staged, then the file appears, whole, under its name.
-//! - On this machine it is a hidden file beside the directories, which is renamed ([`local`]).
-//! - In a bucket it is a multipart upload that nobody completed yet ([`object`]). A staged object would not do: hiding names is a
+//! - On this machine it is a hidden file beside the directories, which is renamed (`local`).
+//! - In a bucket it is a multipart upload that nobody completed yet (`object`). A staged object would not do: hiding names is a
 //!   convention that not every reader keeps, and every object of a bucket is seen by somebody.
 //!
 //! A batch of one file appears at once; a batch of several, file by file. A crash in between is made up for by `settle`, which the next
