@@ -1,10 +1,9 @@
-//! Tidemill inside another program: a source, a sink and a function of one's own, in two sessions side by side (`cargo run --example embed`).
+//! Tidemill inside another program: a source and a sink of one's own (`cargo run --example embed`).
 //! Comes in: readings that the source makes up. Goes out: each minute's mean as it changes, on standard output. Ends after three batches.
 
 use std::sync::Arc;
-use tidemill::arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray};
-use tidemill::arrow::datatypes::{DataType, Float64Type, SchemaRef};
-use tidemill::datafusion::logical_expr::{ColumnarValue, Expr, ScalarUDF, Volatility, create_udf};
+use tidemill::arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
+use tidemill::arrow::datatypes::SchemaRef;
 use tidemill::prelude::*;
 use tidemill::sink::{Prepared, Settled, Sink, Writer};
 use tidemill::source::provider::SourceProvider;
@@ -61,23 +60,23 @@ impl Chunks for Readings {
 }
 
 /// Prints every batch, and tells how many it has printed.
-struct Board(&'static str, Vec<RecordBatch>, Sender<u64>);
+struct Board(Vec<RecordBatch>, Sender<u64>);
 
 #[async_trait]
 impl Sink for Board {
     fn description(&self) -> String {
-        format!("Board[{}]", self.0)
+        "Board".to_string()
     }
     async fn open(&mut self, _: &Writer) -> Result<()> {
         Ok(())
     }
     async fn stage(&mut self, _: u64, _: Uuid, rows: &[RecordBatch]) -> Result<Value> {
-        self.1 = rows.to_vec();
+        self.0 = rows.to_vec();
         Ok(Value::Null)
     }
     async fn publish(&mut self, prepared: &Prepared) -> Result<()> {
-        println!("{}, batch {}\n{}", self.0, prepared.batch, pretty_format_batches(&self.1)?);
-        self.2.send_replace(prepared.batch + 1);
+        println!("batch {}\n{}", prepared.batch, pretty_format_batches(&self.0)?);
+        self.1.send_replace(prepared.batch + 1);
         Ok(())
     }
     async fn settle(&mut self, _: &Prepared) -> Result<Settled> {
@@ -85,37 +84,20 @@ impl Sink for Board {
     }
 }
 
-fn fahrenheit() -> ScalarUDF {
-    let convert = |arguments: &[ColumnarValue]| {
-        let celsius = ColumnarValue::values_to_arrays(arguments)?.remove(0);
-        let converted: Float64Array = celsius.as_primitive::<Float64Type>().unary(|c| c * 1.8 + 32.0);
-        Ok(ColumnarValue::Array(Arc::new(converted)))
-    };
-    create_udf("fahrenheit", vec![DataType::Float64], DataType::Float64, Volatility::Immutable, Arc::new(convert))
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
-    let checkpoints = std::env::temp_dir().join(format!("tidemill-embed-{}", Uuid::new_v4()));
-    let mut sessions = Vec::new();
-    for (place, celsius) in [("Oslo", -5), ("Lima", 20)] {
-        let session = Session::builder().app_name(place).build().await?;
-        let readings = DataFrame::from_source(&session, Arc::new(Thermometer(celsius)))?;
-        let warmth = Column::from(fahrenheit().call(vec![Expr::try_from(col("celsius"))?]));
-        let minutes = readings.with_watermark("time", "1 minute")?.group_by([window("time", "1 minute")])?;
-        let means = minutes.agg([avg(warmth).alias("mean")])?.select(["window.start", "mean"])?;
-        let (counter, counted) = watch::channel(0);
-        let writer = means.write_stream().query_name("means").output_mode(Update);
-        let writer = writer.option("checkpointLocation", checkpoints.join(place).to_string_lossy().into_owned());
-        let query = writer.sink(Box::new(Board(place, vec![], counter))).start().await?;
-        sessions.push((session, query, counted));
-    }
-    for (session, query, mut counted) in sessions {
-        let _ = counted.wait_for(|batches| *batches >= 3).await; // A failed query drops its sink, and the counter.
-        session.stop().await;
-        query.await_termination().await?;
-        println!("{} stopped", query.id());
-    }
-    std::fs::remove_dir_all(checkpoints).unwrap_or_default();
+    let session = Session::builder().app_name("Oslo").build().await?;
+    let readings = DataFrame::from_source(&session, Arc::new(Thermometer(-5)))?;
+    let minutes = readings.with_watermark("time", "1 minute")?.group_by([window("time", "1 minute")])?;
+    let means = minutes.agg([avg("celsius").alias("mean")])?.select(["window.start", "mean"])?;
+    let checkpoint = std::env::temp_dir().join(format!("tidemill-embed-{}", Uuid::new_v4()));
+    let (counter, mut counted) = watch::channel(0);
+    let writer = means.write_stream().query_name("means").output_mode(Update);
+    let writer = writer.option("checkpointLocation", checkpoint.to_string_lossy().into_owned());
+    let query = writer.sink(Box::new(Board(vec![], counter))).start().await?;
+    let _ = counted.wait_for(|batches| *batches >= 3).await; // A failed query drops its sink, and the counter.
+    session.stop().await;
+    query.await_termination().await?;
+    std::fs::remove_dir_all(checkpoint).unwrap_or_default();
     Ok(())
 }
