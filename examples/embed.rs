@@ -6,8 +6,9 @@ use tidemill::arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampMicro
 use tidemill::arrow::datatypes::SchemaRef;
 use tidemill::prelude::*;
 use tidemill::sink::{Prepared, Settled, Sink, Writer};
-use tidemill::source::provider::SourceProvider;
-use tidemill::source::{Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source};
+use tidemill::source::{
+    Admission, Chunk, Chunks, Offset, Origin, Proposal, ReadRequest, Source, provider::SourceProvider,
+};
 use tidemill::{Result, arrow::util::pretty::pretty_format_batches, async_trait, serde_json::Value, uuid::Uuid};
 use tokio::sync::watch::{self, Sender};
 
@@ -52,7 +53,6 @@ impl Source for Thermometer {
 }
 
 struct Readings(Option<RecordBatch>);
-
 impl Chunks for Readings {
     fn next(&mut self) -> Result<Option<Chunk>> {
         Ok(self.0.take().map(|batch| Chunk::Columns { batch, origin: Origin::Process }))
@@ -61,7 +61,6 @@ impl Chunks for Readings {
 
 /// Prints every batch, and tells how many it has printed.
 struct Board(Vec<RecordBatch>, Sender<u64>);
-
 #[async_trait]
 impl Sink for Board {
     fn description(&self) -> String {
@@ -92,8 +91,8 @@ async fn main() -> Result<()> {
     let means = minutes.agg([avg("celsius").alias("mean")])?.select(["window.start", "mean"])?;
     let checkpoint = std::env::temp_dir().join(format!("tidemill-embed-{}", Uuid::new_v4()));
     let (counter, mut counted) = watch::channel(0);
-    let writer = means.write_stream().query_name("means").output_mode(Update);
-    let writer = writer.option("checkpointLocation", checkpoint.to_string_lossy().into_owned());
+    let writer =
+        means.write_stream().output_mode(Update).option("checkpointLocation", checkpoint.display().to_string());
     let query = writer.sink(Box::new(Board(vec![], counter))).start().await?;
     let _ = counted.wait_for(|batches| *batches >= 3).await; // A failed query drops its sink, and the counter.
     session.stop().await;
