@@ -24,7 +24,7 @@ use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef, TimestampMicrosecond
 use arrow::row::{RowConverter, SortField};
 use bytes::Bytes;
 use datafusion::physical_expr::PhysicalExpr;
-use side::{Change, Side};
+use side::{Change, Key, Side};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -148,7 +148,7 @@ impl JoinOperator {
     }
 
     /// Keys of a side's rows; None where a key is NULL.
-    fn keys_of(&self, side: usize, batch: &RecordBatch) -> Result<Vec<Option<Box<[u8]>>>> {
+    fn keys_of(&self, side: usize, batch: &RecordBatch) -> Result<Vec<Key>> {
         let columns: Vec<ArrayRef> = self.inputs[side]
             .keys
             .iter()
@@ -166,14 +166,9 @@ impl JoinOperator {
         Ok(Some(times.unary(|t| t.saturating_add(*offset))))
     }
 
-    fn insert(&mut self, side: usize, rows: &RecordBatch, matched: &[bool]) -> Result<Vec<u64>> {
-        let (keys, expiries) = (self.keys_of(side, rows)?, self.expiries(side, rows)?);
-        self.sides[side].insert(rows, keys, expiries.as_ref(), matched)
-    }
-
-    /// Meets the rows of `side` with the stored rows of the other: marks and emits what belongs together.
-    fn meet(&mut self, side: usize, rows: &RecordBatch, matched: &mut [bool]) -> Result<()> {
-        let (keys, other) = (self.keys_of(side, rows)?, 1 - side);
+    /// Meets the rows of `side`, whose keys are `keys`, with the stored rows of the other: marks and emits what belongs together.
+    fn meet(&mut self, side: usize, rows: &RecordBatch, keys: &[Key], matched: &mut [bool]) -> Result<()> {
+        let other = 1 - side;
         let mut pairs: (Vec<u32>, Vec<u64>) = (vec![], vec![]);
         for (row, key) in keys.iter().enumerate() {
             let Some(key) = key else { continue };
@@ -282,7 +277,8 @@ impl StatefulOperator for JoinOperator {
             rows = filter_record_batch(&rows, &timely)?;
         }
         let mut matched = vec![false; rows.num_rows()];
-        self.meet(port, &rows, &mut matched)?;
+        let keys = self.keys_of(port, &rows)?;
+        self.meet(port, &rows, &keys, &mut matched)?;
         let input = &self.inputs[port];
         let (semi, needs_key) = (input.semi, input.needs_key);
         if semi {
@@ -290,12 +286,14 @@ impl StatefulOperator for JoinOperator {
             let found = filter_record_batch(&rows, &done)?;
             self.emit(found.columns().to_vec(), found.num_rows())?;
         }
-        let keys = self.keys_of(port, &rows)?;
         let goes = |row: usize| (semi && matched[row]) || (needs_key && keys[row].is_none());
         let waiting: Vec<bool> = (0..rows.num_rows()).map(|row| !goes(row)).collect();
         let kept = filter_record_batch(&rows, &BooleanArray::from(waiting.clone()))?;
         let flags: Vec<bool> = matched.iter().zip(&waiting).filter(|(_, w)| **w).map(|(m, _)| *m).collect();
-        self.metrics.rows_updated += self.insert(port, &kept, &flags)?.len() as u64;
+        let keys = keys.into_iter().zip(&waiting).filter(|(_, w)| **w).map(|(key, _)| key).collect();
+        let expiries = self.expiries(port, &kept)?;
+        self.sides[port].insert(&kept, keys, expiries.as_ref(), &flags)?;
+        self.metrics.rows_updated += kept.num_rows() as u64;
         Ok(())
     }
 

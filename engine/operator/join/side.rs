@@ -14,6 +14,9 @@ use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// A row's key as comparable bytes; None where it is NULL.
+pub(super) type Key = Option<Box<[u8]>>;
+
 /// Rows that wait for partners.
 pub(super) struct Side {
     schema: SchemaRef,
@@ -31,7 +34,7 @@ pub(super) struct Side {
 
 struct Stored {
     row: Box<[u8]>,
-    key: Option<Box<[u8]>>,
+    key: Key,
     expiry: Option<i64>,
     matched: bool,
 }
@@ -76,21 +79,21 @@ impl Side {
     pub fn insert(
         &mut self,
         rows: &RecordBatch,
-        keys: Vec<Option<Box<[u8]>>>,
+        keys: Vec<Key>,
         expiries: Option<&Int64Array>,
         matched: &[bool],
-    ) -> Result<Vec<u64>> {
+    ) -> Result<()> {
         let ids: Vec<u64> = (self.next..self.next + rows.num_rows() as u64).collect();
         self.put(rows, keys, expiries, matched, &ids)?;
         self.inserted.extend(&ids);
-        Ok(ids)
+        Ok(())
     }
 
     /// Stores rows under the numbers that they have.
     pub fn put(
         &mut self,
         rows: &RecordBatch,
-        keys: Vec<Option<Box<[u8]>>>,
+        keys: Vec<Key>,
         expiries: Option<&Int64Array>,
         matched: &[bool],
         ids: &[u64],
