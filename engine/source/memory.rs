@@ -1,8 +1,8 @@
 //! Rows that the program itself adds, for tests and embedding.
 //!
 //! Comes in: [`MemoryStream::add`]. Goes out: the added batches; an offset is the number of batches added so far, and
-//! everything added before a micro-batch is taken together. Rows stay until their micro-batch commits, so a failed one
-//! can be read again by a query that is given the same stream. Fails: rows of another schema, and a checkpoint from a
+//! everything added before a micro-batch is taken together. Rows stay until every query that reads the stream has committed
+//! them, so a failed micro-batch can be read again by a query that is given the same stream. Fails: rows of another schema, and a checkpoint from a
 //! process that has ended, because its rows ended with it.
 
 use crate::batch::continuous::Flow;
@@ -13,7 +13,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The columns of a stream in memory: DDL text, a [`StructType`](crate::types::StructType), or an Arrow schema.
@@ -67,11 +67,32 @@ struct Added {
     /// Offset of the first batch kept.
     first: u64,
     batches: VecDeque<RecordBatch>,
+    /// What each open source has committed, by its number.
+    readers: BTreeMap<u64, u64>,
+    opened: u64,
 }
 
 impl Added {
     fn end(&self) -> u64 {
         self.first + self.batches.len() as u64
+    }
+
+    /// Takes in a source, which has committed nothing of what is here.
+    fn open(&mut self) -> u64 {
+        self.opened += 1;
+        self.readers.insert(self.opened, self.first);
+        self.opened
+    }
+
+    /// Forgets what every open source has committed.
+    fn commit(&mut self, reader: Option<u64>, end: u64) {
+        if let Some(committed) = reader.and_then(|reader| self.readers.get_mut(&reader)) {
+            *committed = end.max(*committed);
+        }
+        let everywhere = self.readers.values().copied().min().unwrap_or(end);
+        while self.first < everywhere && self.batches.pop_front().is_some() {
+            self.first += 1;
+        }
     }
 }
 
@@ -118,7 +139,7 @@ impl MemoryStream {
     /// # Errors
     /// A schema that does not parse.
     pub fn source(&self) -> Result<MemorySource> {
-        Ok(MemorySource { schema: self.schema.clone()?, stream: self.clone(), frozen: None })
+        Ok(MemorySource { schema: self.schema.clone()?, stream: self.clone(), reader: None, frozen: None })
     }
 }
 
@@ -131,7 +152,18 @@ fn names(schema: &SchemaRef) -> String {
 pub struct MemorySource {
     schema: SchemaRef,
     stream: MemoryStream,
+    /// Its number among the stream's readers, once it is open.
+    reader: Option<u64>,
     frozen: Option<u64>,
+}
+
+impl Drop for MemorySource {
+    /// A query that has ended holds back no rows.
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader {
+            self.stream.added.lock().readers.remove(&reader);
+        }
+    }
 }
 
 #[async_trait]
@@ -150,6 +182,8 @@ impl Source for MemorySource {
     }
 
     async fn open(&mut self, _log: Arc<dyn SourceLog>) -> Result<()> {
+        let mut added = self.stream.added.lock();
+        self.reader.get_or_insert_with(|| added.open());
         Ok(())
     }
 
@@ -186,10 +220,7 @@ impl Source for MemorySource {
 
     async fn commit(&mut self, end: &Offset) -> Result<()> {
         let end = parse_offset(end)?;
-        let mut added = self.stream.added.lock();
-        while added.first < end && added.batches.pop_front().is_some() {
-            added.first += 1;
-        }
+        self.stream.added.lock().commit(self.reader, end);
         Ok(())
     }
 }

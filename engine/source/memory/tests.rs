@@ -50,6 +50,27 @@ async fn several_adds_are_taken_together_and_kept_until_commit() {
     assert_eq!(stream.source().unwrap().initial().await.unwrap(), 2);
 }
 
+/// Two queries over one stream, or one that uses it twice: neither loses what the other has committed.
+#[tokio::test]
+async fn rows_stay_until_every_open_source_has_committed_them() {
+    let stream = stream();
+    let (mut fast, mut slow) = (stream.source().unwrap(), stream.source().unwrap());
+    for source in [&mut fast, &mut slow] {
+        source.open(Arc::new(MemoryLog::default())).await.unwrap();
+    }
+    stream.add(rows(&[1])).unwrap();
+    stream.add(rows(&[2])).unwrap();
+    fast.commit(&2.into()).await.unwrap();
+    assert_eq!(read(&mut slow, 0, 1).await.unwrap(), [vec![1]]);
+    slow.commit(&1.into()).await.unwrap();
+    assert_eq!(read(&mut slow, 1, 2).await.unwrap(), [vec![2]]);
+    assert_eq!(read(&mut fast, 0, 1).await.unwrap_err().code(), ErrorCode::UnsupportedOperation);
+    // A source that is gone holds nothing back.
+    drop(slow);
+    fast.commit(&2.into()).await.unwrap();
+    assert_eq!(stream.source().unwrap().initial().await.unwrap(), 2);
+}
+
 #[tokio::test]
 async fn frozen_sources_stop_where_they_were() {
     let stream = stream();
