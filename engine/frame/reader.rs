@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::source::builtin;
 use crate::types::{IntoSchema, StructType};
 
-/// Describes a streaming source.
+/// Describes a streaming source: `json`, `csv`, `parquet`, `text`, `kafka`, `rate`, `rate-micro-batch` or `socket`.
 ///
 /// ```no_run
 /// # use tidemill::prelude::*;
@@ -23,57 +23,9 @@ use crate::types::{IntoSchema, StructType};
 ///     .await?;
 /// # Ok(()) }
 /// ```
-pub struct DataStreamReader {
-    session: Session,
-    format: String,
-    schema: Option<Result<StructType>>,
-    options: Options,
-}
+pub type DataStreamReader = Reader<true>;
 
-impl DataStreamReader {
-    pub(crate) fn new(session: Session) -> Self {
-        // Spark's default format.
-        Self { session, format: "parquet".to_string(), schema: None, options: Options::new() }
-    }
-
-    /// The source: `json`, `csv`, `parquet`, `text`, `kafka`, `rate`, `rate-micro-batch` or `socket`.
-    pub fn format(mut self, format: &str) -> Self {
-        self.format = format.to_string();
-        self
-    }
-
-    /// The columns of files.
-    pub fn schema(mut self, schema: impl IntoSchema) -> Self {
-        self.schema = Some(schema.into_schema());
-        self
-    }
-
-    /// An option of the source, by Spark's key in any case.
-    pub fn option(mut self, key: &str, value: impl IntoOption) -> Self {
-        self.options.set(key, value);
-        self
-    }
-
-    /// The frame over the files in `path`.
-    ///
-    /// # Errors
-    /// As [`DataStreamReader::load`].
-    pub async fn load_path(self, path: &str) -> Result<DataFrame> {
-        self.option("path", path).load().await
-    }
-
-    /// The frame. Options are checked here; whether files and topics exist is checked when a query starts.
-    ///
-    /// # Errors
-    /// Unknown formats and options, a missing schema.
-    pub async fn load(self) -> Result<DataFrame> {
-        let schema = self.schema.transpose()?;
-        let provider = builtin::provider(&self.format, schema, &self.options, self.session.conf()).await?;
-        DataFrame::from_source(&self.session, provider)
-    }
-}
-
-/// Describes a table: what a source holds when it is read.
+/// Describes a table, which is what a source holds when it is read: `json`, `csv`, `parquet`, `text` or `kafka`.
 ///
 /// ```no_run
 /// # use tidemill::prelude::*;
@@ -82,20 +34,23 @@ impl DataStreamReader {
 /// drivers.show().await?;
 /// # Ok(()) }
 /// ```
-pub struct DataFrameReader {
+pub type DataFrameReader = Reader<false>;
+
+/// The description of a source: of a stream, as [`DataStreamReader`], or of a table, as [`DataFrameReader`].
+pub struct Reader<const STREAMING: bool> {
     session: Session,
     format: String,
     schema: Option<Result<StructType>>,
     options: Options,
 }
 
-impl DataFrameReader {
+impl<const STREAMING: bool> Reader<STREAMING> {
     pub(crate) fn new(session: Session) -> Self {
         // Spark's default format.
         Self { session, format: "parquet".to_string(), schema: None, options: Options::new() }
     }
 
-    /// The source: `json`, `csv`, `parquet`, `text` or `kafka`.
+    /// The source's format.
     pub fn format(mut self, format: &str) -> Self {
         self.format = format.to_string();
         self
@@ -116,18 +71,27 @@ impl DataFrameReader {
     /// The frame over the files in `path`.
     ///
     /// # Errors
-    /// As [`DataFrameReader::load`].
+    /// As [`Reader::load`].
     pub async fn load_path(self, path: &str) -> Result<DataFrame> {
         self.option("path", path).load().await
     }
 
-    /// The frame. Nothing but what the schema needs is read before the frame is used.
+    /// The frame. Options and paths are checked here, and what the schema needs is read; whether topics exist is checked when a
+    /// query starts, and a table's rows are read when the frame is used.
     ///
     /// # Errors
     /// Unknown formats and options, a missing schema, files that are not there.
     pub async fn load(self) -> Result<DataFrame> {
-        let schema = self.schema.transpose()?;
-        let provider = builtin::table_provider(&self.format, schema, &self.options, self.session.conf()).await?;
-        DataFrame::from_table(&self.session, provider)
+        let (schema, config) = (self.schema.transpose()?, self.session.conf());
+        match STREAMING {
+            true => {
+                let provider = builtin::provider(&self.format, schema, &self.options, config).await?;
+                DataFrame::from_source(&self.session, provider)
+            }
+            false => {
+                let provider = builtin::table_provider(&self.format, schema, &self.options, config).await?;
+                DataFrame::from_table(&self.session, provider)
+            }
+        }
     }
 }
