@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a stateful operator's state means: lists of texts under a label. A difference in any is a difference in meaning.
 pub type Meaning = BTreeMap<String, Vec<String>>;
 
-/// The label of an aggregation's calls.
-const AGGREGATE: &str = "aggregate";
+/// The label of an aggregation's calls whose state is found by their texts, so that calls may be added.
+pub const AGGREGATE: &str = "aggregate";
+/// The label of the calls of sessions, whose state is found by place.
+pub const SESSION_AGGREGATE: &str = "aggregate of sessions";
 
 /// The part of a query that its state and offsets depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,14 +102,14 @@ fn differ(what: &str, then: &[String], now: &[String], differences: &mut Vec<Str
     }
 }
 
-/// What the state of an aggregation means: its keys, its calls and how its window is cut.
-pub fn aggregate_meaning(keys: &[Named], aggregates: &[Named], schema: &SchemaRef) -> Meaning {
+/// What the state of an aggregation means: its keys, its calls (as `calls` names them) and how its window is cut.
+pub fn aggregate_meaning(calls: &str, keys: &[Named], aggregates: &[Named], schema: &SchemaRef) -> Meaning {
     let window = schema.fields().iter().find_map(|f| f.metadata().get(TIME_WINDOW_KEY).cloned());
     let keys = keys.iter().zip(schema.fields());
     let keys = keys.map(|(key, field)| format!("{} ({})", key.expr, field.data_type())).collect();
-    let calls = aggregates.iter().map(|call| call.expr.to_string()).collect();
+    let texts = aggregates.iter().map(|call| call.expr.to_string()).collect();
     let window = window.into_iter().collect();
-    [("grouping key", keys), (AGGREGATE, calls), ("window (duration, slide, start)", window)]
+    [("grouping key", keys), (calls, texts), ("window (duration, slide, start)", window)]
         .map(|(label, texts)| (label.to_string(), texts))
         .into()
 }

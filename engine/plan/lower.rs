@@ -8,7 +8,7 @@
 use super::aggregate::{self, AggregatePlan, PartialPlan};
 use super::custom::CustomPlan;
 use super::deduplicate::DeduplicatePlan;
-use super::fingerprint::{Meaning, aggregate_meaning, join_meaning};
+use super::fingerprint::{AGGREGATE, Meaning, SESSION_AGGREGATE, aggregate_meaning, join_meaning};
 use super::grouping::Grouping;
 use super::join::{JoinCondition, StaticJoin, StaticJoinKind, StreamJoinPlan};
 use super::logical::{JoinType, LogicalPlan, Named, join_scope, watermark_delay_ms};
@@ -315,7 +315,7 @@ impl Lowering {
             LogicalPlan::Aggregate { input, keys, aggregates, schema, .. } => {
                 let lineages = self.lineages(input)?;
                 let target = Target::Stage { stage: self.stages.len(), port: 0 };
-                let meaning = aggregate_meaning(keys, aggregates, schema);
+                let all = keys;
                 let grouping = Grouping::new(keys, schema, |expr| match lineages.first() {
                     Some(lineage) => lineage.substitute(expr),
                     None => Ok(expr.clone()),
@@ -328,12 +328,14 @@ impl Lowering {
                         lineage.expand(step, &session::extended(input.schema()));
                         self.branches.push(aggregate_branch(lineage, &operator.inner, target)?);
                     }
+                    let meaning = aggregate_meaning(SESSION_AGGREGATE, all, aggregates, schema);
                     return Ok(self.stage(Arc::new(operator), meaning, schema));
                 }
                 let operator = AggregatePlan::new(keys, aggregates, input.schema(), schema)?;
                 for lineage in lineages {
                     self.branches.push(aggregate_branch(lineage, &operator, target)?);
                 }
+                let meaning = aggregate_meaning(AGGREGATE, all, aggregates, schema);
                 Ok(self.stage(Arc::new(operator), meaning, schema))
             }
             LogicalPlan::Deduplicate { input, columns, within_watermark } => {
