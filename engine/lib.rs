@@ -37,6 +37,9 @@ pub mod state;
 pub mod table;
 pub mod watermark;
 
+#[cfg(feature = "connect")]
+pub mod server;
+
 #[doc = include_str!("embedding.md")]
 pub mod embedding {}
 

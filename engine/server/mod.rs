@@ -1,0 +1,3 @@
+//! What listens: programs that speak Spark Connect.
+
+pub mod connect;
