@@ -25,6 +25,13 @@ pub(crate) struct Catalog {
     entries: Mutex<BTreeMap<String, (String, Entry)>>,
 }
 
+impl Clone for Catalog {
+    /// A catalog with the same names, which then goes its own way.
+    fn clone(&self) -> Self {
+        Self { entries: Mutex::new(self.entries.lock().clone()) }
+    }
+}
+
 impl Catalog {
     /// Gives `name` a meaning.
     ///

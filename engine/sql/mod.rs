@@ -21,6 +21,7 @@ mod dialect;
 mod expression;
 mod from;
 mod literal;
+mod managed;
 mod place;
 mod query;
 mod relation;
@@ -37,6 +38,7 @@ pub(crate) use catalog::Catalog;
 pub use expression::{expression, select_item};
 pub use place::SqlError;
 pub use script::Script;
+pub(crate) use managed::{Managed, insert, read_table};
 
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
@@ -93,6 +95,17 @@ impl Session {
     }
 }
 
+/// Whether a text is a query, and not something to be done.
+///
+/// # Errors
+/// What the text does wrong, with line and column.
+#[cfg(feature = "connect")]
+pub(crate) fn is_query(text: &str) -> Result<bool> {
+    let source = Source { name: "", text };
+    let statements = statements(&source).map_err(|failure| Error::from(source.error(failure)))?;
+    Ok(statements.iter().all(|statement| matches!(statement, Statement::Select { .. })))
+}
+
 impl DataFrame {
     /// [`DataFrame::select`] of texts: `"city"`, `"fare * 1.2 AS gross"`, `"data.*"`.
     ///
@@ -118,6 +131,14 @@ impl DataFrame {
     /// None today; a name that SQL cannot write goes in backticks there.
     pub fn create_or_replace_temp_view(&self, name: &str) -> Result<()> {
         self.session().catalog().put(name, Entry::View(self.plan().clone()), true)
+    }
+
+    /// Gives the frame a name that SQL can use.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TableExists`] for a name that something has.
+    pub fn create_temp_view(&self, name: &str) -> Result<()> {
+        self.session().catalog().put(name, Entry::View(self.plan().clone()), false)
     }
 }
 
