@@ -33,7 +33,7 @@ mod tests;
 pub(crate) mod text;
 mod types;
 
-pub(crate) use catalog::Catalog;
+pub(crate) use catalog::{Catalog, Entry};
 pub use expression::{expression, select_item};
 pub use place::SqlError;
 pub use script::Script;
@@ -42,7 +42,6 @@ use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
 use crate::session::Session;
-use catalog::Entry;
 use place::{Failure, Parsed, Source};
 use statement::{Statement, statements};
 
@@ -90,6 +89,68 @@ impl Session {
     pub async fn table(&self, name: &str) -> Result<DataFrame> {
         let found = script::table(self, name).await.map_err(|failure| failure.error)?;
         found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, self.catalog().missing(name, [])))
+    }
+}
+
+#[cfg(feature = "connect")]
+impl Session {
+    /// The frame of a table or view by its name: of a table's rows as they are, or as a stream.
+    ///
+    /// # Errors
+    /// As [`Session::table`]; a stream of a view that is none.
+    pub(crate) async fn relation(&self, name: &str, streaming: bool) -> Result<DataFrame> {
+        let frame = match self.catalog().get(name) {
+            Some(Entry::Table(definition)) if definition.format != table::MEMORY => {
+                definition.read_as(self, streaming).await?
+            }
+            _ => self.table(name).await?,
+        };
+        match streaming && !frame.is_streaming() {
+            true => Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                format!(
+                    "{name} cannot be read as a stream; read it with spark.read.table, or read the stream that writes it"
+                ),
+            )),
+            false => Ok(frame),
+        }
+    }
+
+    /// Every table and view by its name, and whether it is a view.
+    pub(crate) fn relation_names(&self) -> Vec<(String, bool)> {
+        let mut names = self.catalog().names();
+        for name in self.memory_table_names() {
+            if !names.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+                names.push((name, true));
+            }
+        }
+        names
+    }
+
+    /// Takes a view's name away; whether there was one.
+    pub(crate) fn drop_temp_view(&self, name: &str) -> bool {
+        match self.catalog().get(name) {
+            Some(Entry::View(_)) => self.catalog().remove(name).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Makes `name` a view of the frame; gives what it stood for before.
+    pub(crate) fn replace_temp_view(&self, name: &str, frame: &DataFrame) -> Result<Option<Entry>> {
+        let before = self.catalog().get(name);
+        self.catalog().put(name, Entry::View(frame.plan().clone()), true)?;
+        Ok(before)
+    }
+
+    /// Gives a name back what [`Session::replace_temp_view`] took from it.
+    pub(crate) fn restore_temp_view(&self, name: &str, before: Option<Entry>) -> Result<()> {
+        match before {
+            Some(entry) => self.catalog().put(name, entry, true),
+            None => {
+                self.catalog().remove(name);
+                Ok(())
+            }
+        }
     }
 }
 

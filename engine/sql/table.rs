@@ -111,6 +111,16 @@ impl TableDefinition {
         self.watermarked(loaded)
     }
 
+    /// The frame over the table, as a stream or as the rows that are there, whatever its options say.
+    #[cfg(feature = "connect")]
+    pub async fn read_as(&self, session: &Session, streaming: bool) -> Result<DataFrame> {
+        let mut table = self.clone();
+        table.options.retain(|option| !option.key.eq_ignore_ascii_case(STREAMING));
+        let (key, value) = (STREAMING.to_string(), streaming.to_string());
+        table.options.push(TableOption { key, value, span: self.span });
+        table.read(session).await
+    }
+
     /// A format that there is not is the cause of whatever else is wrong.
     async fn format_first(&self, error: Error, session: &Session) -> Error {
         match crate::source::builtin::provider(&self.format, None, &Options::new(), session.conf()).await {

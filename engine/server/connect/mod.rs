@@ -8,3 +8,5 @@ pub(crate) mod generated {
     #![allow(missing_docs, clippy::all)]
     include!(concat!(env!("OUT_DIR"), "/spark.connect.SparkConnectService.rs"));
 }
+
+pub(crate) mod plan;
