@@ -164,6 +164,12 @@ impl Session {
         self.inner.memory_tables.lock().get(&name.to_lowercase()).cloned()
     }
 
+    /// Names of the tables that queries write to memory.
+    #[cfg(feature = "connect")]
+    pub(crate) fn memory_table_names(&self) -> Vec<String> {
+        self.inner.memory_tables.lock().values().map(|table| table.name().to_string()).collect()
+    }
+
     /// Keeps the table of a memory sink under its query's name, in place of that of an earlier query.
     pub(crate) fn keep_memory_table(&self, table: MemoryTable) {
         self.inner.memory_tables.lock().insert(table.name().to_lowercase(), table);

@@ -6,10 +6,10 @@
 //! overwriting replaces were being removed.
 
 use super::data_frame::DataFrame;
-use crate::sql::Managed;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::{IntoOption, Options};
 use crate::sink::{OutputMode, Prepared, Sink, Writer, builtin, files};
+use crate::sql::Managed;
 use crate::storage::Location;
 use crate::table;
 use std::collections::{BTreeSet, HashSet};
@@ -223,7 +223,9 @@ impl DataFrameWriter {
             SaveMode::ErrorIfExists if self.frame.session().catalog().get(name).is_some() => {
                 return Err(Error::new(
                     ErrorCode::TableExists,
-                    format!("there is a table or view named `{name}` already; use mode(\"overwrite\") or mode(\"append\")"),
+                    format!(
+                        "there is a table or view named `{name}` already; use mode(\"overwrite\") or mode(\"append\")"
+                    ),
                 ));
             }
             SaveMode::Ignore if self.frame.session().catalog().get(name).is_some() => return Ok(()),
@@ -350,7 +352,10 @@ impl DataFrameWriter {
 }
 
 fn not_a_table(name: &str) -> Error {
-    Error::new(ErrorCode::UnsupportedOperation, format!("a sink of your own cannot write the table `{name}`; use format(...)"))
+    Error::new(
+        ErrorCode::UnsupportedOperation,
+        format!("a sink of your own cannot write the table `{name}`; use format(...)"),
+    )
 }
 
 /// Files whose columns cannot be told apart could not be read again.

@@ -57,6 +57,17 @@ impl Catalog {
         self.entries.lock().get(&name.to_ascii_lowercase()).map(|(_, entry)| entry.clone())
     }
 
+    /// Takes the meaning of `name` away.
+    pub fn remove(&self, name: &str) -> Option<Entry> {
+        self.entries.lock().remove(&name.to_ascii_lowercase()).map(|(_, entry)| entry)
+    }
+
+    /// Every name as written, and whether it is a view's.
+    pub fn names(&self) -> Vec<(String, bool)> {
+        let entries = self.entries.lock();
+        entries.values().map(|(name, entry)| (name.clone(), matches!(entry, Entry::View(_)))).collect()
+    }
+
     /// The message for a name that stands for nothing; `others` are names that count too.
     pub fn missing<'n>(&self, name: &str, others: impl IntoIterator<Item = &'n String>) -> String {
         let entries = self.entries.lock();

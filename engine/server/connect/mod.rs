@@ -106,10 +106,14 @@ impl ConnectServer {
         if !wanted.ip().is_loopback() && options.token.is_none() {
             return Err(Error::new(
                 ErrorCode::InvalidOption,
-                format!("other machines can reach {wanted}, and whoever reaches the server can run code on it: set a token, or listen on 127.0.0.1"),
+                format!(
+                    "other machines can reach {wanted}, and whoever reaches the server can run code on it: set a token, or listen on 127.0.0.1"
+                ),
             ));
         }
-        let unbound = |cause: std::io::Error| Error::caused_by(ErrorCode::Io, format!("cannot listen on {wanted}: {cause}"), cause);
+        let unbound = |cause: std::io::Error| {
+            Error::caused_by(ErrorCode::Io, format!("cannot listen on {wanted}: {cause}"), cause)
+        };
         let listener = TcpListener::bind(wanted).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
         let sessions = Arc::new(Sessions::new(session, options.max_sessions, options.idle_limit));
@@ -131,12 +135,17 @@ impl ConnectServer {
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(usize::MAX);
         let token = options.token.map(|token| format!("Bearer {token}"));
-        let service = InterceptedService::new(service, move |request: Request<()>| authorized(request, token.as_deref()));
+        let service =
+            InterceptedService::new(service, move |request: Request<()>| authorized(request, token.as_deref()));
         let mut server = Server::builder().tcp_nodelay(true);
         if let Some((certificate, key)) = options.tls {
             let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
             server = server.tls_config(tls).map_err(|cause| {
-                Error::caused_by(ErrorCode::InvalidOption, format!("the certificate and its key cannot be used: {cause}"), cause)
+                Error::caused_by(
+                    ErrorCode::InvalidOption,
+                    format!("the certificate and its key cannot be used: {cause}"),
+                    cause,
+                )
             })?;
         }
         info!(%address, "Spark Connect");
@@ -158,10 +167,12 @@ impl ConnectServer {
             closed.await;
             closing.close().await;
         };
-        let served = server.add_service(service).serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown).await;
+        let served =
+            server.add_service(service).serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown).await;
         sweeping.abort();
         sessions.close().await;
-        served.map_err(|cause| Error::caused_by(ErrorCode::Io, format!("the server on {address} ended: {cause}"), cause))
+        served
+            .map_err(|cause| Error::caused_by(ErrorCode::Io, format!("the server on {address} ended: {cause}"), cause))
     }
 }
 
@@ -169,7 +180,8 @@ impl ConnectServer {
 fn authorized(request: Request<()>, token: Option<&str>) -> Result<Request<()>, Status> {
     let Some(token) = token else { return Ok(request) };
     let shown = request.metadata().get("authorization").map(|value| value.as_bytes()).unwrap_or_default();
-    let differences = shown.iter().zip(token.as_bytes()).fold(shown.len() ^ token.len(), |d, (a, b)| d | usize::from(a ^ b));
+    let differences =
+        shown.iter().zip(token.as_bytes()).fold(shown.len() ^ token.len(), |d, (a, b)| d | usize::from(a ^ b));
     match differences {
         0 => Ok(request),
         _ => Err(Status::unauthenticated("the token is missing or not this server's; write sc://host:port/;token=...")),
