@@ -19,6 +19,7 @@ mod joins;
 mod lifecycle;
 mod mistakes;
 mod monitoring;
+mod parity;
 mod programs;
 #[cfg(feature = "failpoints")]
 mod recovery;
