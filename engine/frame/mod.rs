@@ -5,7 +5,9 @@
 mod column;
 mod data_frame;
 pub mod functions;
+mod grouped;
 mod join;
+mod pivot;
 pub(crate) mod processor;
 mod query;
 mod reader;
@@ -15,7 +17,8 @@ mod table_writer;
 mod writer;
 
 pub use column::{Column, IntoColumn, Operand};
-pub use data_frame::{DataFrame, GroupedFrame};
+pub use data_frame::DataFrame;
+pub use grouped::GroupedFrame;
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
 pub use processor::{InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState};
 pub use query::{StreamingQuery, StreamingQueryManager};
