@@ -9,6 +9,7 @@ use super::scope::{Scope, distinct_names};
 use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::placed::placed;
 use crate::functions::session_window::{window_of, window_time};
 use crate::functions::{self, cast::CastOptions};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -86,6 +87,20 @@ fn spark_meaning(expr: Expr, schema: &DFSchemaRef, environment: &Environment) ->
 
 /// Refuses an aggregate where rows are looked at one by one.
 pub fn refuse_aggregates(expr: &Expr, name: &str) -> Result<()> {
+    let mut misplaced = None;
+    expr.apply(|e| {
+        misplaced = match e {
+            Expr::WindowFunction(_) => Some(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("{name}: a function over a window of rows stands in a selection only; select it first"),
+            )),
+            other => placed(other).map(|(function, _)| functions::placed::misplaced(function)),
+        };
+        Ok(if misplaced.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if let Some(error) = misplaced {
+        return Err(error);
+    }
     match expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_))))? {
         true => Err(Error::new(
             ErrorCode::InvalidExpression,
