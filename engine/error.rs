@@ -200,6 +200,10 @@ error_codes! {
     Io => "IO",
     /// A failure of user code (`foreach_batch`, a custom source or sink).
     UserCode => "USER_CODE",
+    /// What a Python function raised, with its traceback.
+    PythonException => "PYTHON_EXCEPTION",
+    /// No Python that can run the functions of a client.
+    PythonNotFound => "PYTHON_NOT_FOUND",
     /// A query that ended with a failure; carries the cause.
     StreamFailed => "STREAM_FAILED",
     /// A broken promise inside the engine: a bug to report.
