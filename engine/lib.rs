@@ -11,6 +11,8 @@
 //! The nouns that travel are offset ranges, raw chunks, record batches, partial aggregates, state files, staged output and a commit.
 //! Data batches carry data only; watermarks and progress travel beside them.
 
+#![recursion_limit = "256"]
+
 pub mod config;
 pub mod error;
 pub mod options;
@@ -56,7 +58,7 @@ pub mod prelude {
     pub use crate::frame::functions::*;
     pub use crate::frame::{Column, DataFrame, StreamingQuery};
     pub use crate::frame::{DataFrameReader, DataFrameWriter, DataStreamReader, DataStreamWriter, SaveMode};
-    pub use crate::frame::{GroupedFrame, StreamingQueryManager};
+    pub use crate::frame::{GroupedFrame, Observation, StreamingQueryManager};
     pub use crate::frame::{
         InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
     };
