@@ -39,6 +39,17 @@ async fn value(column: Column) -> Error {
     }
 }
 
+/// What a query is refused with.
+async fn query(text: &str) -> Error {
+    session().await.sql(text).await.err().expect(text)
+}
+
+/// What `function` of something that is not grouped by is refused with.
+async fn rolled_up(function: &str) -> Error {
+    let grouped = ids().await.rollup(["id"]).unwrap();
+    grouped.agg([call_function(function, vec![col("id") + 1])]).unwrap_err()
+}
+
 async fn call(name: &str, arguments: Vec<Column>) -> Error {
     value(call_function(name, arguments)).await
 }
@@ -317,6 +328,10 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         ),
         (IllegalDayOfWeek, call!(value(next_day(lit("2024-01-01").cast("date"), "someday")).await)),
         (InvalidExtractField, call!(value(date_part("FORTNIGHT", lit("2024-01-01").cast("date"))).await)),
+        (UnsupportedGrouping, call!(query("SELECT grouping(id) FROM range(1) GROUP BY id").await)),
+        (GroupingColumnMismatch, call!(rolled_up("grouping").await)),
+        (GroupingIdColumnMismatch, call!(rolled_up("grouping_id").await)),
+        (NumColumnsMismatch, call!(query("SELECT 1 AS a INTERSECT SELECT 1 AS a, 2 AS b").await)),
         (UserRaisedException, call!(value(raise_error("enough")).await)),
         (KafkaDataLoss, Test("tests/kafka/source.rs", "lost_offsets_stop_the_query_or_are_counted")),
         (Kafka, Test("tests/kafka/source.rs", "a_wrong_password_is_refused_and_never_shown")),
