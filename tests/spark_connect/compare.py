@@ -27,7 +27,7 @@ import servers
 from values import text
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCRIPT_SECONDS = 600
+SCRIPT_SECONDS = 1200
 
 
 class Worker:

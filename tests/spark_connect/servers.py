@@ -11,6 +11,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -69,7 +70,7 @@ def spark():
         command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
         for key, value in conf.items():
             command += ["--conf", f"{key}={value}"]
-        environment = os.environ | {"SPARK_HOME": str(home), "TZ": "UTC", "SPARK_LOCAL_IP": "127.0.0.1"}
+        environment = os.environ | {"SPARK_HOME": str(home), "TZ": "UTC", "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
         for mode in ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_TESTING"):
             environment.pop(mode, None)
         with process(command + ["spark-internal"], port, folder, environment, 120) as address:

@@ -8,6 +8,7 @@ import datetime
 import decimal
 import json
 import math
+import re
 
 
 def plain(value):
@@ -76,6 +77,9 @@ def error(problem):
     """An error by what a program can catch it by. Its words are for people and are not compared."""
     get = lambda method: getattr(problem, method, lambda: None)()  # noqa: E731
     kinds = {"error": type(problem).__name__, "condition": get("getCondition"), "sqlState": get("getSqlState")}
+    if kinds["condition"] == "STREAM_FAILED":
+        named = re.findall(r"\[([A-Z][A-Z0-9_.]+)\]", str(problem).split("=== Streaming Query ===")[0])
+        kinds["causes"] = [condition for condition in named if condition != "STREAM_FAILED"][-1:]
     return kinds, str(problem)[:1500]
 
 

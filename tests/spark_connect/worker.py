@@ -43,7 +43,7 @@ class Check:
         signal.alarm(SECONDS)
         try:
             value = value() if callable(value) else value
-            if hasattr(value, "isStreaming"):
+            if type(value).__name__ == "DataFrame" and hasattr(value, "isStreaming"):
                 kind = values.nullable(value.schema)
                 value = values.table(value)
             self.out(name, values.plain(value))
