@@ -2,7 +2,7 @@
 
     python tests/spark_connect/compare.py                         every script, on both servers
     python tests/spark_connect/compare.py windows joins           the scripts with these words in their names
-    python tests/spark_connect/compare.py --record recorded.json  real Spark's answers into a file
+    python tests/spark_connect/compare.py --record recorded.json  real Spark's answers into a file (with names: into the file that is there)
     python tests/spark_connect/compare.py --recorded recorded.json  ours against that file: needs neither Java nor Spark
 
 Needs Python 3.11 and `pip install 'pyspark[connect]==4.3.*'` with Java 17 (with --recorded, `pyspark-client` is enough).
@@ -196,7 +196,9 @@ def main():
             totals = [total + count for total, count in zip(totals, counts)]
             print(f"{script.stem}: {counts[0]} the same, {counts[1]} differ as listed, {counts[2]} differ, {seconds:.0f} s", flush=True)
     if options.record:
-        lines = [f"{json.dumps(name)}: {text(checks)}" for name, checks in answers.items()]
+        if options.names and options.record.exists():
+            answers = json.loads(options.record.read_text()) | answers
+        lines = [f"{json.dumps(name)}: {text(answers[name])}" for name in sorted(answers)]
         options.record.write_text("{\n" + ",\n".join(lines) + "\n}\n")
         return 0
     if not options.names:
