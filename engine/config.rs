@@ -129,7 +129,12 @@ impl Config {
 
     /// The value of a key as it was set, or else `default`, whatever the default of the key itself.
     pub fn get_or(&self, key: &str, default: &str) -> String {
-        self.values.lock().get(key).cloned().unwrap_or_else(|| default.to_string())
+        self.get_set(key).unwrap_or_else(|| default.to_string())
+    }
+
+    /// The value of a key as it was set, whatever its default.
+    pub fn get_set(&self, key: &str) -> Option<String> {
+        self.values.lock().get(key).cloned()
     }
 
     /// Every key that was set, in the order of names, with its value.

@@ -1,6 +1,6 @@
-//! `tidemill`: runs and explains SQL files.
+//! `tidemill`: runs and explains SQL files, and serves PySpark programs.
 //!
-//! Comes in: a file or a text of SQL, settings. Goes out: rows on standard output, everything else on standard error. Exit status: 0 when
+//! Comes in: a file or a text of SQL, or an address, and settings. Goes out: rows on standard output, everything else on standard error. Exit status: 0 when
 //! every query has ended in order, also on Ctrl-C and SIGTERM, which stop queries after their batch; 1 when a query failed; 2 when the
 //! script or the arguments are wrong.
 
@@ -10,8 +10,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::PathBuf;
 use std::process::ExitCode;
+#[cfg(feature = "connect")]
+use std::time::Duration;
 use tidemill::batch::Trigger;
 use tidemill::frame::StreamingQuery;
+#[cfg(feature = "connect")]
+use tidemill::server::connect::{ConnectOptions, ConnectServer};
+use tidemill::session::SessionBuilder;
 use tidemill::sql::{Script, SqlError};
 use tidemill::{Error, ErrorCode, Session};
 use tokio::sync::mpsc;
@@ -26,6 +31,7 @@ Examples:
                                              process what is there, then end
   tidemill run -e 'SELECT value FROM t' defs.sql
   tidemill explain metrics.sql               show the plans, run nothing
+  tidemill server                            serve PySpark at sc://localhost:15002
 
 `tidemill --help` describes scripts and exit statuses.";
 
@@ -83,6 +89,37 @@ enum Command {
         #[command(flatten)]
         script: ScriptArguments,
     },
+    /// Serve PySpark programs: SparkSession.builder.remote("sc://localhost:15002")
+    #[cfg(feature = "connect")]
+    Server {
+        #[command(flatten)]
+        server: ServerArguments,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+#[cfg(feature = "connect")]
+#[derive(Args)]
+struct ServerArguments {
+    /// Where to listen for Spark Connect; an address that other machines reach needs a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15002")]
+    connect: std::net::SocketAddr,
+    /// What clients must show, as sc://host:port/;token=...
+    #[arg(long, value_name = "TOKEN", env = "SPARK_CONNECT_AUTHENTICATE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The certificate chain, PEM, for clients that say ;use_ssl=true
+    #[arg(long, value_name = "FILE.pem", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE.pem", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Sessions that may be open at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    max_sessions: usize,
+    /// Minutes without a call, a running query or an execution after which a session is closed
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    idle_minutes: u64,
 }
 
 #[derive(Args)]
@@ -93,7 +130,13 @@ struct ScriptArguments {
     /// SQL to run, after the file if there is one
     #[arg(short = 'e', long, value_name = "SQL")]
     execute: Option<String>,
-    /// A configuration key, as SET in the script; may be repeated
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Args)]
+struct Settings {
+    /// A configuration key, as SET in a script; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     settings: Vec<(String, String)>,
     /// Where kernels run: auto, gpu, cpu, or part of an adapter's name
@@ -105,7 +148,7 @@ struct ScriptArguments {
 enum Failed {
     /// The script or the arguments are wrong.
     Wrong(String),
-    /// A query failed.
+    /// A query failed, or the server.
     Query(String),
 }
 
@@ -132,6 +175,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run { script, trigger } => run(script, trigger).await,
             Command::Explain { script } => explain(script).await,
+            #[cfg(feature = "connect")]
+            Command::Server { server, settings } => serve(server, &settings).await,
         }
     });
     match ended {
@@ -217,13 +262,49 @@ async fn open(arguments: &ScriptArguments) -> Result<(Session, Vec<Script>), Fai
     for (key, value) in scripts.first().into_iter().flat_map(Script::settings) {
         builder = builder.config(key, value);
     }
-    for (key, value) in &arguments.settings {
-        builder = builder.config(key, value);
+    Ok((arguments.settings.apply(builder).build().await.map_err(wrong)?, scripts))
+}
+
+impl Settings {
+    fn apply(&self, mut builder: SessionBuilder) -> SessionBuilder {
+        for (key, value) in &self.settings {
+            builder = builder.config(key, value);
+        }
+        match &self.device {
+            Some(device) => builder.config("tidemill.device", device),
+            None => builder,
+        }
     }
-    if let Some(device) = &arguments.device {
-        builder = builder.config("tidemill.device", device);
-    }
-    Ok((builder.build().await.map_err(wrong)?, scripts))
+}
+
+/// Serves clients until a signal asks for the end.
+#[cfg(feature = "connect")]
+async fn serve(arguments: ServerArguments, settings: &Settings) -> Result<(), Failed> {
+    let mut signals = signals()?;
+    let read = |file: &PathBuf| {
+        std::fs::read(file)
+            .map_err(|cause| Failed::Wrong(format!("tidemill: {} cannot be read: {cause}", file.display())))
+    };
+    let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+        _ => None,
+    };
+    let options = ConnectOptions {
+        address: arguments.connect,
+        token: arguments.token,
+        tls,
+        max_sessions: arguments.max_sessions,
+        idle_limit: Duration::from_secs(60 * arguments.idle_minutes),
+    };
+    let session = settings.apply(Session::builder()).build().await.map_err(wrong)?;
+    let server = ConnectServer::bind(session, options).await.map_err(wrong)?;
+    eprintln!("tidemill: PySpark connects with SparkSession.builder.remote(\"sc://{}\")", server.address());
+    let shutdown = async move {
+        if let Some(signal) = signals.recv().await {
+            info!(signal, "stopping");
+        }
+    };
+    server.serve(shutdown).await.map_err(|error| Failed::Query(format!("tidemill: {error}")))
 }
 
 /// Signals that ask the process to end.

@@ -92,6 +92,38 @@ impl Session {
         SessionBuilder::default()
     }
 
+    /// A session with the same device and functions of its own, the settings that `settings` gives, and no tables; as Spark's `newSession`.
+    pub fn new_session(&self, settings: &BTreeMap<String, String>) -> Result<Session> {
+        let config = Config::default();
+        for (key, value) in settings {
+            config.initialize(key, value)?;
+        }
+        Ok(self.beside(config, Catalog::default(), Arc::default()))
+    }
+
+    /// A session that begins with this one's settings, tables, views and functions; what is changed in one later is not changed in the other.
+    /// As Spark's `cloneSession`.
+    pub fn clone_session(&self) -> Result<Session> {
+        let config = Config::default();
+        for (key, value) in self.conf().get_all() {
+            config.initialize(&key, value)?;
+        }
+        Ok(self.beside(config, self.inner.catalog.clone(), self.functions()))
+    }
+
+    fn beside(&self, config: Config, catalog: Catalog, functions: Arc<FunctionRegistry>) -> Session {
+        let inner = Inner {
+            config,
+            device: Mutex::new(self.inner.device.lock().clone()),
+            streams: StreamingQueryManager::default(),
+            catalog,
+            functions: Mutex::new(functions),
+            memory_tables: Mutex::default(),
+            fail: self.inner.fail.clone(),
+        };
+        Session { inner: Arc::new(inner) }
+    }
+
     /// The configuration: read and set by Spark's keys.
     pub fn conf(&self) -> &Config {
         &self.inner.config
@@ -130,6 +162,12 @@ impl Session {
     /// The table that a query of this name writes or wrote with `format("memory")`, by its name in any case.
     pub fn memory_table(&self, name: &str) -> Option<MemoryTable> {
         self.inner.memory_tables.lock().get(&name.to_lowercase()).cloned()
+    }
+
+    /// Names of the tables that queries write to memory.
+    #[cfg(feature = "connect")]
+    pub(crate) fn memory_table_names(&self) -> Vec<String> {
+        self.inner.memory_tables.lock().values().map(|table| table.name().to_string()).collect()
     }
 
     /// Keeps the table of a memory sink under its query's name, in place of that of an earlier query.

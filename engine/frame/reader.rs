@@ -94,4 +94,12 @@ impl<const STREAMING: bool> Reader<STREAMING> {
             }
         }
     }
+
+    /// The table or view `name` of the session: read as a stream, or as the table that it is now.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TableNotFound`](crate::ErrorCode::TableNotFound); as [`Reader::load`].
+    pub async fn table(self, name: &str) -> Result<DataFrame> {
+        crate::sql::read_table(&self.session, name, STREAMING).await
+    }
 }

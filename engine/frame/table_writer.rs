@@ -9,6 +9,7 @@ use super::data_frame::DataFrame;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::{IntoOption, Options};
 use crate::sink::{OutputMode, Prepared, Sink, Writer, builtin, files};
+use crate::sql::Managed;
 use crate::storage::Location;
 use crate::table;
 use std::collections::{BTreeSet, HashSet};
@@ -213,20 +214,41 @@ impl DataFrameWriter {
         self.option("path", path).save().await
     }
 
-    /// There is no catalog of stored tables, so this refuses.
+    /// Writes the rows as the table `name` of the session, below `spark.sql.warehouse.dir`; the table is there for SQL afterwards.
     ///
     /// # Errors
-    /// Always: [`ErrorCode::UnsupportedOperation`].
-    pub async fn save_as_table(self, name: &str) -> Result<()> {
-        Err(no_catalog("save_as_table", name))
+    /// As [`DataFrameWriter::save`]; [`ErrorCode::TableExists`] with [`SaveMode::ErrorIfExists`]; a name that is a view's.
+    pub async fn save_as_table(mut self, name: &str) -> Result<()> {
+        let mode = match self.mode.clone()? {
+            SaveMode::ErrorIfExists if self.frame.session().catalog().get(name).is_some() => {
+                return Err(Error::new(
+                    ErrorCode::TableExists,
+                    format!(
+                        "there is a table or view named `{name}` already; use mode(\"overwrite\") or mode(\"append\")"
+                    ),
+                ));
+            }
+            SaveMode::Ignore if self.frame.session().catalog().get(name).is_some() => return Ok(()),
+            // What is below the place of a table that is not known is in nobody's way.
+            SaveMode::ErrorIfExists | SaveMode::Overwrite => SaveMode::Overwrite,
+            SaveMode::Append | SaveMode::Ignore => SaveMode::Append,
+        };
+        let Target::Format(format) = &self.target else { return Err(not_a_table(name)) };
+        let session = self.frame.session().clone();
+        let table = Managed::of(&session, name, format, &self.partition_by)?;
+        self.target = Target::Format(table.format.clone());
+        self.mode = Ok(mode);
+        Box::pin(self.save_path(&table.location)).await?;
+        table.keep(&session)
     }
 
-    /// There is no catalog of stored tables, so this refuses.
+    /// Adds the rows to the table `name` of the session by position, or puts them in place of its rows with [`SaveMode::Overwrite`].
     ///
     /// # Errors
-    /// Always: [`ErrorCode::UnsupportedOperation`].
+    /// [`ErrorCode::TableNotFound`]; rows whose columns are not the table's; as [`DataFrameWriter::save`].
     pub async fn insert_into(self, name: &str) -> Result<()> {
-        Err(no_catalog("insert_into", name))
+        let overwrite = self.mode? == SaveMode::Overwrite;
+        crate::sql::insert(&self.frame, name, overwrite).await
     }
 
     /// Computes the rows, all of them in memory, and writes them. All of a table's files appear, or none, but for a crash among the renames.
@@ -329,10 +351,10 @@ impl DataFrameWriter {
     }
 }
 
-fn no_catalog(method: &str, name: &str) -> Error {
+fn not_a_table(name: &str) -> Error {
     Error::new(
         ErrorCode::UnsupportedOperation,
-        format!("{method}({name:?}): there is no catalog of stored tables; write files with save_path(...)"),
+        format!("a sink of your own cannot write the table `{name}`; use format(...)"),
     )
 }
 

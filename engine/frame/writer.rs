@@ -22,6 +22,7 @@ use crate::sink::foreach::{ForeachSink, ForeachWriter};
 use crate::sink::foreach_batch::{BatchFunction, ForeachBatchSink};
 use crate::sink::memory::MemoryTable;
 use crate::sink::{OutputMode, Sink, builtin};
+use crate::sql::Managed;
 use crate::table;
 use futures::FutureExt;
 use std::future::Future;
@@ -213,6 +214,25 @@ impl DataStreamWriter {
     /// As [`DataStreamWriter::start`].
     pub async fn start_path(self, path: &str) -> Result<StreamingQuery> {
         self.option("path", path).start().await
+    }
+
+    /// Starts the query with the table `name` of the session as its sink: files below `spark.sql.warehouse.dir` unless the table has a place of its own.
+    ///
+    /// # Errors
+    /// As [`DataStreamWriter::start`]; a name that is a view's.
+    pub async fn to_table(mut self, name: &str) -> Result<StreamingQuery> {
+        let session = self.frame.session().clone();
+        let Target::Format(format) = &self.target else {
+            return Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                format!("foreach, foreach_batch and sinks of your own cannot write the table `{name}`; use start()"),
+            ));
+        };
+        let table = Managed::of(&session, name, format, &self.partition_by)?;
+        self.target = Target::Format(table.format.clone());
+        let query = self.start_path(&table.location).await?;
+        table.keep(&session)?;
+        Ok(query)
     }
 
     /// Starts the query. It runs until it is stopped, its trigger is done, or it fails.

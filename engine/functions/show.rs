@@ -23,23 +23,7 @@ pub fn show(
     truncate: usize,
     time_zone: Tz,
 ) -> Result<String> {
-    let style = Style { zone: time_zone.into(), null: "NULL", hex: true };
-    let header: Vec<String> = schema.fields().iter().map(|field| escape(field.name())).collect();
-    let mut table = vec![header];
-    'rows: for batch in batches {
-        for row in 0..batch.num_rows() {
-            if table.len() > num_rows {
-                break 'rows;
-            }
-            let mut cells = Vec::with_capacity(batch.num_columns());
-            for column in batch.columns() {
-                let mut cell = String::new();
-                write_value(column, row, style, &mut cell)?;
-                cells.push(cut(escape(&cell), truncate));
-            }
-            table.push(cells);
-        }
-    }
+    let table = cells(batches, schema, num_rows, truncate, time_zone)?;
     let mut widths = vec![MIN_WIDTH; schema.fields().len()];
     for row in &table {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -73,12 +57,113 @@ pub fn show(
         }
     }
     out.push_str(&border);
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    if rows > num_rows {
-        let noun = if num_rows == 1 { "row" } else { "rows" };
-        out.push_str(&format!("only showing top {num_rows} {noun}\n"));
-    }
+    out.push_str(&more(batches, num_rows));
     Ok(out)
+}
+
+/// As [`show`], a line for each value.
+///
+/// # Errors
+/// As [`show`].
+pub fn vertical(
+    batches: &[RecordBatch],
+    schema: &Schema,
+    num_rows: usize,
+    truncate: usize,
+    time_zone: Tz,
+) -> Result<String> {
+    let mut table = cells(batches, schema, num_rows, truncate, time_zone)?;
+    let rows = table.split_off(1.min(table.len()));
+    let names = table.pop().unwrap_or_default();
+    if rows.is_empty() {
+        return Ok("(0 rows)\n".to_string());
+    }
+    let widest = |cells: &[String]| cells.iter().map(|cell| half_width(cell)).max().unwrap_or(0).max(MIN_WIDTH);
+    let name_width = widest(&names);
+    let value_width = rows.iter().map(|row| widest(row)).max().unwrap_or(MIN_WIDTH);
+    let padded = |text: &str, width: usize| format!("{text}{}", " ".repeat(width.saturating_sub(half_width(text))));
+    let mut out = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let head = format!("-RECORD {index}");
+        out.push_str(&format!("{head:-<width$}\n", width = name_width + value_width + 5));
+        for (name, cell) in names.iter().zip(row) {
+            out.push_str(&format!(" {} | {} \n", padded(name, name_width), padded(cell, value_width)));
+        }
+    }
+    out.push_str(&more(batches, num_rows));
+    Ok(out)
+}
+
+/// As [`show`], as a table of HTML.
+///
+/// # Errors
+/// As [`show`].
+pub fn html(
+    batches: &[RecordBatch],
+    schema: &Schema,
+    num_rows: usize,
+    truncate: usize,
+    time_zone: Tz,
+) -> Result<String> {
+    let mut out = String::from("<table border='1'>\n");
+    for (index, row) in cells(batches, schema, num_rows, truncate, time_zone)?.iter().enumerate() {
+        let tag = if index == 0 { "th" } else { "td" };
+        let cells: Vec<String> = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", entities(cell))).collect();
+        out.push_str(&format!("<tr>{}</tr>\n", cells.concat()));
+    }
+    out.push_str("</table>\n");
+    out.push_str(&more(batches, num_rows));
+    Ok(out)
+}
+
+/// The text in HTML.
+fn entities(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// What follows a table that has more rows than are shown.
+fn more(batches: &[RecordBatch], num_rows: usize) -> String {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let noun = if num_rows == 1 { "row" } else { "rows" };
+    if rows > num_rows { format!("only showing top {num_rows} {noun}\n") } else { String::new() }
+}
+
+/// The names of the columns, then the texts of each row's values.
+fn cells(
+    batches: &[RecordBatch],
+    schema: &Schema,
+    num_rows: usize,
+    truncate: usize,
+    time_zone: Tz,
+) -> Result<Vec<Vec<String>>> {
+    let style = Style { zone: time_zone.into(), null: "NULL", hex: true };
+    let header: Vec<String> = schema.fields().iter().map(|field| escape(field.name())).collect();
+    let mut table = vec![header];
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            if table.len() > num_rows {
+                return Ok(table);
+            }
+            let mut cells = Vec::with_capacity(batch.num_columns());
+            for column in batch.columns() {
+                let mut cell = String::new();
+                write_value(column, row, style, &mut cell)?;
+                cells.push(cut(escape(&cell), truncate));
+            }
+            table.push(cells);
+        }
+    }
+    Ok(table)
 }
 
 /// Makes characters visible that would break the table.

@@ -25,6 +25,13 @@ pub(crate) struct Catalog {
     entries: Mutex<BTreeMap<String, (String, Entry)>>,
 }
 
+impl Clone for Catalog {
+    /// A catalog with the same names, which then goes its own way.
+    fn clone(&self) -> Self {
+        Self { entries: Mutex::new(self.entries.lock().clone()) }
+    }
+}
+
 impl Catalog {
     /// Gives `name` a meaning.
     ///
@@ -48,6 +55,17 @@ impl Catalog {
     /// What `name` stands for.
     pub fn get(&self, name: &str) -> Option<Entry> {
         self.entries.lock().get(&name.to_ascii_lowercase()).map(|(_, entry)| entry.clone())
+    }
+
+    /// Takes the meaning of `name` away.
+    pub fn remove(&self, name: &str) -> Option<Entry> {
+        self.entries.lock().remove(&name.to_ascii_lowercase()).map(|(_, entry)| entry)
+    }
+
+    /// Every name as written, and whether it is a view's.
+    pub fn names(&self) -> Vec<(String, bool)> {
+        let entries = self.entries.lock();
+        entries.values().map(|(name, entry)| (name.clone(), matches!(entry, Entry::View(_)))).collect()
     }
 
     /// The message for a name that stands for nothing; `others` are names that count too.

@@ -21,6 +21,7 @@ mod dialect;
 mod expression;
 mod from;
 mod literal;
+mod managed;
 mod place;
 mod query;
 mod relation;
@@ -33,8 +34,9 @@ mod tests;
 pub(crate) mod text;
 mod types;
 
-pub(crate) use catalog::Catalog;
+pub(crate) use catalog::{Catalog, Entry};
 pub use expression::{expression, select_item};
+pub(crate) use managed::{Managed, insert, read_table};
 pub use place::SqlError;
 pub use script::Script;
 
@@ -42,7 +44,6 @@ use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
 use crate::session::Session;
-use catalog::Entry;
 use place::{Failure, Parsed, Source};
 use statement::{Statement, statements};
 
@@ -93,6 +94,57 @@ impl Session {
     }
 }
 
+/// Whether a text is a query, and not something to be done.
+///
+/// # Errors
+/// What the text does wrong, with line and column.
+#[cfg(feature = "connect")]
+pub(crate) fn is_query(text: &str) -> Result<bool> {
+    let source = Source { name: "", text };
+    let statements = statements(&source).map_err(|failure| Error::from(source.error(failure)))?;
+    Ok(statements.iter().all(|statement| matches!(statement, Statement::Select { .. })))
+}
+
+#[cfg(feature = "connect")]
+impl Session {
+    /// Every table and view by its name, and whether it is a view.
+    pub(crate) fn relation_names(&self) -> Vec<(String, bool)> {
+        let mut names = self.catalog().names();
+        for name in self.memory_table_names() {
+            if !names.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+                names.push((name, true));
+            }
+        }
+        names
+    }
+
+    /// Takes a view's name away; whether there was one.
+    pub(crate) fn drop_temp_view(&self, name: &str) -> bool {
+        match self.catalog().get(name) {
+            Some(Entry::View(_)) => self.catalog().remove(name).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Makes `name` a view of the frame; gives what it stood for before.
+    pub(crate) fn replace_temp_view(&self, name: &str, frame: &DataFrame) -> Result<Option<Entry>> {
+        let before = self.catalog().get(name);
+        self.catalog().put(name, Entry::View(frame.plan().clone()), true)?;
+        Ok(before)
+    }
+
+    /// Gives a name back what [`Session::replace_temp_view`] took from it.
+    pub(crate) fn restore_temp_view(&self, name: &str, before: Option<Entry>) -> Result<()> {
+        match before {
+            Some(entry) => self.catalog().put(name, entry, true),
+            None => {
+                self.catalog().remove(name);
+                Ok(())
+            }
+        }
+    }
+}
+
 impl DataFrame {
     /// [`DataFrame::select`] of texts: `"city"`, `"fare * 1.2 AS gross"`, `"data.*"`.
     ///
@@ -118,6 +170,14 @@ impl DataFrame {
     /// None today; a name that SQL cannot write goes in backticks there.
     pub fn create_or_replace_temp_view(&self, name: &str) -> Result<()> {
         self.session().catalog().put(name, Entry::View(self.plan().clone()), true)
+    }
+
+    /// Gives the frame a name that SQL can use.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TableExists`] for a name that something has.
+    pub fn create_temp_view(&self, name: &str) -> Result<()> {
+        self.session().catalog().put(name, Entry::View(self.plan().clone()), false)
     }
 }
 

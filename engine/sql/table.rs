@@ -18,7 +18,7 @@ pub(super) const WATERMARK_COLUMN: &str = "watermark.column";
 /// How late its rows may be.
 pub(super) const WATERMARK_DELAY: &str = "watermark.delay";
 /// Whether the table is read as a stream, which it is unless this is `false`.
-const STREAMING: &str = "streaming";
+pub(super) const STREAMING: &str = "streaming";
 const OUTPUT_MODE: &str = "outputMode";
 const TRIGGER: &str = "trigger";
 const QUERY_NAME: &str = "queryName";

@@ -20,7 +20,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionConfig;
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,14 +29,27 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// # Errors
 /// `UnsupportedOperation` for a plan with a stream in it; otherwise what reading and expressions fail with.
 pub async fn collect(session: &Session, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
+    stream(session, plan).await?.try_collect().await
+}
+
+/// The rows of a table as they are computed; no batch is empty.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn stream(
+    session: &Session,
+    plan: &LogicalPlan,
+) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>> {
     refuse_streams(plan)?;
     let context = context();
     let lowered = lower::lower(session, plan, &now()).await?;
     let physical = context.state().create_physical_plan(&lowered).await?;
-    let stream = datafusion::physical_plan::execute_stream(physical, context.task_ctx())?;
-    let batches: Vec<RecordBatch> = stream.try_collect().await?;
-    let schema = plan.schema();
-    batches.into_iter().filter(|batch| batch.num_rows() > 0).map(|batch| conform(&batch, schema)).collect()
+    let rows = datafusion::physical_plan::execute_stream(physical, context.task_ctx())?;
+    let schema = plan.schema().clone();
+    Ok(rows.map_err(Error::from).try_filter_map(move |batch| {
+        let rows = (batch.num_rows() > 0).then(|| conform(&batch, &schema)).transpose();
+        std::future::ready(rows)
+    }))
 }
 
 /// The rows of a table as one batch, whose columns go by their distinct names.

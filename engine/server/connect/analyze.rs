@@ -1,0 +1,124 @@
+//! Questions about a plan that is not executed.
+//!
+//! Comes in: one question of an AnalyzePlan call. Goes out: its answer. Fails: what translating the plan fails with.
+
+use super::command::relation;
+use super::plan::Planner;
+use super::plan::types::{from_json_or_ddl, json_to_ddl, to_proto, tree_string};
+use super::session::ClientSession;
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::DataFrame;
+use crate::plan::lower::lower;
+use prost::Message;
+use spark_connect_proto::analyze_plan_request::Analyze;
+use spark_connect_proto::analyze_plan_request::explain::ExplainMode;
+use spark_connect_proto::analyze_plan_response as answer;
+use spark_connect_proto::analyze_plan_response::Result as Answer;
+use spark_connect_proto::{Plan, Relation, StorageLevel};
+use std::hash::Hasher;
+use xxhash_rust::xxh3::Xxh3;
+
+/// The version of Spark whose behaviour is followed.
+pub const SPARK_VERSION: &str = "4.3.0";
+
+/// Answers a question.
+///
+/// # Errors
+/// As the module says.
+pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
+    let frame_of = async |relation: &Relation| Planner::new(client).relation(relation).await;
+    let frame = async |plan: Option<Plan>| -> Result<DataFrame> { frame_of(&relation(plan)?).await };
+    Ok(match question {
+        Analyze::Schema(asked) => {
+            let schema = to_proto(frame(asked.plan).await?.schema());
+            Answer::Schema(answer::Schema { schema: Some(schema) })
+        }
+        Analyze::Explain(asked) => {
+            let extended = !matches!(asked.explain_mode(), ExplainMode::Simple | ExplainMode::Unspecified);
+            let explain_string = explain(&frame(asked.plan).await?, extended).await?;
+            Answer::Explain(answer::Explain { explain_string })
+        }
+        Analyze::TreeString(asked) => {
+            let level = asked.level;
+            let tree_string = tree_string(frame(asked.plan).await?.schema(), level);
+            Answer::TreeString(answer::TreeString { tree_string })
+        }
+        // Everything is computed by the server.
+        Analyze::IsLocal(_) => Answer::IsLocal(answer::IsLocal { is_local: false }),
+        Analyze::IsStreaming(asked) => {
+            let is_streaming = frame(asked.plan).await?.is_streaming();
+            Answer::IsStreaming(answer::IsStreaming { is_streaming })
+        }
+        Analyze::InputFiles(asked) => {
+            let files = frame(asked.plan).await?.input_files().await?;
+            Answer::InputFiles(answer::InputFiles { files })
+        }
+        Analyze::SparkVersion(_) => Answer::SparkVersion(answer::SparkVersion { version: SPARK_VERSION.to_string() }),
+        Analyze::DdlParse(asked) => {
+            let parsed = from_json_or_ddl(&asked.ddl_string)?;
+            Answer::DdlParse(answer::DdlParse { parsed: Some(parsed) })
+        }
+        Analyze::SameSemantics(asked) => {
+            let (one, other) = (relation(asked.target_plan)?, relation(asked.other_plan)?);
+            let result = meaning(one) == meaning(other);
+            Answer::SameSemantics(answer::SameSemantics { result })
+        }
+        Analyze::SemanticHash(asked) => {
+            let mut hasher = Xxh3::new();
+            hasher.write(&meaning(relation(asked.plan)?));
+            let result = hasher.finish() as i32;
+            Answer::SemanticHash(answer::SemanticHash { result })
+        }
+        // The rows are computed when they are asked for, every time; what is kept is what the client asked for.
+        Analyze::Persist(asked) => {
+            let level = asked.storage_level.unwrap_or_else(memory_and_disk);
+            client.persisted.lock().insert(meaning(asked.relation.unwrap_or_default()), level);
+            Answer::Persist(answer::Persist {})
+        }
+        Analyze::Unpersist(asked) => {
+            client.persisted.lock().remove(&meaning(asked.relation.unwrap_or_default()));
+            Answer::Unpersist(answer::Unpersist {})
+        }
+        Analyze::GetStorageLevel(asked) => {
+            let level = client.persisted.lock().get(&meaning(asked.relation.unwrap_or_default())).cloned();
+            let storage_level = Some(level.unwrap_or(StorageLevel { replication: 1, ..StorageLevel::default() }));
+            Answer::GetStorageLevel(answer::GetStorageLevel { storage_level })
+        }
+        Analyze::JsonToDdl(asked) => {
+            let ddl_string = json_to_ddl(&asked.json_string)?;
+            Answer::JsonToDdl(answer::JsonToDdl { ddl_string })
+        }
+    })
+}
+
+/// Spark's level where the client names none.
+fn memory_and_disk() -> StorageLevel {
+    StorageLevel { use_disk: true, use_memory: true, use_off_heap: false, deserialized: true, replication: 1 }
+}
+
+/// The plan in words: of a table how it is computed, of a stream its stages.
+async fn explain(frame: &DataFrame, extended: bool) -> Result<String> {
+    if !frame.is_streaming() {
+        return frame.explain().await;
+    }
+    let device = frame.session().device()?;
+    let lowered = lower(frame.plan())?;
+    let text =
+        crate::plan::explain::explain(frame.plan(), &lowered, &format!("{} ({})", device.name(), device.reason()));
+    let stages = text.find("== Stages ==").filter(|_| !extended);
+    Ok(stages.and_then(|at| text.get(at..)).unwrap_or(&text).to_string())
+}
+
+/// A plan as bytes that are equal for plans that are written alike, whatever the client has numbered them.
+fn meaning(mut relation: Relation) -> Vec<u8> {
+    super::plan::strip_ids(&mut relation);
+    relation.encode_to_vec()
+}
+
+/// A question of a later version of the protocol.
+pub fn unknown() -> Error {
+    Error::new(
+        ErrorCode::UnsupportedOperation,
+        "the question about the plan is of a later version of Spark Connect than this server knows",
+    )
+}

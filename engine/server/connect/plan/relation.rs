@@ -1,0 +1,284 @@
+//! One relation over the frames of those that it reads.
+//!
+//! Comes in: a relation and its inputs' frames. Goes out: its frame. Fails: relations that there are not, by name, and what the operation
+//! on a frame fails with.
+
+use super::expression::sort_key;
+use super::{Planner, catalog, local, parse, required, select, set, show, sql, unsupported};
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::{Column, DataFrame, JoinOn};
+use crate::functions::schema_text;
+use crate::plan::logical::JoinType;
+use crate::plan::resolve::split_path;
+use crate::types::{DataType, StructType};
+use datafusion::prelude::lit;
+use proto::aggregate::GroupType;
+use proto::join::JoinType as ProtoJoin;
+use proto::read::ReadType;
+use proto::relation::RelType;
+use spark_connect_proto as proto;
+
+/// The frame of a relation.
+pub(super) async fn build(
+    planner: &mut Planner<'_>,
+    relation: &proto::Relation,
+    inputs: Vec<DataFrame>,
+) -> Result<DataFrame> {
+    let session = planner.session();
+    let kind = required(relation.rel_type.as_ref(), "a relation")?;
+    let mut frames = inputs.into_iter();
+    let mut input = || frames.next().ok_or_else(|| Error::internal("a relation without its input"));
+    match kind {
+        RelType::Read(read) => load(planner, read).await,
+        RelType::Project(project) => {
+            let frame = match &project.input {
+                Some(_) => input()?,
+                None => local::one_row(session)?,
+            };
+            select::project(planner, &frame, &project.expressions)
+        }
+        RelType::Filter(filter) => {
+            let condition = planner.expression(required(filter.condition.as_ref(), "the condition of a filter")?)?;
+            input()?.filter(condition)
+        }
+        RelType::Join(join) => {
+            let (left, right) = (input()?, input()?);
+            joined(planner, join, &left, &right)
+        }
+        RelType::SetOp(operation) => set::combined(&input()?, &input()?, operation),
+        RelType::Sort(sort) => {
+            let keys = sort.order.iter().map(|order| sort_key(planner, order)).collect::<Result<Vec<_>>>()?;
+            input()?.sort(keys)
+        }
+        RelType::Limit(limit) => Ok(input()?.limit(count(limit.limit, "limit")?)),
+        RelType::Offset(offset) => Ok(input()?.offset(count(offset.offset, "offset")?)),
+        RelType::Tail(tail) => {
+            let rows = count(tail.limit, "tail")?;
+            local::tail(&input()?, rows).await
+        }
+        RelType::Aggregate(aggregate) => grouped(planner, aggregate, &input()?),
+        RelType::Sql(query) => sql::query(planner, query).await,
+        RelType::LocalRelation(rows) => local::relation(session, rows),
+        RelType::CachedLocalRelation(cached) => local::cached(planner.resources, cached),
+        RelType::ChunkedCachedLocalRelation(cached) => local::chunked(planner.resources, cached),
+        RelType::CachedRemoteRelation(cached) => {
+            planner.resources.remote_relation(&cached.relation_id).ok_or_else(|| {
+                Error::new(
+                    ErrorCode::TableNotFound,
+                    format!(
+                        "the server keeps no DataFrame {}; it was released, or belongs to another session",
+                        cached.relation_id
+                    ),
+                )
+            })
+        }
+        RelType::Range(range) => DataFrame::range(session, range.start.unwrap_or(0), range.end, range.step),
+        RelType::SubqueryAlias(alias) => Ok(input()?.alias(&alias.alias)),
+        // Where rows are is not decided by a program here.
+        RelType::Repartition(_) | RelType::RepartitionByExpression(_) | RelType::Hint(_) => input(),
+        RelType::ToDf(names) => select::renamed(&input()?, &names.column_names),
+        RelType::WithColumnsRenamed(renames) => select::with_columns_renamed(input()?, renames),
+        RelType::WithColumns(with) => select::with_columns(planner, &input()?, &with.aliases),
+        RelType::Drop(drop) => select::dropped(planner, &input()?, drop),
+        RelType::ToSchema(to) => select::to_schema(&input()?, required(to.schema.as_ref(), "the schema of to()")?),
+        RelType::ShowString(show) => show::string(&input()?, show).await,
+        RelType::HtmlString(show) => show::html(&input()?, show).await,
+        RelType::WithWatermark(watermark) => input()?.with_watermark(&watermark.event_time, &watermark.delay_threshold),
+        RelType::Deduplicate(deduplicate) => {
+            let columns: Vec<&str> = deduplicate.column_names.iter().map(String::as_str).collect();
+            let columns = if deduplicate.all_columns_as_keys() { &[][..] } else { columns.as_slice() };
+            match deduplicate.within_watermark() {
+                true => input()?.drop_duplicates_within_watermark(columns),
+                false => input()?.drop_duplicates(columns),
+            }
+        }
+        RelType::CollectMetrics(observation) => {
+            let metrics = observation.metrics.iter().map(|metric| planner.expression(metric));
+            let metrics = metrics.collect::<Result<Vec<_>>>()?;
+            input()?.observe(&observation.name, metrics)
+        }
+        RelType::Parse(given) => parse::parsed(&input()?, given).await,
+        RelType::Catalog(request) => catalog::answer(planner, request).await,
+        RelType::UnresolvedTableValuedFunction(call) => {
+            let mut arguments = Vec::new();
+            for argument in &call.arguments {
+                arguments.push(planner.expression(argument)?.0?);
+            }
+            select::table_function(session, &call.function_name, arguments)
+        }
+        // The root comes last.
+        RelType::WithRelations(_) => frames.last().ok_or_else(|| Error::internal("with_relations without a root")),
+        RelType::Sample(_) => {
+            unsupported("sample(): rows that are chosen by chance are another choice after a failure")
+        }
+        RelType::FillNa(_) => unsupported("na.fill(): use coalesce() for each column"),
+        RelType::DropNa(_) => unsupported("na.drop(): filter by isNotNull() for each column"),
+        RelType::Replace(_) => unsupported("na.replace(): use when() for each column"),
+        RelType::Summary(_) => unsupported("summary(): aggregate the columns"),
+        RelType::Describe(_) => unsupported("describe(): aggregate the columns"),
+        RelType::Crosstab(_) => unsupported("stat.crosstab(): group by both columns"),
+        RelType::Cov(_) => unsupported("stat.cov(): aggregate with covar_samp(a, b)"),
+        RelType::Corr(_) => unsupported("stat.corr(): aggregate with corr(a, b)"),
+        RelType::ApproxQuantile(_) => {
+            unsupported("approxQuantile(): aggregate with percentile_approx(column, percentage)")
+        }
+        RelType::FreqItems(_) => unsupported("stat.freqItems(): group by the columns and count"),
+        RelType::SampleBy(_) => {
+            unsupported("sampleBy(): rows that are chosen by chance are another choice after a failure")
+        }
+        RelType::Unpivot(_) => unsupported("unpivot(): use stack() or a union of selections"),
+        RelType::Transpose(_) => unsupported("transpose(): columns of a frame are known before its rows"),
+        RelType::MapPartitions(_) => {
+            unsupported("mapInPandas and mapInArrow: functions over batches of rows are not run here")
+        }
+        RelType::GroupMap(_) => unsupported("applyInPandas and transformWithStateInPandas are not run here"),
+        RelType::CoGroupMap(_) => unsupported("cogroup().applyInPandas is not run here; join the frames"),
+        RelType::ApplyInPandasWithState(_) => unsupported("applyInPandasWithState is not run here"),
+        RelType::CommonInlineUserDefinedTableFunction(function) => {
+            unsupported(format!("the table function {} in Python is not run here", function.function_name))
+        }
+        RelType::CommonInlineUserDefinedDataSource(source) => {
+            unsupported(format!("the data source {} in Python is not run here", source.name))
+        }
+        RelType::AsOfJoin(_) => unsupported("as-of joins: join with a condition over both times"),
+        RelType::LateralJoin(_) => unsupported("lateral joins: use explode(), or a join"),
+        RelType::NearestByJoin(_) => unsupported("nearest-by joins: join, and take the first by row"),
+        RelType::Zip(_) => unsupported("zip(): rows of two frames have no order in common; join them by a key"),
+        RelType::RelationChanges(changes) => unsupported(format!(
+            "changes of the table {}: sources keep no history of changes",
+            changes.unparsed_identifier
+        )),
+        RelType::MlRelation(_) => unsupported("machine learning (pyspark.ml) is not part of this engine"),
+        RelType::Extension(extension) => unsupported(format!("the relation extension {}", extension.type_url)),
+        RelType::Unknown(_) => unsupported("a relation that the client does not name"),
+    }
+}
+
+/// A number of rows.
+fn count(rows: i32, name: &str) -> Result<u64> {
+    u64::try_from(rows).map_err(|_| {
+        Error::new(ErrorCode::InvalidExpression, format!("{name}({rows}): the number of rows must not be negative"))
+    })
+}
+
+async fn load(planner: &Planner<'_>, read: &proto::Read) -> Result<DataFrame> {
+    let session = planner.session();
+    match required(read.read_type.as_ref(), "what to read")? {
+        ReadType::NamedTable(table) => {
+            let name = table_name(&table.unparsed_identifier)?;
+            crate::sql::read_table(session, &name, read.is_streaming).await
+        }
+        ReadType::DataSource(source) => {
+            if !source.predicates.is_empty() {
+                return unsupported("read.jdbc(predicates=...): there is no JDBC source");
+            }
+            let schema = source.schema.as_deref().filter(|text| !text.is_empty()).map(schema).transpose()?;
+            let format = source.format.as_deref().filter(|name| !name.is_empty()).unwrap_or("parquet");
+            macro_rules! load {
+                ($reader:expr, $path:expr) => {{
+                    let mut reader = $reader.format(format);
+                    if let Some(schema) = &schema {
+                        reader = reader.schema(schema);
+                    }
+                    for (key, value) in &source.options {
+                        reader = reader.option(key, value.as_str());
+                    }
+                    if let Some(path) = $path {
+                        reader = reader.option("path", path);
+                    }
+                    reader.load().await?
+                }};
+            }
+            if read.is_streaming {
+                if let [_, second, ..] = source.paths.as_slice() {
+                    return unsupported(format!("a stream of several paths ({second}): use one path with a pattern"));
+                }
+                return Ok(load!(session.read_stream(), source.paths.first().map(String::as_str)));
+            }
+            let Some((first, rest)) = source.paths.split_first() else {
+                return Ok(load!(session.read(), None::<&str>));
+            };
+            let mut frame = load!(session.read(), Some(first.as_str()));
+            for path in rest {
+                frame = frame.union(&load!(session.read(), Some(path.as_str())))?;
+            }
+            Ok(frame)
+        }
+    }
+}
+
+/// The schema of a text: columns in DDL, or the JSON of a `StructType`.
+pub(super) fn schema(text: &str) -> Result<StructType> {
+    match schema_text::parse(text)? {
+        DataType::Struct(schema) => Ok(schema),
+        other => Err(Error::new(
+            ErrorCode::ParseSyntaxError,
+            format!("{text:?} is a type ({other:?}), and a schema names columns: \"a INT, b STRING\""),
+        )),
+    }
+}
+
+/// The name of a table without the catalog and database that all tables are in.
+pub(super) fn table_name(identifier: &str) -> Result<String> {
+    let mut parts = split_path(identifier);
+    let name = parts.pop().unwrap_or_default();
+    let home = match parts.as_slice() {
+        [] => true,
+        [database] => database.eq_ignore_ascii_case(catalog::DATABASE),
+        [catalog, database] => {
+            catalog.eq_ignore_ascii_case(catalog::CATALOG) && database.eq_ignore_ascii_case(catalog::DATABASE)
+        }
+        _ => false,
+    };
+    match home {
+        true => Ok(name),
+        false => Err(Error::new(
+            ErrorCode::TableNotFound,
+            format!(
+                "there is no table or view named {identifier}; all tables are in the database {}",
+                catalog::DATABASE
+            ),
+        )),
+    }
+}
+
+fn joined(planner: &Planner<'_>, join: &proto::Join, left: &DataFrame, right: &DataFrame) -> Result<DataFrame> {
+    let join_type = match join.join_type() {
+        ProtoJoin::Unspecified | ProtoJoin::Inner => JoinType::Inner,
+        ProtoJoin::FullOuter => JoinType::FullOuter,
+        ProtoJoin::LeftOuter => JoinType::LeftOuter,
+        ProtoJoin::RightOuter => JoinType::RightOuter,
+        ProtoJoin::LeftAnti => JoinType::LeftAnti,
+        ProtoJoin::LeftSemi => JoinType::LeftSemi,
+        ProtoJoin::Cross => JoinType::Cross,
+    };
+    match (&join.join_condition, join.using_columns.as_slice()) {
+        (Some(condition), []) => {
+            // A cross join with a condition is an inner join.
+            let join_type = if join_type == JoinType::Cross { JoinType::Inner } else { join_type };
+            left.join(right, JoinOn::Condition(planner.expression(condition)?.0?), join_type)
+        }
+        (None, []) if matches!(join_type, JoinType::Inner | JoinType::Cross) => left.cross_join(right),
+        (None, []) => left.join(right, JoinOn::Condition(lit(true)), join_type),
+        (None, columns) => left.join(right, JoinOn::Columns(columns.to_vec()), join_type),
+        (Some(_), _) => Err(Error::new(
+            ErrorCode::InvalidExpression,
+            "a join has a condition or columns that both sides have, and not both",
+        )),
+    }
+}
+
+fn grouped(planner: &Planner<'_>, aggregate: &proto::Aggregate, input: &DataFrame) -> Result<DataFrame> {
+    let columns = |expressions: &[proto::Expression]| -> Result<Vec<Column>> {
+        expressions.iter().map(|expression| planner.expression(expression)).collect()
+    };
+    let keys = columns(&aggregate.grouping_expressions)?;
+    let calls = columns(&aggregate.aggregate_expressions)?;
+    match aggregate.group_type() {
+        GroupType::Groupby | GroupType::Unspecified => input.group_by(keys)?.agg(calls),
+        GroupType::Rollup => unsupported("rollup(): unite the groupings by each level"),
+        GroupType::Cube => unsupported("cube(): unite the groupings by each set of columns"),
+        GroupType::Pivot => unsupported("pivot(): aggregate with when() for each value"),
+        GroupType::GroupingSets => unsupported("groupingSets(): unite the groupings by each set of columns"),
+    }
+}

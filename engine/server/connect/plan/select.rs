@@ -1,0 +1,192 @@
+//! Relations that choose, add and name columns.
+//!
+//! Comes in: a frame, and expressions or names. Goes out: a frame. Fails: unknown columns, numbers of names that do not fit.
+
+use super::types::from_proto;
+use super::{Planner, required, unsupported};
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::{Column, DataFrame};
+use crate::plan::resolve::{quoted, split_path};
+use crate::plan::scope::Scope;
+use crate::session::Session;
+use crate::types::{DataType, StructField};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column as Name, ScalarValue};
+use datafusion::logical_expr::Expr;
+use proto::expression::{Alias, ExprType};
+use regex::RegexBuilder;
+use spark_connect_proto as proto;
+
+/// `select`. Aggregates without a grouping make one row, as in Spark.
+pub(super) fn project(
+    planner: &Planner<'_>,
+    frame: &DataFrame,
+    expressions: &[proto::Expression],
+) -> Result<DataFrame> {
+    let mut columns = Vec::with_capacity(expressions.len());
+    for expression in expressions {
+        columns.extend(expanded(planner, frame, expression)?);
+    }
+    match columns.iter().any(aggregates) {
+        true => frame.agg(columns),
+        false => frame.select(columns),
+    }
+}
+
+fn aggregates(column: &Column) -> bool {
+    let Ok(expr) = &column.0 else { return false };
+    expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false)
+}
+
+/// The columns of an item of a selection: `df["*"]` and a regular expression over names stand for several.
+fn expanded(planner: &Planner<'_>, frame: &DataFrame, expression: &proto::Expression) -> Result<Vec<Column>> {
+    match &expression.expr_type {
+        Some(ExprType::UnresolvedStar(star)) => match (star.plan_id, &star.unparsed_target) {
+            (Some(id), None) => Ok(planner.frame(id)?.plan().scope().all().into_iter().map(Column::from).collect()),
+            _ => Ok(vec![planner.expression(expression)?]),
+        },
+        Some(ExprType::UnresolvedRegex(regex)) => {
+            // Only what stands in backticks is a pattern.
+            let pattern = regex.col_name.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+            let Some(pattern) = pattern else { return Ok(vec![planner.expression(expression)?]) };
+            let matcher = RegexBuilder::new(&format!("^(?:{pattern})$")).case_insensitive(true).build();
+            let matcher = matcher.map_err(|cause| {
+                let message = format!("colRegex({:?}) is no regular expression: {cause}", regex.col_name);
+                Error::caused_by(ErrorCode::InvalidParameterValue, message, cause)
+            })?;
+            let scope = match regex.plan_id {
+                Some(id) => planner.frame(id)?.plan().scope(),
+                None => frame.plan().scope(),
+            };
+            let fields = scope.schema().fields().iter().zip(scope.all());
+            Ok(fields.filter(|(field, _)| matcher.is_match(field.name())).map(|(_, e)| Column::from(e)).collect())
+        }
+        _ => Ok(vec![planner.expression(expression)?]),
+    }
+}
+
+/// `withColumns`.
+pub(super) fn with_columns(planner: &Planner<'_>, frame: &DataFrame, aliases: &[Alias]) -> Result<DataFrame> {
+    let mut columns = Vec::with_capacity(aliases.len());
+    for alias in aliases {
+        let [name] = alias.name.as_slice() else {
+            return unsupported(format!("withColumns: {} names for one column", alias.name.len()));
+        };
+        if alias.metadata.as_deref().is_some_and(|metadata| !matches!(metadata.trim(), "" | "{}")) {
+            return unsupported(format!("withMetadata({name:?}): columns carry no metadata of yours here"));
+        }
+        columns.push((name.as_str(), planner.expression(required(alias.expr.as_deref(), "the value of a column")?)?));
+    }
+    frame.with_columns(columns)
+}
+
+/// `toDF`: a name for each column.
+pub(super) fn renamed(frame: &DataFrame, names: &[String]) -> Result<DataFrame> {
+    let width = frame.schema().fields().len();
+    if names.len() != width {
+        return Err(Error::new(
+            ErrorCode::InvalidExpression,
+            format!("toDF gives {} names ({}), but the DataFrame has {width} columns", names.len(), names.join(", ")),
+        ));
+    }
+    let columns = frame.plan().scope().all().into_iter().zip(names);
+    frame.select(columns.map(|(column, name)| Column::from(column.alias(name))))
+}
+
+/// `withColumnsRenamed`, one after the other.
+pub(super) fn with_columns_renamed(frame: DataFrame, renames: &proto::WithColumnsRenamed) -> Result<DataFrame> {
+    #[allow(deprecated)] // Older clients send a map.
+    let older = renames.rename_columns_map.iter().map(|(from, to)| (from.as_str(), to.as_str()));
+    let pairs = renames.renames.iter().map(|rename| (rename.col_name.as_str(), rename.new_col_name.as_str()));
+    let mut frame = frame;
+    for (from, to) in pairs.chain(older) {
+        // The frame takes a name without quotes.
+        let plain = split_path(from).join(".");
+        frame = frame.with_column_renamed(&plain, to)?;
+    }
+    Ok(frame)
+}
+
+/// `drop`: columns by name and by reference; what there is not is passed over.
+pub(super) fn dropped(planner: &Planner<'_>, frame: &DataFrame, drop: &proto::Drop) -> Result<DataFrame> {
+    let scope = frame.plan().scope();
+    let mut gone = vec![false; scope.names().len()];
+    for (field, gone) in scope.schema().fields().iter().zip(&mut gone) {
+        *gone = drop.column_names.iter().any(|name| name.eq_ignore_ascii_case(field.name()));
+    }
+    for expression in &drop.columns {
+        let column = match planner.expression(expression)?.0? {
+            Expr::Column(column) => column,
+            other => return unsupported(format!("drop({other}): only columns can be dropped")),
+        };
+        match scope.find(&column) {
+            Ok(found) => {
+                if let Expr::Column(found) = found
+                    && let Some(gone) = scope.position(&found.name).and_then(|index| gone.get_mut(index))
+                {
+                    *gone = true;
+                }
+            }
+            Err(error) if error.code() == ErrorCode::UnresolvedColumn => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let kept = scope.all().into_iter().zip(gone).filter(|(_, gone)| !gone);
+    frame.select(kept.map(|(column, _)| Column::from(column)))
+}
+
+/// `to(schema)`: columns by name in the schema's order, with its types.
+pub(super) fn to_schema(frame: &DataFrame, schema: &proto::DataType) -> Result<DataFrame> {
+    let DataType::Struct(schema) = from_proto(schema)? else {
+        return Err(Error::new(ErrorCode::DatatypeMismatch, "to(schema): the schema must be a struct"));
+    };
+    let scope = frame.plan().scope();
+    let columns = schema.fields.iter().map(|field| column_of(&scope, field)).collect::<Result<Vec<_>>>()?;
+    frame.select(columns)
+}
+
+/// The column for a field, which is NULL where there is none and the field may be NULL.
+fn column_of(scope: &Scope, field: &StructField) -> Result<Column> {
+    let to = field.data_type.to_arrow();
+    match scope.find(&Name::new_unqualified(quoted(&field.name))) {
+        Ok(Expr::Column(found)) => {
+            let index = scope.position(&found.name);
+            let reference = index.and_then(|index| scope.reference_to(index));
+            let reference = reference.ok_or_else(|| Error::internal("a column without a place"))?;
+            let same = index.and_then(|i| scope.schema().fields().get(i)).is_some_and(|f| *f.data_type() == to);
+            let column = Column::from(reference);
+            Ok(if same { column } else { column.cast(field.data_type.clone()) }.alias(&field.name))
+        }
+        Err(error) if error.code() == ErrorCode::UnresolvedColumn && field.nullable => {
+            Ok(Column::from(Expr::Literal(ScalarValue::try_from(&to)?, None)).alias(&field.name))
+        }
+        Ok(other) => Err(Error::internal(format!("{other} is not a column"))),
+        Err(error) => Err(error),
+    }
+}
+
+/// `spark.tvf`: functions that make rows.
+pub(super) fn table_function(session: &Session, name: &str, arguments: Vec<Expr>) -> Result<DataFrame> {
+    if name.eq_ignore_ascii_case("range") {
+        let numbers = arguments.iter().map(whole).collect::<Option<Vec<i64>>>();
+        return match numbers.as_deref() {
+            Some([end]) => DataFrame::range(session, 0, *end, 1),
+            Some([start, end]) => DataFrame::range(session, *start, *end, 1),
+            Some([start, end, step] | [start, end, step, _]) => DataFrame::range(session, *start, *end, *step),
+            _ => Err(Error::new(ErrorCode::WrongNumArgs, "range takes 1 to 4 whole numbers")),
+        };
+    }
+    let call = session.functions().call(name, arguments, false)?;
+    super::local::one_row(session)?.select([Column::from(call)])
+}
+
+fn whole(expr: &Expr) -> Option<i64> {
+    let Expr::Literal(value, _) = expr else { return None };
+    match value {
+        ScalarValue::Int8(v) => v.map(i64::from),
+        ScalarValue::Int16(v) => v.map(i64::from),
+        ScalarValue::Int32(v) => v.map(i64::from),
+        ScalarValue::Int64(v) => *v,
+        _ => None,
+    }
+}

@@ -1,0 +1,476 @@
+//! Sessions of clients: what one client has made here, until it leaves or is not heard of any more.
+//!
+//! Comes in: a user's name and the client's id of its session. Goes out: [`ClientSession`], with an engine session of its own. Fails: ids that are
+//! no UUIDs, sessions that are closed, and a client that has seen an earlier life of this server.
+
+use super::artifact::Artifacts;
+use super::errors::Failure;
+use super::execution::{Execution, Ids};
+use super::listener::Bus;
+use super::plan::Resources;
+use super::streaming::Queries;
+use crate::error::Result;
+use crate::frame::DataFrame;
+use crate::session::Session;
+use bytes::Bytes;
+use datafusion::logical_expr::Expr;
+use parking_lot::Mutex;
+use spark_connect_proto::{CommonInlineUserDefinedFunction, StorageLevel};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tonic::Status;
+use tracing::info;
+use uuid::Uuid;
+
+/// Failures that a session can be asked about.
+const FAILURES: usize = 100;
+/// Closed sessions that are remembered as such; Spark's number.
+const CLOSED: usize = 1000;
+
+/// What one client has made.
+pub struct ClientSession {
+    id: String,
+    user: String,
+    server_id: String,
+    /// The engine's session.
+    pub session: Session,
+    /// Files and rows that the client has sent.
+    pub artifacts: Artifacts,
+    /// Streaming queries that run or have run.
+    pub queries: Queries,
+    /// The client's listener of queries.
+    pub bus: Bus,
+    executions: Mutex<HashMap<String, Arc<Execution>>>,
+    remote: Mutex<HashMap<String, DataFrame>>,
+    /// Relations that the client has asked to be kept, as they are written, and how.
+    pub persisted: Mutex<HashMap<Vec<u8>, StorageLevel>>,
+    failures: Mutex<VecDeque<(Uuid, Failure)>>,
+    seen: Mutex<Instant>,
+}
+
+impl ClientSession {
+    fn new(user: &str, id: &str, session: Session) -> Self {
+        Self {
+            id: id.to_string(),
+            user: user.to_string(),
+            server_id: Uuid::new_v4().to_string(),
+            session,
+            artifacts: Artifacts::default(),
+            queries: Queries::default(),
+            bus: Bus::default(),
+            executions: Mutex::default(),
+            remote: Mutex::default(),
+            persisted: Mutex::default(),
+            failures: Mutex::default(),
+            seen: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// The client's id of the session.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whose it is.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The id that tells this life of the session from others under the client's id.
+    pub fn server_id(&self) -> &str {
+        &self.server_id
+    }
+
+    /// A new execution under the client's id for it, or one of ours.
+    ///
+    /// # Errors
+    /// `OPERATION_ALREADY_EXISTS` and `FORMAT`.
+    pub fn execution(
+        &self,
+        operation: Option<String>,
+        tags: Vec<String>,
+        reattachable: bool,
+    ) -> Result<Arc<Execution>, Failure> {
+        let operation = match operation {
+            Some(id) if Uuid::parse_str(&id).is_err() => {
+                return Err(Failure::handle(
+                    "FORMAT",
+                    &id,
+                    "Handle must be an UUID string of the format '00112233-4455-6677-8899-aabbccddeeff'.",
+                ));
+            }
+            Some(id) => id,
+            None => Uuid::new_v4().to_string(),
+        };
+        let ids =
+            Ids { session: self.id.clone(), server_session: self.server_id.clone(), operation: operation.clone() };
+        let mut executions = self.executions.lock();
+        if executions.contains_key(&operation) {
+            return Err(Failure::handle("OPERATION_ALREADY_EXISTS", &operation, "Operation already exists."));
+        }
+        let execution = Execution::new(ids, tags, reattachable);
+        executions.insert(operation, execution.clone());
+        Ok(execution)
+    }
+
+    /// The execution of this id.
+    ///
+    /// # Errors
+    /// `OPERATION_NOT_FOUND`.
+    pub fn find(&self, operation: &str) -> Result<Arc<Execution>, Failure> {
+        let found = self.executions.lock().get(operation).cloned();
+        found.ok_or_else(|| Failure::handle("OPERATION_NOT_FOUND", operation, "Operation not found."))
+    }
+
+    /// Lets an execution go, whether it runs or not.
+    pub fn forget(&self, operation: &str) {
+        let gone = self.executions.lock().remove(operation);
+        if let Some(execution) = gone {
+            execution.interrupt();
+        }
+    }
+
+    /// Lets an execution that has ended go; who reads it reads on.
+    pub fn detach(&self, operation: &str) {
+        self.executions.lock().remove(operation);
+    }
+
+    /// Interrupts the executions that `which` chooses; gives their ids.
+    pub fn interrupt(&self, which: impl Fn(&Execution) -> bool) -> Vec<String> {
+        let chosen: Vec<_> = self.executions.lock().values().filter(|e| which(e)).cloned().collect();
+        chosen.iter().filter(|e| e.interrupt()).map(|e| e.id().to_string()).collect()
+    }
+
+    /// Every execution.
+    pub fn executions(&self) -> Vec<Arc<Execution>> {
+        self.executions.lock().values().cloned().collect()
+    }
+
+    /// Keeps a frame under an id, for plans that refer to it.
+    pub fn keep(&self, id: &str, frame: DataFrame) {
+        self.remote.lock().insert(id.to_string(), frame);
+    }
+
+    /// The frame that is kept under `id`.
+    pub fn kept(&self, id: &str) -> Option<DataFrame> {
+        self.remote.lock().get(id).cloned()
+    }
+
+    /// Lets a kept frame go.
+    pub fn drop_kept(&self, id: &str) {
+        self.remote.lock().remove(id);
+    }
+
+    /// The status for a failure, which is kept for a client that asks for its details.
+    pub fn status(&self, failure: Failure) -> Status {
+        let id = Uuid::new_v4();
+        let status = failure.status(Some(id));
+        let mut failures = self.failures.lock();
+        if failures.len() >= FAILURES {
+            failures.pop_front();
+        }
+        failures.push_back((id, failure));
+        status
+    }
+
+    /// A failure of which the client was told, once.
+    pub fn failure(&self, id: &str) -> Option<Failure> {
+        let id = Uuid::parse_str(id).ok()?;
+        let mut failures = self.failures.lock();
+        let at = failures.iter().position(|(kept, _)| *kept == id)?;
+        failures.remove(at).map(|(_, failure)| failure)
+    }
+
+    fn touch(&self) {
+        *self.seen.lock() = Instant::now();
+    }
+
+    /// Lets go what nobody has come back for; tells whether the session as a whole is that.
+    fn sweep(&self, idle_limit: Duration) -> bool {
+        let mut executions = self.executions.lock();
+        executions.retain(|_, execution| {
+            let stays = !execution.is_abandoned();
+            if !stays {
+                execution.interrupt();
+            }
+            stays
+        });
+        let busy = executions.values().any(|e| e.is_running()) || !self.session.streams().active().is_empty();
+        drop(executions);
+        self.queries.sweep();
+        !busy && self.seen.lock().elapsed() > idle_limit
+    }
+
+    async fn close(&self) {
+        self.interrupt(|_| true);
+        self.executions.lock().clear();
+        self.session.stop().await;
+        self.remote.lock().clear();
+    }
+}
+
+impl Resources for ClientSession {
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn artifact(&self, hash: &str) -> Option<Bytes> {
+        self.artifacts.get(&format!("cache/{hash}"))
+    }
+
+    fn remote_relation(&self, id: &str) -> Option<DataFrame> {
+        self.kept(id)
+    }
+
+    fn python_udf(&self, function: &CommonInlineUserDefinedFunction, arguments: Vec<Expr>) -> Result<Expr> {
+        super::functions::call(self, function, arguments)
+    }
+}
+
+/// A user and the client's id of a session.
+type Key = (String, String);
+
+/// The sessions of a server.
+pub struct Sessions {
+    /// What new sessions begin with.
+    base: Session,
+    limit: usize,
+    idle_limit: Duration,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    open: HashMap<Key, Arc<ClientSession>>,
+    closed: VecDeque<Key>,
+}
+
+impl Sessions {
+    /// No sessions; at most `limit` may be open, and one that is not used for `idle_limit` is closed.
+    pub fn new(base: Session, limit: usize, idle_limit: Duration) -> Self {
+        Self { base, limit, idle_limit, inner: Mutex::default() }
+    }
+
+    /// The client's session, which begins with its first call.
+    ///
+    /// # Errors
+    /// `INVALID_HANDLE`: an id that is no UUID, a session that is closed, or one that is not the one that the client knows; too many sessions.
+    pub fn get(&self, user: &str, id: &str, known: Option<&str>) -> Result<Arc<ClientSession>, Failure> {
+        if Uuid::parse_str(id).is_err() {
+            return Err(Failure::handle(
+                "FORMAT",
+                id,
+                "Handle must be an UUID string of the format '00112233-4455-6677-8899-aabbccddeeff'.",
+            ));
+        }
+        let key = (user.to_string(), id.to_string());
+        let mut inner = self.inner.lock();
+        if inner.closed.contains(&key) {
+            return Err(Failure::handle("SESSION_CLOSED", id, "Session was closed."));
+        }
+        let session = match inner.open.get(&key) {
+            Some(session) => session.clone(),
+            // What the client knows was here before the server was started again.
+            None if known.is_some() => {
+                return Err(Failure::handle(
+                    "SESSION_CHANGED",
+                    id,
+                    "The existing Spark server driver instance has restarted. Please reconnect.",
+                ));
+            }
+            None if inner.open.len() >= self.limit => {
+                let why = format!(
+                    "The server has {} sessions open, which is its limit; end one with spark.stop(), or start the server with a higher --max-sessions.",
+                    self.limit
+                );
+                return Err(Failure::handle("SESSION_NOT_FOUND", id, why));
+            }
+            None => {
+                let session = self.base.new_session(&self.base.conf().get_all()).map_err(Failure::from)?;
+                let session = Arc::new(ClientSession::new(user, id, session));
+                inner.open.insert(key, session.clone());
+                session
+            }
+        };
+        drop(inner);
+        check_known(&session, known)?;
+        session.touch();
+        Ok(session)
+    }
+
+    /// The client's session if it has begun.
+    ///
+    /// # Errors
+    /// `INVALID_HANDLE`: as [`Sessions::get`], and `SESSION_NOT_FOUND`.
+    pub fn find(&self, user: &str, id: &str, known: Option<&str>) -> Result<Arc<ClientSession>, Failure> {
+        let key = (user.to_string(), id.to_string());
+        let inner = self.inner.lock();
+        if inner.closed.contains(&key) {
+            return Err(Failure::handle("SESSION_CLOSED", id, "Session was closed."));
+        }
+        let found = inner.open.get(&key).cloned();
+        drop(inner);
+        let session = found.ok_or_else(|| Failure::handle("SESSION_NOT_FOUND", id, "Session not found."))?;
+        check_known(&session, known)?;
+        session.touch();
+        Ok(session)
+    }
+
+    /// Opens a session that begins with what `session` has.
+    ///
+    /// # Errors
+    /// `INVALID_HANDLE` for an id that is none, or is taken.
+    pub fn clone_of(&self, session: &ClientSession, id: Option<&str>) -> Result<Arc<ClientSession>, Failure> {
+        let id = id.map_or_else(|| Uuid::new_v4().to_string(), str::to_string);
+        if Uuid::parse_str(&id).is_err() {
+            return Err(Failure::handle(
+                "FORMAT",
+                &id,
+                "Handle must be an UUID string of the format '00112233-4455-6677-8899-aabbccddeeff'.",
+            ));
+        }
+        let key = (session.user.clone(), id.clone());
+        let mut inner = self.inner.lock();
+        if inner.open.contains_key(&key) || inner.closed.contains(&key) {
+            return Err(Failure::handle("SESSION_ALREADY_EXISTS", &id, "Session already exists."));
+        }
+        let copy = ClientSession::new(&session.user, &id, session.session.clone_session().map_err(Failure::from)?);
+        copy.artifacts.copy_from(&session.artifacts);
+        let copy = Arc::new(copy);
+        inner.open.insert(key, copy.clone());
+        Ok(copy)
+    }
+
+    /// Closes the client's session: its queries stop, its executions end.
+    pub async fn release(&self, user: &str, id: &str, may_come_back: bool) -> Option<Arc<ClientSession>> {
+        let key = (user.to_string(), id.to_string());
+        let session = self.take(&key, may_come_back)?;
+        session.close().await;
+        Some(session)
+    }
+
+    fn take(&self, key: &Key, may_come_back: bool) -> Option<Arc<ClientSession>> {
+        let mut inner = self.inner.lock();
+        let session = inner.open.remove(key)?;
+        if !may_come_back {
+            if inner.closed.len() >= CLOSED {
+                inner.closed.pop_front();
+            }
+            inner.closed.push_back(key.clone());
+        }
+        Some(session)
+    }
+
+    /// Lets go what nobody has come back for.
+    pub async fn sweep(&self) {
+        let open: Vec<(Key, Arc<ClientSession>)> =
+            self.inner.lock().open.iter().map(|(key, session)| (key.clone(), session.clone())).collect();
+        for (key, session) in open {
+            if session.sweep(self.idle_limit) {
+                info!(session = session.id(), user = session.user(), "a session that nobody uses is closed");
+                self.release(&key.0, &key.1, false).await;
+            }
+        }
+    }
+
+    /// Closes every session.
+    pub async fn close(&self) {
+        let open: BTreeMap<Key, _> = self.inner.lock().open.drain().collect();
+        futures::future::join_all(open.values().map(|session| session.close())).await;
+    }
+
+    /// How many sessions are open.
+    pub fn len(&self) -> usize {
+        self.inner.lock().open.len()
+    }
+}
+
+fn check_known(session: &ClientSession, known: Option<&str>) -> Result<(), Failure> {
+    match known {
+        Some(known) if known != session.server_id => Err(Failure::handle(
+            "SESSION_CHANGED",
+            &session.id,
+            "The existing Spark server driver instance has restarted. Please reconnect.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+
+    async fn sessions(limit: usize) -> Sessions {
+        let base = Session::builder()
+            .config("tidemill.device", "cpu")
+            .config("spark.sql.ansi.enabled", "false")
+            .build()
+            .await
+            .unwrap();
+        Sessions::new(base, limit, Duration::from_secs(3600))
+    }
+
+    fn class<T>(result: Result<T, Failure>) -> String {
+        result.err().map(|failure| failure.class().to_string()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn a_session_is_its_users_from_the_first_call_until_it_is_released() {
+        let sessions = sessions(2).await;
+        let ada = sessions.get("ada", ID, None).unwrap();
+        assert_eq!(ada.session.conf().get("spark.sql.ansi.enabled").as_deref(), Some("false"));
+        assert_eq!(sessions.get("ada", ID, Some(ada.server_id())).unwrap().server_id(), ada.server_id());
+        let bob = sessions.get("bob", ID, None).unwrap();
+        assert_ne!(bob.server_id(), ada.server_id());
+        assert_eq!(class(sessions.get("eve", ID, None)), "INVALID_HANDLE.SESSION_NOT_FOUND");
+        assert_eq!(class(sessions.get("ada", "x", None)), "INVALID_HANDLE.FORMAT");
+        assert_eq!(class(sessions.get("ada", ID, Some("an earlier life"))), "INVALID_HANDLE.SESSION_CHANGED");
+        sessions.release("ada", ID, false).await.unwrap();
+        assert_eq!(class(sessions.get("ada", ID, None)), "INVALID_HANDLE.SESSION_CLOSED");
+        sessions.release("bob", ID, true).await.unwrap();
+        assert_eq!(class(sessions.find("bob", ID, None)), "INVALID_HANDLE.SESSION_NOT_FOUND");
+        assert_eq!(class(sessions.get("bob", ID, Some(bob.server_id()))), "INVALID_HANDLE.SESSION_CHANGED");
+        assert_ne!(sessions.get("bob", ID, None).unwrap().server_id(), bob.server_id());
+        assert_eq!(sessions.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_copy_begins_with_what_there_is_and_goes_its_own_way() {
+        let sessions = sessions(9).await;
+        let first = sessions.get("ada", ID, None).unwrap();
+        first.session.conf().set("my.key", "1").unwrap();
+        let other = "10112233-4455-6677-8899-aabbccddeeff";
+        let second = sessions.clone_of(&first, Some(other)).unwrap();
+        second.session.conf().set("my.key", "2").unwrap();
+        assert_eq!(
+            (first.session.conf().get("my.key").as_deref(), second.session.conf().get("my.key").as_deref()),
+            (Some("1"), Some("2"))
+        );
+        assert_eq!(class(sessions.clone_of(&first, Some(other))), "INVALID_HANDLE.SESSION_ALREADY_EXISTS");
+    }
+
+    #[tokio::test]
+    async fn executions_are_found_interrupted_and_forgotten() {
+        let sessions = sessions(9).await;
+        let session = sessions.get("ada", ID, None).unwrap();
+        let execution = session.execution(Some(ID.to_string()), vec!["slow".into()], true).unwrap();
+        execution.start(std::future::pending());
+        assert_eq!(
+            class(session.execution(Some(ID.to_string()), vec![], true)),
+            "INVALID_HANDLE.OPERATION_ALREADY_EXISTS"
+        );
+        assert_eq!(class(session.execution(Some("x".into()), vec![], true)), "INVALID_HANDLE.FORMAT");
+        assert_eq!(session.interrupt(|e| e.has_tag("fast")), Vec::<String>::new());
+        assert_eq!(session.interrupt(|e| e.has_tag("slow")), [ID]);
+        session.forget(ID);
+        assert_eq!(class(session.find(ID)), "INVALID_HANDLE.OPERATION_NOT_FOUND");
+        let status = session.status(Failure::cancelled(ID));
+        use tonic_types::StatusExt;
+        let id = status.get_details_error_info().unwrap().metadata["errorId"].clone();
+        assert_eq!(session.failure(&id).unwrap().class(), "OPERATION_CANCELED");
+        assert!(session.failure(&id).is_none());
+    }
+}

@@ -1,0 +1,388 @@
+//! The server over its wire: a client of the protocol against a server on a port of its own.
+
+use super::*;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use arrow::ipc::reader::StreamReader;
+use futures::StreamExt;
+use spark_connect_proto as proto;
+use spark_connect_proto::command::CommandType;
+use spark_connect_proto::execute_plan_response::ResponseType;
+use spark_connect_proto::plan::OpType;
+use spark_connect_proto::relation::RelType;
+use spark_connect_proto::spark_connect_service_client::SparkConnectServiceClient;
+use spark_connect_proto::streaming_query_command::Command as QueryCommand;
+use spark_connect_proto::streaming_query_command_result::ResultType as QueryResult;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic_types::StatusExt;
+use uuid::Uuid;
+
+struct Running {
+    address: SocketAddr,
+    sessions: Arc<Sessions>,
+    shutdown: oneshot::Sender<()>,
+    served: JoinHandle<Result<()>>,
+}
+
+async fn server(options: ConnectOptions) -> Running {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = ConnectServer::bind(session, ConnectOptions { address, ..options }).await.unwrap();
+    let (address, sessions) = (server.address(), server.sessions.clone());
+    let (shutdown, ended) = oneshot::channel();
+    let served = tokio::spawn(server.serve(async move {
+        let _ = ended.await;
+    }));
+    Running { address, sessions, shutdown, served }
+}
+
+impl Running {
+    async fn client(&self) -> Client {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        let service = SparkConnectServiceClient::new(endpoint.connect().await.unwrap());
+        Client { service: service.max_decoding_message_size(MESSAGE_BYTES), session: Uuid::new_v4().to_string() }
+    }
+
+    async fn stop(self) {
+        self.shutdown.send(()).unwrap();
+        self.served.await.unwrap().unwrap();
+    }
+}
+
+#[derive(Clone)]
+struct Client {
+    service: SparkConnectServiceClient<Channel>,
+    session: String,
+}
+
+fn context() -> Option<proto::UserContext> {
+    Some(proto::UserContext { user_id: "ada".into(), ..Default::default() })
+}
+
+fn relation(rel_type: RelType) -> proto::Relation {
+    proto::Relation { common: None, rel_type: Some(rel_type) }
+}
+
+fn range(end: i64) -> OpType {
+    OpType::Root(relation(RelType::Range(proto::Range { start: Some(0), end, step: 1, num_partitions: None })))
+}
+
+fn command(command_type: CommandType) -> OpType {
+    OpType::Command(proto::Command { command_type: Some(command_type) })
+}
+
+fn query_command(id: &proto::StreamingQueryInstanceId, asked: QueryCommand) -> OpType {
+    let command_ = proto::StreamingQueryCommand { query_id: Some(id.clone()), command: Some(asked) };
+    command(CommandType::StreamingQueryCommand(command_))
+}
+
+/// Every row of a stream of longs, and whether it was complete.
+#[derive(Default, Debug, PartialEq)]
+struct Read {
+    values: Vec<i64>,
+    last: String,
+    complete: bool,
+}
+
+impl Read {
+    fn take(&mut self, answer: ExecutePlanResponse) -> Option<ResponseType> {
+        self.last = answer.response_id;
+        match &answer.response_type {
+            Some(ResponseType::ArrowBatch(batch)) => {
+                for rows in StreamReader::try_new(batch.data.as_ref(), None).unwrap() {
+                    self.values.extend(rows.unwrap().column(0).as_primitive::<Int64Type>().values());
+                }
+            }
+            Some(ResponseType::ResultComplete(_)) => self.complete = true,
+            _ => {}
+        }
+        answer.response_type
+    }
+}
+
+use spark_connect_proto::ExecutePlanResponse;
+
+impl Client {
+    async fn execute(
+        &mut self,
+        operation: &str,
+        plan: OpType,
+    ) -> Result<tonic::Streaming<ExecutePlanResponse>, Status> {
+        use proto::execute_plan_request::RequestOption;
+        use proto::execute_plan_request::request_option::RequestOption as Which;
+        let reattach = Which::ReattachOptions(proto::ReattachOptions { reattachable: true });
+        let request = proto::ExecutePlanRequest {
+            session_id: self.session.clone(),
+            user_context: context(),
+            operation_id: Some(operation.to_string()),
+            plan: Some(proto::Plan { op_type: Some(plan) }),
+            request_options: vec![RequestOption { request_option: Some(reattach) }],
+            ..Default::default()
+        };
+        Ok(self.service.execute_plan(request).await?.into_inner())
+    }
+
+    async fn reattach(
+        &mut self,
+        operation: &str,
+        last: Option<&str>,
+    ) -> Result<tonic::Streaming<ExecutePlanResponse>, Status> {
+        let request = proto::ReattachExecuteRequest {
+            session_id: self.session.clone(),
+            user_context: context(),
+            operation_id: operation.to_string(),
+            last_response_id: last.map(str::to_string),
+            ..Default::default()
+        };
+        Ok(self.service.reattach_execute(request).await?.into_inner())
+    }
+
+    /// Executes to the end; gives the answers that are no rows, and the rows.
+    async fn run(&mut self, plan: OpType) -> Result<(Vec<ResponseType>, Read), Status> {
+        let mut stream = self.execute(&Uuid::new_v4().to_string(), plan).await?;
+        let (mut answers, mut read) = (Vec::new(), Read::default());
+        while let Some(answer) = stream.next().await {
+            answers.extend(read.take(answer?));
+        }
+        assert!(read.complete);
+        Ok((answers, read))
+    }
+
+    async fn release_session(&mut self) {
+        let request = proto::ReleaseSessionRequest {
+            session_id: self.session.clone(),
+            user_context: context(),
+            ..Default::default()
+        };
+        self.service.release_session(request).await.unwrap();
+    }
+
+    /// Starts a query over the source `rate`, whose rows go nowhere.
+    async fn start(&mut self, options: &[(&str, &str)]) -> proto::StreamingQueryInstanceId {
+        let read = proto::Read {
+            is_streaming: true,
+            read_type: Some(proto::read::ReadType::DataSource(proto::read::DataSource {
+                format: Some("rate-micro-batch".into()),
+                options: [("rowsPerBatch", "10")]
+                    .iter()
+                    .chain(options)
+                    .map(|(k, v)| (k.to_string(), v.to_string()))
+                    .collect(),
+                ..Default::default()
+            })),
+        };
+        let start = proto::WriteStreamOperationStart {
+            input: Some(relation(RelType::Read(read))),
+            format: "noop".into(),
+            query_name: "ticks".into(),
+            ..Default::default()
+        };
+        let (answers, _) = self.run(command(CommandType::WriteStreamOperationStart(start))).await.unwrap();
+        match &answers[0] {
+            ResponseType::WriteStreamOperationStartResult(started) => {
+                assert_eq!(started.name, "ticks");
+                started.query_id.clone().unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_come_whole_also_over_a_connection_that_breaks() {
+    let server = server(ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    let (_, read) = client.run(range(3)).await.unwrap();
+    assert_eq!((read.values, read.complete), (vec![0, 1, 2], true));
+
+    let operation = Uuid::new_v4().to_string();
+    let rows = 3_000_000;
+    let mut read = Read::default();
+    let mut stream = client.execute(&operation, range(rows)).await.unwrap();
+    while read.values.is_empty() {
+        read.take(stream.next().await.unwrap().unwrap());
+    }
+    drop(stream);
+    // Another connection, as after a network that was away.
+    let mut other = server.client().await;
+    other.session.clone_from(&client.session);
+    let mut stream = other.reattach(&operation, Some(&read.last)).await.unwrap();
+    while let Some(answer) = stream.next().await {
+        read.take(answer.unwrap());
+    }
+    assert!(read.complete);
+    assert_eq!(read.values.len() as i64, rows);
+    assert!(read.values.iter().enumerate().all(|(i, v)| i as i64 == *v));
+    let release = proto::ReleaseExecuteRequest {
+        session_id: client.session.clone(),
+        user_context: context(),
+        operation_id: operation.clone(),
+        ..Default::default()
+    };
+    client.service.release_execute(release).await.unwrap();
+    let gone = client.reattach(&operation, None).await.unwrap_err();
+    assert!(gone.message().starts_with("[INVALID_HANDLE.OPERATION_NOT_FOUND]"), "{gone}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_wait_for_the_end_outlives_its_connection() {
+    let server = server(ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    let query = client.start(&[]).await;
+    let operation = Uuid::new_v4().to_string();
+    let wait = || QueryCommand::AwaitTermination(Default::default());
+    drop(client.execute(&operation, query_command(&query, wait())).await.unwrap());
+    let mut stream = client.reattach(&operation, None).await.unwrap();
+    let mut other = client.clone();
+    let (answers, _) = other.run(query_command(&query, QueryCommand::Status(true))).await.unwrap();
+    let active = |answers: &[ResponseType]| match &answers[0] {
+        ResponseType::StreamingQueryCommandResult(result) => match &result.result_type {
+            Some(QueryResult::Status(status)) => status.is_active,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    assert!(active(&answers));
+    other.run(query_command(&query, QueryCommand::Stop(true))).await.unwrap();
+    let ended = stream.next().await.unwrap().unwrap();
+    match ended.response_type {
+        Some(ResponseType::StreamingQueryCommandResult(result)) => match result.result_type {
+            Some(QueryResult::AwaitTermination(result)) => assert!(result.terminated),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    let (answers, _) = other.run(query_command(&query, QueryCommand::Status(true))).await.unwrap();
+    assert!(!active(&answers));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_hears_progress_and_the_end_and_the_start_comes_with_its_call() {
+    use proto::streaming_query_listener_bus_command::Command as Bus;
+    let server = server(ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    let bus = |which| {
+        command(CommandType::StreamingQueryListenerBusCommand(proto::StreamingQueryListenerBusCommand {
+            command: Some(which),
+        }))
+    };
+    let mut events = client.execute(&Uuid::new_v4().to_string(), bus(Bus::AddListenerBusListener(true))).await.unwrap();
+    let mut next = async || match events.next().await?.unwrap().response_type {
+        Some(ResponseType::StreamingQueryListenerEventsResult(result)) => Some(Some(result)),
+        _ => Some(None),
+    };
+    assert_eq!(next().await.unwrap().unwrap().listener_bus_listener_added, Some(true));
+    let query = client.start(&[]).await;
+    let kind = |result: &proto::StreamingQueryListenerEventsResult| result.events[0].event_type();
+    assert_eq!(kind(&next().await.unwrap().unwrap()), proto::StreamingQueryEventType::QueryProgressEvent);
+    client.run(query_command(&query, QueryCommand::Stop(true))).await.unwrap();
+    let end = loop {
+        let event = next().await.unwrap().unwrap();
+        if kind(&event) != proto::StreamingQueryEventType::QueryProgressEvent {
+            break event;
+        }
+    };
+    assert_eq!(kind(&end), proto::StreamingQueryEventType::QueryTerminatedEvent);
+    let end: serde_json::Value = serde_json::from_str(&end.events[0].event_json).unwrap();
+    assert_eq!((&end["runId"], &end["exception"]), (&query.run_id.clone().into(), &serde_json::Value::Null));
+    client.run(bus(Bus::RemoveListenerBusListener(true))).await.unwrap();
+    // The end of the stream, and then nothing.
+    assert!(next().await.unwrap().is_none());
+    assert!(next().await.is_none());
+    let session = server.sessions.find("ada", &client.session, None).unwrap();
+    assert!(session.session.streams().list_listeners().is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mistake_has_sparks_exception_and_its_details_can_be_asked_for() {
+    let server = server(ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = RelType::Sql(proto::Sql { query: "SELECT nope FROM range(3)".into(), ..Default::default() });
+    let status = client.run(OpType::Root(relation(sql))).await.unwrap_err();
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["errorClass"], "UNRESOLVED_COLUMN.WITH_SUGGESTION");
+    assert_eq!(
+        (info.reason.as_str(), info.metadata["sqlState"].as_str()),
+        ("org.apache.spark.sql.AnalysisException", "42703")
+    );
+    let request = proto::FetchErrorDetailsRequest {
+        session_id: client.session.clone(),
+        user_context: context(),
+        error_id: info.metadata["errorId"].clone(),
+        ..Default::default()
+    };
+    let details = client.service.fetch_error_details(request).await.unwrap().into_inner();
+    assert_eq!((details.root_error_idx, details.errors.len()), (Some(0), 1));
+    assert_eq!(details.errors[0].message, status.message());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_and_other_machines_need_one() {
+    let open = ConnectOptions { address: SocketAddr::from(([0, 0, 0, 0], 0)), ..ConnectOptions::default() };
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let error = ConnectServer::bind(session, open).await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::InvalidOption);
+    let server = server(ConnectOptions { token: Some("s3cret".into()), ..ConnectOptions::default() }).await;
+    let version = |token: Option<&str>| {
+        let mut request = Request::new(proto::AnalyzePlanRequest {
+            session_id: Uuid::new_v4().to_string(),
+            user_context: context(),
+            analyze: Some(proto::analyze_plan_request::Analyze::SparkVersion(Default::default())),
+            ..Default::default()
+        });
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", token.parse().unwrap());
+        }
+        request
+    };
+    let mut client = server.client().await;
+    for wrong in [None, Some("Bearer s3cre"), Some("Bearer s3cret2"), Some("s3cret")] {
+        let refused = client.service.analyze_plan(version(wrong)).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{wrong:?}");
+    }
+    client.service.analyze_plan(version(Some("Bearer s3cret"))).await.unwrap();
+    server.stop().await;
+}
+
+/// Clients that come, compute, start a query and are never heard of again, or take their leave: nothing of them stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_clients_leave_nothing_behind() {
+    let server = server(ConnectOptions { idle_limit: Duration::ZERO, ..ConnectOptions::default() }).await;
+    let clients = futures::stream::iter(0..1000).map(|number| {
+        let server = &server;
+        async move {
+            let mut client = server.client().await;
+            let (_, read) = client.run(range(number % 7)).await.unwrap();
+            assert_eq!(read.values.len() as i64, number % 7);
+            match number % 3 {
+                // Leaves in order.
+                0 => client.release_session().await,
+                // Is cut off in the middle of a read.
+                1 => drop(client.execute(&Uuid::new_v4().to_string(), range(1000)).await.unwrap()),
+                _ => {}
+            }
+        }
+    });
+    clients.buffer_unordered(32).collect::<Vec<()>>().await;
+    // What is left is let go by the sweep, once its executions have ended.
+    while server.sessions.len() > 0 {
+        server.sessions.sweep().await;
+        tokio::task::yield_now().await;
+    }
+    let mut client = server.client().await;
+    client.start(&[]).await;
+    let session = server.sessions.find("ada", &client.session, None).unwrap();
+    // A session with a query that runs is not idle.
+    server.sessions.sweep().await;
+    assert_eq!(server.sessions.len(), 1);
+    let queries = session.session.streams().active();
+    client.release_session().await;
+    assert!(queries.iter().all(|query| !query.is_active()) && server.sessions.len() == 0);
+    server.stop().await;
+}

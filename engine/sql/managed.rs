@@ -1,0 +1,121 @@
+//! Tables whose files the session places: `save_as_table` and `to_table`, and reading tables by name.
+//!
+//! Comes in: a name. Goes out: where its files are, or a frame over them. Fails: names of views, and names that nothing has.
+
+use super::catalog::Entry;
+use super::script;
+use super::table::{TableDefinition, TableOption};
+use crate::error::{Error, ErrorCode, Result};
+use crate::frame::DataFrame;
+use crate::session::Session;
+use datafusion::sql::sqlparser::tokenizer::Span;
+use std::sync::Arc;
+
+/// Where the files of tables are that name no place.
+const WAREHOUSE: &str = "spark.sql.warehouse.dir";
+
+/// A table that rows are written to by its name.
+pub(crate) struct Managed {
+    /// How its files are written.
+    pub format: String,
+    /// Where they are.
+    pub location: String,
+    /// What the catalog is to know, where it does not know the table yet.
+    new: Option<TableDefinition>,
+}
+
+impl Managed {
+    /// The table that `name` stands for, or a new one.
+    pub fn of(session: &Session, name: &str, format: &str, partition_by: &[String]) -> Result<Self> {
+        match session.catalog().get(name) {
+            Some(Entry::View(_)) => Err(Error::new(
+                ErrorCode::TableExists,
+                format!("`{name}` is a view, which cannot be written; choose another name"),
+            )),
+            Some(Entry::Table(table)) => {
+                let location = table.location.clone().ok_or_else(|| {
+                    Error::new(
+                        ErrorCode::UnsupportedOperation,
+                        format!("the table `{name}` has no LOCATION, so rows cannot be written to it by its name"),
+                    )
+                })?;
+                Ok(Self { format: table.format.clone(), location, new: None })
+            }
+            None => {
+                if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
+                    return Err(Error::new(
+                        ErrorCode::InvalidOption,
+                        format!(
+                            "the table name {name:?} cannot name a directory below {WAREHOUSE}; use letters, digits and _"
+                        ),
+                    ));
+                }
+                let warehouse = session.conf().get(WAREHOUSE).unwrap_or_default();
+                let location = format!("{}/{}", warehouse.trim_end_matches('/'), name.to_lowercase());
+                let table = TableDefinition {
+                    name: name.to_string(),
+                    format: format.to_string(),
+                    columns: None,
+                    partitioned_by: partition_by.to_vec(),
+                    location: Some(location.clone()),
+                    options: vec![],
+                    span: Span::empty(),
+                };
+                Ok(Self { format: format.to_string(), location, new: Some(table.read_as(false)) })
+            }
+        }
+    }
+
+    /// Makes the table known, once rows can be in it.
+    pub fn keep(self, session: &Session) -> Result<()> {
+        match self.new {
+            // Another may have made it known in the meantime.
+            Some(table) => session.catalog().put(&table.name.clone(), Entry::Table(Arc::new(table)), true),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Adds rows to a table by position, or puts them in place of those that are there.
+pub(crate) async fn insert(frame: &DataFrame, name: &str, overwrite: bool) -> Result<()> {
+    let catalog = frame.session().catalog();
+    match catalog.get(name) {
+        Some(Entry::Table(table)) => table.write(&table.assigned(frame.clone())?, overwrite).await,
+        Some(Entry::View(_)) => Err(Error::new(
+            ErrorCode::InvalidExpression,
+            format!("`{name}` is a view, which cannot be written; insert into a table"),
+        )),
+        None => Err(Error::new(ErrorCode::TableNotFound, catalog.missing(name, []))),
+    }
+}
+
+/// The table or view `name`, as a stream or as what it is now.
+pub(crate) async fn read_table(session: &Session, name: &str, streaming: bool) -> Result<DataFrame> {
+    let frame = match session.catalog().get(name) {
+        Some(Entry::Table(table)) if table.location.is_some() => table.read_as(streaming).read(session).await?,
+        _ => {
+            let found = script::table(session, name).await.map_err(|failure| failure.error)?;
+            found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, session.catalog().missing(name, [])))?
+        }
+    };
+    match streaming && !frame.is_streaming() {
+        true => Err(Error::new(
+            ErrorCode::UnsupportedOperation,
+            format!(
+                "`{name}` does not grow, so it cannot be read as a stream; read it with session.read().table({name:?})"
+            ),
+        )),
+        false => Ok(frame),
+    }
+}
+
+impl TableDefinition {
+    /// The same table, read as a stream or as what it is now.
+    fn read_as(&self, streaming: bool) -> Self {
+        let option =
+            TableOption { key: super::table::STREAMING.to_string(), value: streaming.to_string(), span: Span::empty() };
+        let mut table = self.clone();
+        table.options.push(option);
+        table
+    }
+}
