@@ -11,6 +11,8 @@
 //! The nouns that travel are offset ranges, raw chunks, record batches, partial aggregates, state files, staged output and a commit.
 //! Data batches carry data only; watermarks and progress travel beside them.
 
+#![recursion_limit = "256"]
+
 pub mod config;
 pub mod error;
 pub mod options;

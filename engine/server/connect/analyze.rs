@@ -4,12 +4,12 @@
 
 use super::command::relation;
 use super::plan::Planner;
-use super::plan::types::{from_json_or_ddl, json_to_ddl, to_proto, tree_string};
+use super::plan::questions::{json_to_ddl, parse_ddl, tree_string};
+use super::plan::types::to_proto;
 use super::session::ClientSession;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
 use crate::plan::lower::lower;
-use prost::Message;
 use spark_connect_proto::analyze_plan_request::Analyze;
 use spark_connect_proto::analyze_plan_request::explain::ExplainMode;
 use spark_connect_proto::analyze_plan_response as answer;
@@ -50,37 +50,43 @@ pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
             Answer::IsStreaming(answer::IsStreaming { is_streaming })
         }
         Analyze::InputFiles(asked) => {
-            let files = frame(asked.plan).await?.input_files().await?;
-            Answer::InputFiles(answer::InputFiles { files })
+            frame(asked.plan).await?;
+            return Err(Error::new(
+                ErrorCode::UnsupportedOperation,
+                "inputFiles() is not supported by this server; list the directory that the frame reads",
+            ));
         }
         Analyze::SparkVersion(_) => Answer::SparkVersion(answer::SparkVersion { version: SPARK_VERSION.to_string() }),
         Analyze::DdlParse(asked) => {
-            let parsed = from_json_or_ddl(&asked.ddl_string)?;
+            let parsed = parse_ddl(&asked.ddl_string)?;
             Answer::DdlParse(answer::DdlParse { parsed: Some(parsed) })
         }
         Analyze::SameSemantics(asked) => {
-            let (one, other) = (relation(asked.target_plan)?, relation(asked.other_plan)?);
-            let result = meaning(one) == meaning(other);
+            let (one, other) = (frame(asked.target_plan).await?, frame(asked.other_plan).await?);
+            let result = meaning(&one) == meaning(&other);
             Answer::SameSemantics(answer::SameSemantics { result })
         }
         Analyze::SemanticHash(asked) => {
             let mut hasher = Xxh3::new();
-            hasher.write(&meaning(relation(asked.plan)?));
+            hasher.write(meaning(&frame(asked.plan).await?).as_bytes());
             let result = hasher.finish() as i32;
             Answer::SemanticHash(answer::SemanticHash { result })
         }
         // The rows are computed when they are asked for, every time; what is kept is what the client asked for.
         Analyze::Persist(asked) => {
             let level = asked.storage_level.unwrap_or_else(memory_and_disk);
-            client.persisted.lock().insert(meaning(asked.relation.unwrap_or_default()), level);
+            let key = meaning(&frame_of(&asked.relation.unwrap_or_default()).await?);
+            client.persisted.lock().insert(key, level);
             Answer::Persist(answer::Persist {})
         }
         Analyze::Unpersist(asked) => {
-            client.persisted.lock().remove(&meaning(asked.relation.unwrap_or_default()));
+            let key = meaning(&frame_of(&asked.relation.unwrap_or_default()).await?);
+            client.persisted.lock().remove(&key);
             Answer::Unpersist(answer::Unpersist {})
         }
         Analyze::GetStorageLevel(asked) => {
-            let level = client.persisted.lock().get(&meaning(asked.relation.unwrap_or_default())).cloned();
+            let key = meaning(&frame_of(&asked.relation.unwrap_or_default()).await?);
+            let level = client.persisted.lock().get(&key).cloned();
             let storage_level = Some(level.unwrap_or(StorageLevel { replication: 1, ..StorageLevel::default() }));
             Answer::GetStorageLevel(answer::GetStorageLevel { storage_level })
         }
@@ -109,10 +115,9 @@ async fn explain(frame: &DataFrame, extended: bool) -> Result<String> {
     Ok(stages.and_then(|at| text.get(at..)).unwrap_or(&text).to_string())
 }
 
-/// A plan as bytes that are equal for plans that are written alike, whatever the client has numbered them.
-fn meaning(mut relation: Relation) -> Vec<u8> {
-    super::plan::strip_ids(&mut relation);
-    relation.encode_to_vec()
+/// What a frame says: the same text for frames that say the same in the same words.
+fn meaning(frame: &DataFrame) -> String {
+    frame.plan().to_string()
 }
 
 /// A question of a later version of the protocol.

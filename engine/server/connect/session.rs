@@ -44,7 +44,7 @@ pub struct ClientSession {
     executions: Mutex<HashMap<String, Arc<Execution>>>,
     remote: Mutex<HashMap<String, DataFrame>>,
     /// Relations that the client has asked to be kept, as they are written, and how.
-    pub persisted: Mutex<HashMap<Vec<u8>, StorageLevel>>,
+    pub persisted: Mutex<HashMap<String, StorageLevel>>,
     failures: Mutex<VecDeque<(Uuid, Failure)>>,
     seen: Mutex<Instant>,
 }

@@ -12,6 +12,7 @@ mod expression;
 pub(crate) mod literal;
 mod local;
 mod parse;
+pub(super) mod questions;
 mod relation;
 mod select;
 mod set;
