@@ -110,18 +110,19 @@ def run(spark, check, work_dir):
     def no_progress():
         empty = spark.readStream.schema(SCHEMA).json(Feed(work_dir / "empty").path)
         waiting = empty.writeStream.format("noop").start()
-        found = [waiting.lastProgress, waiting.recentProgress, waiting.name]
         waiting.processAllAvailable()
+        ran = [p for p in waiting.recentProgress if "addBatch" in p.durationMs]
+        found = [ran, waiting.name, waiting.isActive]
         waiting.stop()
         return found
 
-    check("before the first batch", no_progress)
+    check("nothing to read", no_progress)
 
     bad = Feed(work_dir / "bad").add({"v": 1}).add({"v": 0})
     broken = spark.readStream.schema(SCHEMA).option("maxFilesPerTrigger", 1).json(bad.path).selectExpr("10 / v AS r")
 
-    def start_broken(name):
-        return broken.writeStream.format("memory").queryName(name).option("checkpointLocation", f"{work_dir}/{name}").start()
+    def start_broken(name, sink="memory"):
+        return broken.writeStream.format(sink).queryName(name).option("checkpointLocation", f"{work_dir}/{name}").start()
 
     failing = start_broken("broken")
     check("failure: processAllAvailable", failing.processAllAvailable)
@@ -155,7 +156,7 @@ def run(spark, check, work_dir):
 
 
 def start_again(start):
-    query = start("broken")
+    query = start("broken", "noop")
     return error(lambda: query.awaitTermination(30))
 
 
