@@ -6,11 +6,13 @@
 use super::column::{Column, IntoColumn};
 use super::functions::count_all;
 use super::join::{IntoJoinOn, IntoJoinType, JoinOn};
+use super::observation::IntoObservation;
 use super::processor::{StatefulProcessor, TimeMode};
 use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
 use crate::plan::custom::Factory;
+use crate::plan::grouping::{is_window, within_windows};
 use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, join_scope, mark_event_time};
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
@@ -181,7 +183,7 @@ impl DataFrame {
             named.push(Named { expr: resolved, name });
         }
         let schema = Arc::new(Schema::new(fields));
-        let (input, id) = (self.plan.clone(), next_relation());
+        let (input, id) = (within_windows(&self.plan, named.iter().map(|n| &n.expr))?, next_relation());
         Ok(self.with(LogicalPlan::Project { input, expressions: named, schema, id }))
     }
 
@@ -192,7 +194,8 @@ impl DataFrame {
     pub fn filter(&self, condition: Column) -> Result<Self> {
         let environment = self.session.conf().environment()?;
         let predicate = resolve_predicate(self.expression(condition)?, &self.plan.scope(), &environment)?;
-        Ok(self.with(LogicalPlan::Filter { input: self.plan.clone(), predicate }))
+        let input = within_windows(&self.plan, [&predicate])?;
+        Ok(self.with(LogicalPlan::Filter { input, predicate }))
     }
 
     /// All columns and one more, which replaces columns of the same name.
@@ -576,14 +579,22 @@ impl DataFrame {
             refuse_aggregates(&expr, "sort")?;
             resolved.push(SortExpr { expr, ..key });
         }
-        Ok(self.with(LogicalPlan::Sort { input: self.plan.clone(), keys: resolved }))
+        let input = within_windows(&self.plan, resolved.iter().map(|key| &key.expr))?;
+        Ok(self.with(LogicalPlan::Sort { input, keys: resolved }))
     }
 
-    /// Passes rows on, and reports the aggregates over each batch's rows as `observedMetrics` of its progress, under `name`.
+    /// Passes rows on, and reports aggregates over them: of a stream those over each batch's rows, as `observedMetrics` of its progress under
+    /// the name that is given; of a table those over all of its rows, to an [`Observation`](super::Observation).
     ///
     /// # Errors
-    /// Unknown columns, expressions that are not aggregates, a name that is empty or another observation's.
-    pub fn observe(&self, name: &str, metrics: impl IntoIterator<Item = Column>) -> Result<Self> {
+    /// Unknown columns, expressions that are not aggregates, a name that is empty or another observation's, an observation of a stream or
+    /// one that another frame has.
+    pub fn observe(
+        &self,
+        observation: impl IntoObservation,
+        metrics: impl IntoIterator<Item = Column>,
+    ) -> Result<Self> {
+        let name = observation.name();
         if name.is_empty() {
             return Err(Error::new(
                 ErrorCode::MetricsMissingName,
@@ -606,8 +617,12 @@ impl DataFrame {
             }
             named.push(Named { expr, name: column });
         }
+        let observation = observation.observation().cloned();
+        if let Some(observation) = &observation {
+            observation.attach(self.is_streaming())?;
+        }
         let (input, name, time_zone) = (self.plan.clone(), name.to_string(), environment.time_zone);
-        let plan = LogicalPlan::Observe { input, name, metrics: named, time_zone };
+        let plan = LogicalPlan::Observe { input, name, metrics: named, time_zone, observation };
         plan.check_observations()?;
         Ok(self.with(plan))
     }
@@ -717,7 +732,9 @@ impl GroupedFrame {
         let mut columns: Vec<Expr> =
             keys.iter().zip(&self.keys).map(|(key, wanted)| column(&key.name).alias(&wanted.name)).collect();
         columns.extend(outputs.into_iter().map(|(e, name)| e.alias(name)));
-        let input = frame.plan.clone();
+        // A window that is a key drops the rows without one itself.
+        let inner = keys.iter().filter(|key| !is_window(&key.expr)).chain(&calls).map(|named| &named.expr);
+        let input = within_windows(&frame.plan, inner)?;
         let id = next_relation();
         let aggregated = frame.with(LogicalPlan::Aggregate { input, keys, aggregates: calls, schema, id });
         if plain { Ok(aggregated) } else { aggregated.project(columns) }

@@ -10,7 +10,7 @@ pub mod custom;
 pub mod deduplicate;
 pub mod explain;
 pub mod fingerprint;
-pub(crate) mod grouping;
+pub mod grouping;
 pub mod join;
 pub mod logical;
 pub mod lower;

@@ -351,10 +351,7 @@ impl SparkFunction {
         let time_zone = self.environment.time_zone;
         match &self.kind {
             Kind::Window { duration, start, .. } => window_struct(argument(0)?, *duration, *start),
-            Kind::SessionWindow => Err(Error::new(
-                ErrorCode::UnsupportedOperation,
-                "session_window() has no value of its own, because later rows may lengthen a session; use it in group_by",
-            )),
+            Kind::SessionWindow => functions::session_window::of_rows(argument(0)?, argument(1)?),
             Kind::FromJson { schema, wrapped, .. } => {
                 let wanted = Wanted::all(schema.fields.len());
                 let mut decoder = JsonDecoder::new(schema, &wanted, self.json_options()?)?;

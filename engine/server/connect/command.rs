@@ -4,18 +4,19 @@
 //! that need its JVM or its catalogs, by name.
 
 use super::execution::Execution;
-use super::plan::Planner;
+use super::plan::{Planner, literal};
 use super::plan::types::to_proto;
 use super::rows::Encoder;
 use super::session::ClientSession;
 use super::{functions, streaming};
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::{DataFrame, SaveMode};
+use crate::frame::{DataFrame, Observed, SaveMode};
 use crate::table;
+use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use prost::Message;
 use spark_connect_proto::command::CommandType;
-use spark_connect_proto::execute_plan_response::{ResponseType, SqlCommandResult};
+use spark_connect_proto::execute_plan_response::{ObservedMetrics, ResponseType, SqlCommandResult};
 use spark_connect_proto::plan::OpType;
 use spark_connect_proto::plan::compressed_operation::OpType as CompressedType;
 use spark_connect_proto::relation::RelType;
@@ -93,9 +94,11 @@ pub async fn execute(client: &Arc<ClientSession>, execution: &Arc<Execution>, pl
 
 /// Sends the rows of a frame.
 async fn rows(execution: &Arc<Execution>, frame: &DataFrame) -> Result<()> {
-    let mut rows = std::pin::pin!(table::stream(frame.session(), frame.plan()).await?);
-    let schema = ExecutePlanResponse { schema: Some(to_proto(frame.schema())), ..Default::default() };
-    execution.send(schema).await;
+    let (observed, rows) = table::stream(frame.session(), frame.plan()).await?;
+    let mut rows = std::pin::pin!(rows);
+    let observed_metrics = observed.iter().map(metrics).collect::<Result<_>>()?;
+    let schema = Some(to_proto(frame.schema()));
+    execution.send(ExecutePlanResponse { schema, observed_metrics, ..Default::default() }).await;
     let mut encoder = Encoder::new(frame.schema());
     let mut none = true;
     while let Some(batch) = rows.try_next().await? {
@@ -108,6 +111,18 @@ async fn rows(execution: &Arc<Execution>, frame: &DataFrame) -> Result<()> {
         execution.push(ResponseType::ArrowBatch(encoder.empty()?)).await;
     }
     Ok(())
+}
+
+/// What an observation saw.
+fn metrics(observed: &Observed) -> Result<ObservedMetrics> {
+    let columns = observed.row.columns().iter();
+    let values = columns.map(|column| literal::to_proto(&ScalarValue::try_from_array(column, 0)?));
+    Ok(ObservedMetrics {
+        name: observed.name.clone(),
+        values: values.collect::<Result<_>>()?,
+        keys: observed.row.schema().fields().iter().map(|field| field.name().clone()).collect(),
+        ..Default::default()
+    })
 }
 
 async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: Command) -> Result<()> {
