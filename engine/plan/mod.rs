@@ -14,6 +14,7 @@ pub mod grouping;
 pub mod join;
 pub mod logical;
 pub mod lower;
+pub(crate) mod names;
 pub mod output_mode;
 pub mod resolve;
 pub mod scan;

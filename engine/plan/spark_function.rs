@@ -117,6 +117,12 @@ impl SparkFunction {
         function.map(|f| Self::scalar(f)).ok_or_else(|| Error::internal(format!("no function {name}")))
     }
 
+    /// `inline(array)`: a row of each struct.
+    pub(crate) fn inline() -> Result<Self> {
+        let function = functions::generator("inline").ok_or_else(|| Error::internal("no function inline"))?;
+        Ok(Self::new(Kind::Generator { function, outer: false, names: vec![] }))
+    }
+
     /// Whether the expression makes rows, and then whether it makes one of NULLs where it has none.
     pub fn generator(expr: &Expr) -> Option<bool> {
         match expr {

@@ -1,3 +1,4 @@
 //! What listens: programs that speak Spark Connect.
 
 pub mod connect;
+pub mod python;

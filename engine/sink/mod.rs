@@ -12,7 +12,7 @@ pub mod foreach_batch;
 pub mod kafka;
 pub mod memory;
 pub mod noop;
-mod staged;
+pub(crate) mod staged;
 
 use crate::batch::continuous::Flow;
 use crate::error::Result;

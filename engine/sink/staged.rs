@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// At most one attempt's rows; a later one replaces it.
 #[derive(Default)]
-pub(super) struct Staged {
+pub(crate) struct Staged {
     attempt: Option<(u64, Uuid)>,
     rows: Vec<RecordBatch>,
 }

@@ -350,6 +350,8 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
             },
         ),
         (UserCode, call!(cause(&failed().await))),
+        (PythonException, Test("engine/server/python/tests.rs", "exceptions_come_with_their_traceback")),
+        (PythonNotFound, Test("engine/server/python/interpreter.rs", "python_that_is_not_there")),
         (StreamFailed, call!(failed().await)),
         (Internal, call!(value(panicking_udf(col("id"))).await)),
     ]

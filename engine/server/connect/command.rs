@@ -14,6 +14,7 @@ use crate::frame::{DataFrame, Observed, SaveMode};
 use crate::table;
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use prost::Message;
 use spark_connect_proto::command::CommandType;
 use spark_connect_proto::execute_plan_response::{ObservedMetrics, ResponseType, SqlCommandResult};
@@ -85,15 +86,24 @@ pub fn relation(plan: Option<Plan>) -> Result<Relation> {
 pub async fn execute(client: &Arc<ClientSession>, execution: &Arc<Execution>, plan: Option<Plan>) -> Result<()> {
     match operation(plan)? {
         Operation::Relation(relation) => {
-            let frame = Planner::new(client.as_ref()).relation(&relation).await?;
-            rows(execution, &frame).await
+            let frame = frame_of(client, &relation).await?;
+            rows(execution, frame).await
         }
         Operation::Command(command) => run(client, execution, *command).await,
     }
 }
 
+/// The frame of a relation. Boxed, as what follows it: the futures of everything that a plan can need would be one type.
+pub fn frame_of<'a>(client: &'a ClientSession, relation: &'a Relation) -> BoxFuture<'a, Result<DataFrame>> {
+    Box::pin(async { Planner::new(client).relation(relation).await })
+}
+
 /// Sends the rows of a frame.
-async fn rows(execution: &Arc<Execution>, frame: &DataFrame) -> Result<()> {
+fn rows(execution: &Arc<Execution>, frame: DataFrame) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move { send(execution, &frame).await })
+}
+
+async fn send(execution: &Arc<Execution>, frame: &DataFrame) -> Result<()> {
     let (observed, rows) = table::stream(frame.session(), frame.plan()).await?;
     let mut rows = std::pin::pin!(rows);
     let observed_metrics = observed.iter().map(metrics).collect::<Result<_>>()?;
@@ -127,7 +137,7 @@ fn metrics(observed: &Observed) -> Result<ObservedMetrics> {
 
 async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: Command) -> Result<()> {
     let frame = async |input: Option<Relation>| match input {
-        Some(relation) => Planner::new(client.as_ref()).relation(&relation).await,
+        Some(relation) => frame_of(client, &relation).await,
         None => Err(Error::new(ErrorCode::InvalidExpression, "a command came without the rows it is for")),
     };
     let refuse = |what: &str, way: &str| {
@@ -136,7 +146,7 @@ async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: C
     match command.command_type {
         Some(CommandType::WriteStreamOperationStart(mut start)) => {
             let input = frame(start.input.take()).await?;
-            let started = streaming::start(client, input, start).await?;
+            let started = Box::pin(streaming::start(client, input, start)).await?;
             execution.push(ResponseType::WriteStreamOperationStartResult(started)).await;
             Ok(())
         }
@@ -227,11 +237,11 @@ async fn sql(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: S
     let relation = match text.map(crate::sql::is_query).transpose()?.unwrap_or(true) {
         true => {
             // Mistakes are told now, as Spark tells them.
-            Planner::new(client.as_ref()).relation(&input).await?;
+            frame_of(client, &input).await?;
             input
         }
         false => {
-            let frame = Planner::new(client.as_ref()).relation(&input).await?;
+            let frame = frame_of(client, &input).await?;
             local(&frame).await?
         }
     };
