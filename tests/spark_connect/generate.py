@@ -47,8 +47,8 @@ def run(spark, check, work_dir):
         if {queued} or number == len(files) - 1:
             check(f"file {{number}}", watch.step)
     watch.stop()
-    check("table", lambda: query(spark.read.schema(SCHEMA).json(feed.path)))
-'''
+{table}'''
+TABLE = '    check("table", lambda: query(spark.read.schema(SCHEMA).json(feed.path)))\n'
 
 
 class Queries:
@@ -281,7 +281,25 @@ def source(case):
         return "{" + ", ".join(f'"{key}": {value if key == "t" else repr(value)}' for key, value in fields.items()) + "}"
 
     files = "\n".join("        [" + ", ".join(row(fields) for fields in rows) + "]," for rows in case["files"])
-    return SCRIPT.format(name=case["name"], lines="\n".join(case["lines"]) or "    pass", files=files, mode=case["mode"], queued=case["queued"])
+    # Spark refuses this on a table.
+    table = "" if any("WithinWatermark" in line for line in case["lines"]) else TABLE
+    return SCRIPT.format(table=table, name=case["name"], lines="\n".join(case["lines"]) or "    pass", files=files, mode=case["mode"], queued=case["queued"])
+
+
+def comparable(value):
+    """An answer without what differs on purpose: how many rows were read, and statistics in which Spark takes NULL for 1970."""
+    if isinstance(value, list):
+        return [comparable(part) for part in value]
+    if isinstance(value, dict):
+        kept = {key: comparable(part) for key, part in value.items() if key != "input"}
+        if "eventTime" in kept:
+            kept["eventTime"] = kept["eventTime"].get("watermark")
+        return kept
+    return value
+
+
+def same(theirs, ours):
+    return compare.named(theirs, ours) or compare.close(comparable(theirs), comparable(ours))
 
 
 class Pair:
@@ -304,13 +322,13 @@ class Pair:
         spark, ours = found["spark"], found["tidemill"]
         missing = {"value": "(no such check)", "note": None}
         pairs = [(name, spark.get(name, missing), ours.get(name, missing)) for name in {**spark, **ours}]
-        different = [(name, theirs, our) for name, theirs, our in pairs if not compare.close(theirs["value"], our["value"])]
+        different = [(name, theirs, our) for name, theirs, our in pairs if not same(theirs["value"], our["value"])]
         return [d for d in different if not d[0].endswith(", nullable")] or None
 
 
 def smaller(case):
     """Cases with a little less in them."""
-    for number in range(len(case["files"])):
+    for number in range(len(case["files"]) if len(case["files"]) > 1 else 0):
         yield case | {"files": case["files"][:number] + case["files"][number + 1 :]}
     for number in range(len(case["lines"])):
         yield case | {"lines": case["lines"][:number] + case["lines"][number + 1 :]}
