@@ -24,8 +24,9 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("length", (1, 1), text_or_bytes, |c| count(c, |text| text.chars().count(), <[u8]>::len)),
     typed("octet_length", (1, 1), text_or_bytes, |c| count(c, str::len, <[u8]>::len)),
     typed("bit_length", (1, 1), text_or_bytes, |c| count(c, |t| t.len() * 8, |b| b.len() * 8)),
+    // With two arguments, what to cut comes first; only btrim has it last.
     total("trim", "s|s", 's', |c| trim(c, true, true)),
-    total("btrim", "s|s", 's', |c| trim(c, true, true)),
+    total("btrim", "s|s", 's', btrim),
     total("ltrim", "s|s", 's', |c| trim(c, true, false)),
     total("rtrim", "s|s", 's', |c| trim(c, false, true)),
     total("lpad", "si|s", 's', |c| pad(c, true)),
@@ -172,15 +173,24 @@ fn initcap(text: &str) -> String {
 }
 
 fn trim(call: &Call, left: bool, right: bool) -> Result<ArrayRef> {
-    let cut = |text: &str, letters: &str| {
-        let drop = |c: char| letters.contains(c);
-        let text = if left { text.trim_start_matches(drop) } else { text };
-        (if right { text.trim_end_matches(drop) } else { text }).to_string()
-    };
     match call.has(1) {
-        true => strict!(call, StringArray, |s: text 0, letters: text 1| Ok(Some(cut(s, letters)))),
-        false => strict!(call, StringArray, |s: text 0| Ok(Some(cut(s, " ")))),
+        true => strict!(call, StringArray, |letters: text 0, s: text 1| Ok(Some(cut(s, letters, left, right)))),
+        false => strict!(call, StringArray, |s: text 0| Ok(Some(cut(s, " ", left, right)))),
     }
+}
+
+fn btrim(call: &Call) -> Result<ArrayRef> {
+    match call.has(1) {
+        true => strict!(call, StringArray, |s: text 0, letters: text 1| Ok(Some(cut(s, letters, true, true)))),
+        false => trim(call, true, true),
+    }
+}
+
+/// The text without any of the letters at its ends.
+fn cut(text: &str, letters: &str, left: bool, right: bool) -> String {
+    let drop = |c: char| letters.contains(c);
+    let text = if left { text.trim_start_matches(drop) } else { text };
+    (if right { text.trim_end_matches(drop) } else { text }).to_string()
 }
 
 fn pad(call: &Call, left: bool) -> Result<ArrayRef> {

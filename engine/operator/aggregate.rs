@@ -148,7 +148,8 @@ impl StatefulOperator for AggregateOperator {
     }
 
     fn wants_empty_batch(&self, moved: bool, _now_ms: i64) -> bool {
-        moved && self.plan.evicts() && self.mode != OutputMode::Complete
+        // As in Spark, also where no key has a time and so nothing is ever evicted.
+        moved && self.mode != OutputMode::Complete
     }
 
     fn delta(&self) -> Result<(Bytes, u64)> {

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Runs PySpark's own streaming tests, unmodified, against a Connect server that runs already.
+#
+#     tests/spark_connect/pyspark_tests.sh FOLDER [PORT] [MODULE ...]
+#
+# FOLDER is an unpacked source release of the Spark version that PySpark has (its tests are not in the package).
+# Start the server in FOLDER too: the tests name their files relative to it.
+# PORT is the server's, 15002 if not given. The modules default to those below that the folder has.
+# Prints a line for each test and the counts at the end; ends with 1 when a test failed.
+set -euo pipefail
+
+folder=${1:?usage: pyspark_tests.sh FOLDER [PORT] [MODULE ...]}
+port=${2:-15002}
+shift $(($# > 2 ? 2 : $#))
+
+cd "$folder"
+export SPARK_CONNECT_TESTING_REMOTE="sc://localhost:$port"
+# Without this the test case looks for a JVM beside the client.
+export SPARK_SKIP_CONNECT_COMPAT_TESTS=1
+export TZ=UTC
+exec "${PYTHON:-python3}" -W ignore - "$@" <<'PYTHON'
+import pathlib
+import sys
+import time
+import unittest
+
+import pyspark.sql
+
+MODULES = [
+    "streaming.test_parity_streaming",
+    "streaming.test_parity_listener",
+    "streaming.test_parity_foreach",
+    "streaming.test_parity_foreach_batch",
+    "test_connect_readwriter",
+    "test_connect_basic",
+]
+
+# The tests come from the folder, everything else from the PySpark that is installed.
+pyspark.sql.__path__.append(str(pathlib.Path("python/pyspark/sql").resolve()))
+names = sys.argv[1:] or [
+    name for name in MODULES if pathlib.Path("python/pyspark/sql/tests/connect", *name.split(".")).with_suffix(".py").exists()
+]
+
+
+class Lines(unittest.TestResult):
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.began = time.monotonic()
+
+    def line(self, outcome, test, why=""):
+        self.counts[outcome] += 1
+        print(f"{outcome:8}{time.monotonic() - getattr(self, 'began', time.monotonic()):6.1f} s  {test.id().split('.tests.')[-1]}  {why}", flush=True)
+
+    def addSuccess(self, test):
+        self.line("passed", test)
+
+    def addFailure(self, test, problem):
+        self.line("failed", test, repr(str(problem[1])[:300]))
+
+    addError = addFailure
+
+    def addSkip(self, test, reason):
+        self.line("skipped", test, reason)
+
+
+result = Lines()
+for name in names:
+    unittest.defaultTestLoader.loadTestsFromName(f"pyspark.sql.tests.connect.{name}").run(result)
+print(", ".join(f"{count} {outcome}" for outcome, count in result.counts.items()))
+sys.exit(1 if result.counts["failed"] else 0)
+PYTHON

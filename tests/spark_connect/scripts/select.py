@@ -1,0 +1,88 @@
+"""Columns of tables: select, withColumn, drop, rename, filter, na, stat, describe, sample, hints."""
+
+from pyspark.sql import functions as F
+
+DATA = [(1, "a", 10.0, None), (2, "b", None, "x"), (3, None, 30.0, "y"), (4, "a", 40.0, None), (5, "c", 50.0, "z")]
+
+
+def run(spark, check, work_dir):
+    df = spark.createDataFrame(DATA, "id INT, k STRING, v DOUBLE, Note STRING")
+    nested = spark.createDataFrame([(1, (2, ("x", [1, 2])), {"a": 5})], "id INT, s STRUCT<n: INT, t: STRUCT<u: STRING, w: ARRAY<INT>>>, m MAP<STRING, INT>")
+
+    check("select names", lambda: df.select("id", "v"))
+    check("select star", lambda: df.select("*", (F.col("id") + 1).alias("next")))
+    check("select by attribute and item", lambda: df.select(df.id, df["v"], df.Note))
+    check("names do not mind case", lambda: df.select("ID", "note"))
+    check("selectExpr", lambda: df.selectExpr("id * 2 AS double", "upper(k)", "v / id", "id % 2 = 0"))
+    check("names of expressions", lambda: df.select(F.col("id") + 1, -F.col("v"), F.upper("k"), F.col("id").cast("string"), F.lit("x"), F.lit(1.5), F.lit(None), F.col("id") == 1, ~(F.col("id") > 1), F.col("k").isNull(), F.col("k").like("a%"), F.col("id").between(1, 2), F.col("id").isin(1, 2), F.when(F.col("id") > 1, "y").otherwise("n")).columns)
+    check("names of aggregates", lambda: df.agg(F.sum("v"), F.count("*"), F.count(F.lit(1)), F.avg("id"), F.max(F.col("id") + 1), F.count_distinct("k"), F.collect_list("k"), F.approx_count_distinct("k"), F.stddev("v"), F.first("k")).columns)
+    check("nested fields", lambda: nested.select("s.n", "s.t.u", F.col("s.t.w")[1], F.col("m")["a"], F.col("s").getField("n").alias("g"), "s.*"))
+    check("withColumn", lambda: df.withColumn("w", F.col("v") * 2).withColumn("ID", F.lit("x")))
+    check("withColumns", lambda: df.withColumns({"a": F.col("id"), "b": F.col("v")}))
+    check("withColumnRenamed", lambda: df.withColumnRenamed("k", "key").withColumnRenamed("nothing", "x"))
+    check("withColumnsRenamed", lambda: df.withColumnsRenamed({"k": "key", "v": "value"}))
+    check("withField and dropFields", lambda: nested.select(F.col("s").withField("z", F.lit(1)).dropFields("t").alias("s")))
+    check("drop", lambda: df.drop("k", "nothing"))
+    check("drop a column", lambda: df.drop(df.v, F.col("Note")))
+    check("toDF", lambda: df.toDF("a", "b", "c", "d"))
+    check("colRegex", lambda: df.select(df.colRegex("`(k|v)`")))
+    check("filter", lambda: df.filter((F.col("id") > 1) & (F.col("v").isNotNull()) | (F.col("k") == "a")))
+    check("where text", lambda: df.where("v > 20 AND k IS NOT NULL"))
+    check("eqNullSafe", lambda: df.select(F.col("k").eqNullSafe(None), F.col("k").eqNullSafe("a")))
+    check("comparison with null", lambda: df.where(F.col("k") != "a"))
+    check("string operators", lambda: df.select(F.col("k").startswith("a"), F.col("k").contains("b"), F.col("k").rlike("[ab]"), F.col("k").substr(1, 1), F.col("k").ilike("A")))
+    check("bit operators", lambda: df.select(F.col("id").bitwiseAND(1), F.col("id").bitwiseOR(8), F.col("id").bitwiseXOR(3)))
+    check("arithmetic types", lambda: df.select(F.col("id") / 2, F.col("id") % 2, F.col("id") * 2.0, F.col("id") + F.lit(1).cast("long"), F.col("id") ** 2))
+    check("transform", lambda: df.transform(lambda frame: frame.select("id")))
+    check("alias", lambda: df.alias("x").select("x.id", F.col("x.k")))
+    check("metadata", lambda: df.withMetadata("id", {"unit": "m"}).schema["id"].metadata)
+    check("alias with metadata", lambda: df.select(F.col("id").alias("n", metadata={"a": 1})).schema["n"].metadata)
+
+    check("dropna", lambda: df.dropna())
+    check("dropna all", lambda: df.na.drop("all", subset=["k", "Note"]))
+    check("dropna thresh", lambda: df.na.drop(thresh=3))
+    check("fillna of a number", lambda: df.fillna(0))
+    check("fillna of a text", lambda: df.fillna("?"))
+    check("fillna by column", lambda: df.fillna({"v": 1.5, "k": "none"}))
+    check("replace", lambda: df.replace("a", "A"))
+    check("replace by map", lambda: df.na.replace({"a": "A", "b": "B"}, subset=["k"]))
+    check("replace numbers", lambda: df.na.replace([10.0, 30.0], [1.0, 3.0], "v"))
+    check("describe", lambda: df.describe("id", "v", "k"))
+    check("summary", lambda: df.summary("count", "min", "max", "mean"))
+    check("summary of quartiles", lambda: df.select("id").summary())
+    check("corr", lambda: df.dropna(subset=["v"]).corr("id", "v"))
+    check("cov", lambda: df.dropna(subset=["v"]).cov("id", "v"))
+    check("crosstab", lambda: df.dropna(subset=["k"]).crosstab("k", "id"))
+    check("freqItems", lambda: [sorted(row[0]) for row in df.freqItems(["id"], 0.1).collect()])
+    check("approxQuantile", lambda: df.approxQuantile("id", [0.0, 0.5, 1.0], 0.0))
+    check("sampleBy", lambda: df.sampleBy("id", {1: 1.0, 2: 1.0}, seed=0))
+    check("sample of everything", lambda: df.sample(1.0, seed=3))
+    check("randomSplit", lambda: sum(part.count() for part in df.randomSplit([0.5, 0.5], seed=1)))
+    check("hint", lambda: df.hint("broadcast"))
+    check("coalesce and repartition", lambda: df.coalesce(1).repartition(2, "k").repartitionByRange(2, "id"))
+    check("unpivot", lambda: df.unpivot(["id"], [F.col("v"), F.col("id").cast("double").alias("w")], "name", "value"))
+    check("melt", lambda: df.melt("id", ["v"], "name", "value"))
+    check("transpose", lambda: df.select("id", "v").limit(2).transpose("id"))
+    check("to a schema", lambda: df.to(df.select("v", "id").schema))
+    check("observe", lambda: df.observe("seen", F.count(F.lit(1)).alias("n"), F.max("id").alias("top")))
+
+    def observed():
+        from pyspark.sql import Observation
+
+        seen = Observation("kept")
+        df.observe(seen, F.count(F.lit(1)).alias("n"), F.max("id").alias("top")).collect()
+        return seen.get
+
+    check("Observation", observed)
+    check("unknown column", lambda: df.select("nothing"))
+    check("unknown field", lambda: nested.select("s.nothing"))
+    check("attribute that is no column", lambda: df.nothing)
+    check("item that is no column", lambda: df["nothing"])
+    check("column of another frame", lambda: df.select(nested.s))
+    check("wrong type in where", lambda: df.where(F.col("id") + 1))
+    check("wrong expression text", lambda: df.selectExpr("id +"))
+    check("unknown function", lambda: df.selectExpr("nothing(id)"))
+    check("wrong number of arguments", lambda: df.selectExpr("upper(k, v)"))
+    check("wrong type of argument", lambda: df.select(F.explode("id")))
+    check("aggregate in where", lambda: df.where("sum(id) > 1"))
+    check("ambiguous name", lambda: df.join(df.select("id", "k"), "id").select("k"))
