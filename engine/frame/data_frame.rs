@@ -4,13 +4,10 @@
 //! the call that made it. Nothing runs before [`DataStreamWriter::start`](super::DataStreamWriter::start).
 
 use super::column::{Column, IntoColumn};
-use super::functions::count_all;
 use super::join::{IntoJoinOn, IntoJoinType, JoinOn};
-use super::processor::{StatefulProcessor, TimeMode};
 use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
-use crate::plan::custom::Factory;
 use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, join_scope, mark_event_time};
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
@@ -21,12 +18,9 @@ use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
 use crate::source::provider::SourceProvider;
-use crate::types::IntoSchema;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, ExprSchemable, SortExpr};
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 

@@ -24,6 +24,7 @@ mod programs;
 mod recovery;
 mod refusals;
 mod stateful;
+mod table_operations;
 mod tables;
 mod triggers;
 mod writes;
