@@ -164,18 +164,19 @@ impl DataFrame {
             expressions.splice(at..at, columns);
             return generated.project(expressions);
         }
+        let (frame, expressions) = self.placed(expressions)?;
         let environment = self.session.conf().environment()?;
-        let scope = self.plan.scope();
+        let scope = frame.plan.scope();
         let (mut named, mut fields) = (Vec::new(), Vec::new());
         for expr in expressions {
             let name = output_name(&expr);
             let resolved = resolve(expr, &scope, &environment)?;
             refuse_aggregates(&resolved, &name)?;
-            fields.push(field_of(&resolved, &name, self.schema())?);
+            fields.push(field_of(&resolved, &name, frame.schema())?);
             named.push(Named { expr: resolved, name });
         }
         let schema = Arc::new(Schema::new(fields));
-        let (input, id) = (self.plan.clone(), next_relation());
+        let (input, id) = (frame.plan.clone(), next_relation());
         Ok(self.with(LogicalPlan::Project { input, expressions: named, schema, id }))
     }
 
@@ -185,8 +186,14 @@ impl DataFrame {
     /// Unknown columns, and conditions that are not boolean.
     pub fn filter(&self, condition: Column) -> Result<Self> {
         let environment = self.session.conf().environment()?;
-        let predicate = resolve_predicate(self.expression(condition)?, &self.plan.scope(), &environment)?;
-        Ok(self.with(LogicalPlan::Filter { input: self.plan.clone(), predicate }))
+        let (frame, mut conditions) = self.sequenced(vec![self.expression(condition)?])?;
+        let condition = conditions.pop().ok_or_else(|| Error::internal("a filter without a condition"))?;
+        let predicate = resolve_predicate(condition, &frame.plan.scope(), &environment)?;
+        let filtered = self.with(LogicalPlan::Filter { input: frame.plan.clone(), predicate });
+        match frame.schema().fields().len() > self.schema().fields().len() {
+            true => filtered.project(self.plan.scope().all()),
+            false => Ok(filtered),
+        }
     }
 
     /// All columns and one more, which replaces columns of the same name.

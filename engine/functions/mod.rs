@@ -11,6 +11,7 @@ pub(crate) mod conditional;
 pub(crate) mod csv_text;
 pub(crate) mod datetime;
 pub mod from_json;
+mod frequent;
 mod generator;
 mod hash;
 pub mod java_text;
@@ -48,6 +49,7 @@ pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
             collection::FUNCTIONS,
             json_path::FUNCTIONS,
             placed::FUNCTIONS,
+            frequent::FUNCTIONS,
             std::slice::from_ref(&conditional::RAISE_ERROR),
         ];
         tables.into_iter().flatten().map(|function| (function.name, function)).collect()

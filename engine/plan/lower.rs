@@ -11,6 +11,7 @@ use super::deduplicate::DeduplicatePlan;
 use super::fingerprint::{AGGREGATE, Meaning, SESSION_AGGREGATE, aggregate_meaning, join_meaning};
 use super::grouping::Grouping;
 use super::join::{JoinCondition, StaticJoin, StaticJoinKind, StreamJoinPlan};
+use super::output_mode;
 use super::logical::{JoinType, LogicalPlan, Named, join_scope, watermark_delay_ms};
 use super::resolve::{df_schema, is_fallible, strip_alias};
 use super::scan::{Scan, ScanBuilder};
@@ -347,6 +348,9 @@ impl Lowering {
                 let operator = CustomPlan::new(columns, processor, *time_mode, input.schema(), schema)?;
                 let meaning = operator.meaning();
                 self.over_rows(input, Arc::new(operator), meaning, schema)
+            }
+            LogicalPlan::Sequence { .. } | LogicalPlan::Window { .. } | LogicalPlan::Cached { .. } => {
+                Err(output_mode::table_only(plan))
             }
             LogicalPlan::Limit { input, skip, fetch } => {
                 let above_aggregate = input.any(&|p| matches!(p, LogicalPlan::Aggregate { .. }));

@@ -45,6 +45,10 @@ pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<E
             Expr::AggregateFunction(call) => {
                 Ok(Transformed::yes(Expr::AggregateFunction(spark_aggregate::with_environment(call, environment))))
             }
+            Expr::WindowFunction(mut call) => {
+                call.fun = spark_aggregate::over_window(call.fun, environment);
+                Ok(Transformed::yes(Expr::WindowFunction(call)))
+            }
             other => Ok(coerce::operator(other, &schema, environment)?),
         })
         .map_err(Error::from)?
@@ -201,6 +205,8 @@ pub fn output_name(expr: &Expr) -> String {
             format!("{}({distinct}{shown}){filter}", call.func.name())
         }
         Expr::Literal(value, _) => value.to_string(),
+        Expr::WindowFunction(call) => crate::frame::window_text(call, names),
+        Expr::Cast(cast) if matches!(&*cast.expr, Expr::WindowFunction(_)) => output_name(&cast.expr),
         other => other.schema_name().to_string(),
     }
 }

@@ -9,7 +9,6 @@ use crate::error::{Error, ErrorCode, Result};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
-use rand::Rng;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,7 +36,10 @@ impl Sequence {
     /// Seeds that are no constant integers.
     pub fn of(name: &str, arguments: &[Expr]) -> Result<Option<Self>> {
         let seed = || match arguments.first() {
-            None => Ok(rand::rng().random()),
+            None => {
+                let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+                Ok((high ^ low) as i64)
+            }
             Some(Expr::Literal(value, _)) => match value.cast_to(&DataType::Int64)?.try_into() {
                 Ok(seed) => Ok(seed),
                 Err(_) if value.is_null() => Ok(0),

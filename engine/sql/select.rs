@@ -96,6 +96,17 @@ impl Planner<'_> {
             })?,
         };
         let after = distinct || keys.iter().all(|key| output_position(&key.expr, &names).is_some());
+        let keys: Vec<SortExpr> = match after {
+            true => keys,
+            // Below the list an output column is what it stands for.
+            false => {
+                let below = |key: SortExpr| match output_position(&key.expr, &names).and_then(|at| items.get(at)) {
+                    Some(item) => SortExpr { expr: strip_alias(&item.expr).clone(), ..key },
+                    None => key,
+                };
+                keys.into_iter().map(below).collect()
+            }
+        };
         let sort = |frame: DataFrame, keys: Vec<SortExpr>| match keys.is_empty() {
             true => Ok(frame),
             false => frame.sort(keys).map_err(|e| converter.blame(e.into()).or_at(start)),

@@ -8,6 +8,7 @@
 
 mod lower;
 mod scan;
+mod window;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::clock::BatchClock;
