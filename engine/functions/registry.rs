@@ -63,6 +63,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("power", "pow"),
     ("position", "locate"),
     ("printf", "format_string"),
+    ("random", "rand"),
     ("regexp", "rlike"),
     ("regexp_like", "rlike"),
     ("sha", "sha1"),
@@ -82,20 +83,8 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// Functions that give another value each time.
-const UNREPEATABLE: &[&str] = &[
-    "rand",
-    "random",
-    "randn",
-    "uuid",
-    "shuffle",
-    "randstr",
-    "uniform",
-    "monotonically_increasing_id",
-    "spark_partition_id",
-    "input_file_name",
-    "input_file_block_start",
-    "input_file_block_length",
-];
+const UNREPEATABLE: &[&str] =
+    &["shuffle", "randstr", "uniform", "input_file_name", "input_file_block_start", "input_file_block_length"];
 
 /// Functions that take a lambda.
 const HIGHER_ORDER: &[&str] = &[

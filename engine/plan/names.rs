@@ -46,6 +46,11 @@ pub(super) fn text(expr: &Expr) -> String {
             let branches = case.when_then_expr.iter().map(|(when, then)| (text(when), text(then)));
             choice(branches, case.else_expr.as_deref().map(text))
         }
+        Expr::Cast(cast) => match (&*cast.expr, cast.field.data_type()) {
+            (Expr::Literal(value, _), DataType::Date32) => format!("DATE '{}'", constant(value)),
+            (Expr::Literal(value, _), DataType::Timestamp(_, Some(_))) => format!("TIMESTAMP '{}'", constant(value)),
+            (inner, to) => format!("CAST({} AS {})", text(inner), type_name(to).to_uppercase()),
+        },
         Expr::ScalarFunction(call) => called(call).unwrap_or_else(|| output_name(expr)),
         other => output_name(other),
     }

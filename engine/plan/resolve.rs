@@ -45,6 +45,10 @@ pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<E
             Expr::AggregateFunction(call) => {
                 Ok(Transformed::yes(Expr::AggregateFunction(spark_aggregate::with_environment(call, environment))))
             }
+            Expr::WindowFunction(mut call) => {
+                call.fun = spark_aggregate::over_window(call.fun, environment);
+                Ok(Transformed::yes(Expr::WindowFunction(call)))
+            }
             other => Ok(coerce::operator(other, &schema, environment)?),
         })
         .map_err(Error::from)?
@@ -213,6 +217,9 @@ pub fn output_name(expr: &Expr) -> String {
         | Expr::Like(_)
         | Expr::Case(_)
         | Expr::Literal(..) => names::text(expr),
+        Expr::WindowFunction(call) => crate::frame::window_text(call, names::texts),
+        Expr::Cast(cast) if matches!(&*cast.expr, Expr::WindowFunction(_)) => output_name(&cast.expr),
+        Expr::Cast(_) => names::text(expr),
         other => other.schema_name().to_string(),
     }
 }

@@ -13,6 +13,7 @@ mod distinct;
 mod extremes;
 pub mod hashing;
 mod moments;
+mod sliding;
 mod sums;
 
 use super::spark_function::Environment;
@@ -26,6 +27,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Expr, GroupsAccumulator, Signature, Volatility,
+    WindowFunctionDefinition,
 };
 use datafusion::physical_expr::PhysicalExpr;
 pub use extremes::orderable;
@@ -427,6 +429,17 @@ pub fn with_environment(mut call: AggregateFunction, environment: &Environment) 
     call
 }
 
+/// The same for an aggregate over a window of rows.
+pub fn over_window(function: WindowFunctionDefinition, environment: &Environment) -> WindowFunctionDefinition {
+    match function {
+        WindowFunctionDefinition::AggregateUDF(function) => {
+            let call = AggregateFunction::new_udf(function, vec![], false, None, vec![], None);
+            WindowFunctionDefinition::AggregateUDF(with_environment(call, environment).func)
+        }
+        other => other,
+    }
+}
+
 /// Spark's function for one of DataFusion's basic aggregates.
 fn spark_for(function: &AggregateUDF) -> Option<SparkAggregate> {
     let implementation: &dyn Any = function.inner().as_ref();
@@ -593,6 +606,13 @@ impl AggregateUDFImpl for SparkAggregate {
         }
         let types = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
         Ok(Box::new(distinct::Distinct::new(types, plain)?))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
+        // Which of its arguments are constants is known now only.
+        let owned = sliding::Owned::of(&args);
+        let function = self.clone();
+        Ok(Box::new(sliding::Sliding::new(Box::new(move || owned.with(|args| Ok(function.plain_accumulator(args)?))))))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DataFusionResult<Vec<FieldRef>> {

@@ -23,8 +23,21 @@ const INSTEAD: &[(&[&str], &str)] = &[
     ),
     (&["jdbc"], "databases are not read or written by a format; use foreach_batch with the database's client"),
     (&["rocketmq", "pulsar", "kinesis", "eventhubs", "pubsub", "mqtt"], "of message brokers there is kafka only"),
-    (&["mongodb", "mongo", "cassandra", "org.apache.spark.sql.cassandra", "redis", "elasticsearch", "es", "snowflake",
-       "bigquery", "redshift"], "stores are not read or written by a format; use foreach_batch with the store's client"),
+    (
+        &[
+            "mongodb",
+            "mongo",
+            "cassandra",
+            "org.apache.spark.sql.cassandra",
+            "redis",
+            "elasticsearch",
+            "es",
+            "snowflake",
+            "bigquery",
+            "redshift",
+        ],
+        "stores are not read or written by a format; use foreach_batch with the store's client",
+    ),
     (&["statestore", "state-metadata"], "the state of a query is not a table; its size is in the query's progress"),
 ];
 

@@ -255,10 +255,7 @@ impl<'a> Converter<'a> {
                 ));
             }
             Tree::GroupingSets(_) | Tree::Cube(_) | Tree::Rollup(_) => {
-                return Err(unsupported(
-                    tree,
-                    "ROLLUP, CUBE and GROUPING SETS are not supported; group once for each set and UNION ALL",
-                ));
+                return Err(unsupported(tree, "ROLLUP, CUBE and GROUPING SETS stand in GROUP BY only"));
             }
             other => return Err(unsupported(other, &format!("the expression {other} is not supported"))),
         })

@@ -20,6 +20,7 @@ mod catalog;
 mod dialect;
 mod expression;
 mod from;
+mod grouping_sets;
 mod literal;
 mod managed;
 mod place;

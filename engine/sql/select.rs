@@ -5,11 +5,13 @@
 
 use super::expression::{Converter, column, dotted, idents};
 use super::from::Relation;
+use super::grouping_sets;
 use super::place::{At, Failure, Parsed};
 use super::query::{Planner, Sorting, Tables, position};
 use super::relation;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
+use crate::functions::placed::{is_grouping, placed};
 use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
 use crate::plan::spark_function::SparkFunction;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -47,6 +49,8 @@ impl Item {
 struct Grouping {
     keys: Vec<(Expr, String)>,
     calls: Vec<(Expr, String)>,
+    /// Positions of the keys in each set of GROUPING SETS, ROLLUP or CUBE.
+    sets: Option<Vec<Vec<usize>>>,
     taken: HashSet<String>,
 }
 
@@ -92,6 +96,17 @@ impl Planner<'_> {
             })?,
         };
         let after = distinct || keys.iter().all(|key| output_position(&key.expr, &names).is_some());
+        let keys: Vec<SortExpr> = match after {
+            true => keys,
+            // Below the list an output column is what it stands for.
+            false => {
+                let below = |key: SortExpr| match output_position(&key.expr, &names).and_then(|at| items.get(at)) {
+                    Some(item) => SortExpr { expr: strip_alias(&item.expr).clone(), ..key },
+                    None => key,
+                };
+                keys.into_iter().map(below).collect()
+            }
+        };
         let sort = |frame: DataFrame, keys: Vec<SortExpr>| match keys.is_empty() {
             true => Ok(frame),
             false => frame.sort(keys).map_err(|e| converter.blame(e.into()).or_at(start)),
@@ -170,52 +185,69 @@ impl Planner<'_> {
         let mut grouping = Grouping::default();
         let start = select.select_token.0.span;
         match &select.group_by {
-            GroupByExpr::All(modifiers) | GroupByExpr::Expressions(_, modifiers) if !modifiers.is_empty() => {
-                let message = "ROLLUP, CUBE and GROUPING SETS are not supported; group once for each set and UNION ALL";
-                return Err(Failure::unsupported(message, start));
+            GroupByExpr::All(modifiers) if !modifiers.is_empty() => {
+                return Err(Failure::unsupported("GROUP BY ALL takes no ROLLUP or CUBE; name the columns", start));
             }
             GroupByExpr::All(_) => {
                 for item in items.iter().filter(|item| !is_aggregate(&item.expr)) {
                     grouping.key(item.expr.clone());
                 }
             }
-            GroupByExpr::Expressions(trees, _) => {
+            GroupByExpr::Expressions(trees, modifiers) => {
+                let mut elements = Vec::new();
                 for tree in trees {
-                    let parts = match tree {
-                        ast::Expr::Tuple(parts) => parts.iter().collect(),
-                        other => vec![other],
-                    };
-                    for tree in parts {
-                        let key = match position(tree) {
-                            None => with_aliases(converter.expr(tree)?, items, input)?,
-                            Some(at) => match at.checked_sub(1).and_then(|at| items.get(at)) {
-                                Some(item) => item.expr.clone(),
-                                None => {
-                                    let message = format!("GROUP BY {at}: the SELECT list has {} items", items.len());
-                                    return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
-                                }
-                            },
-                        };
-                        if is_aggregate(&key) {
-                            let message = format!("GROUP BY {tree}: an aggregate cannot be grouped by");
-                            return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
-                        }
-                        grouping.key(key);
-                    }
+                    elements.push(grouping_sets::sets_of(tree));
                 }
+                let given = grouping_sets::modified(&mut elements, modifiers).map_err(|e| e.or_at(start))?;
+                // Columns in front of sets say how these are numbered.
+                let (several, sets) = (given.is_some() || elements.iter().any(|e| e.len() != 1), elements);
+                let mut places: Vec<Vec<usize>> = vec![vec![]];
+                for tree in given.iter().flatten() {
+                    grouping.key(self.key(tree, items, input, converter)?);
+                }
+                for element in &sets {
+                    let mut of_element = Vec::new();
+                    for set in element {
+                        let keys = set.iter().map(|tree| Ok(grouping.key(self.key(tree, items, input, converter)?)));
+                        of_element.push(keys.collect::<Parsed<Vec<usize>>>()?);
+                    }
+                    places = grouping_sets::product(&places, &of_element);
+                }
+                grouping.sets = several.then_some(places);
             }
         }
         Ok(grouping)
     }
+
+    /// One grouping key: an expression, or the position of an item.
+    fn key(&self, tree: &ast::Expr, items: &[Item], input: &Relation, converter: &Converter<'_>) -> Parsed<Expr> {
+        let key = match position(tree) {
+            None => with_aliases(converter.expr(tree)?, items, input)?,
+            Some(at) => match at.checked_sub(1).and_then(|at| items.get(at)) {
+                Some(item) => item.expr.clone(),
+                None => {
+                    let message = format!("GROUP BY {at}: the SELECT list has {} items", items.len());
+                    return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
+                }
+            },
+        };
+        if is_aggregate(&key) {
+            let message = format!("GROUP BY {tree}: an aggregate cannot be grouped by");
+            return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
+        }
+        Ok(key)
+    }
 }
 
 impl Grouping {
-    fn key(&mut self, expr: Expr) {
+    /// The position of the key, which is added if it is new.
+    fn key(&mut self, expr: Expr) -> usize {
         let expr = strip_alias(&expr).clone();
-        if self.keys.iter().all(|(known, _)| *known != expr) {
+        self.keys.iter().position(|(known, _)| *known == expr).unwrap_or_else(|| {
             let name = self.distinct(&output_name(&expr));
             self.keys.push((expr, name));
-        }
+            self.keys.len() - 1
+        })
     }
 
     /// `name`, or that name with a number where it is taken, in any case.
@@ -233,8 +265,9 @@ impl Grouping {
             if let Some((_, name)) = self.keys.iter().find(|(key, _)| same(key, &e, input)) {
                 return replaced(column(&quoted(name)));
             }
+            let about_sets = placed(&e).is_some_and(|(name, _)| is_grouping(name));
             match e {
-                Expr::AggregateFunction(_) => {
+                e if about_sets || matches!(e, Expr::AggregateFunction(_)) => {
                     if let Some((_, name)) = self.calls.iter().find(|(call, _)| *call == e) {
                         return replaced(column(&quoted(name)));
                     }
@@ -280,7 +313,11 @@ impl Grouping {
             Expr::Column(_) if output_name(expr) == *name => expr.clone(),
             _ => expr.clone().alias(name),
         };
-        relation::aggregate(input, self.keys.iter().map(named).collect(), self.calls.iter().map(named).collect())
+        let (keys, calls) = (self.keys.iter().map(named).collect(), self.calls.iter().map(named).collect());
+        match &self.sets {
+            None => relation::aggregate(input, keys, calls),
+            Some(sets) => relation::aggregate_sets(input, keys, sets.clone(), calls),
+        }
     }
 }
 

@@ -204,7 +204,8 @@ async fn formats_of_others_are_refused_with_what_to_use() {
         let stream = session.read_stream().format(format).schema("v INT").load_path("x").await.unwrap_err();
         let table = session.read().format(format).load_path("x").await.unwrap_err();
         let out = rows.write_stream().format(format).option("path", "x").start().await.err().unwrap();
-        let written = DataFrame::range(&session, 0, 1, 1).unwrap().write().format(format).save_path("x").await.unwrap_err();
+        let written =
+            DataFrame::range(&session, 0, 1, 1).unwrap().write().format(format).save_path("x").await.unwrap_err();
         for error in [stream, table, out, written] {
             is(&error, ErrorCode::DataSourceNotFound, &[format, instead, "of your"]);
         }
@@ -305,7 +306,9 @@ async fn windows_take_on_an_aggregate_and_sessions_do_not() {
         let query = writer.trigger(Trigger::AvailableNow).table(table).start().await?;
         query.await_termination().await?;
         let frame = table.concat().unwrap();
-        let shown = arrow::util::pretty::pretty_format_batches(&[frame.project(&(1..frame.num_columns()).collect::<Vec<_>>()).unwrap()]);
+        let shown = arrow::util::pretty::pretty_format_batches(&[frame
+            .project(&(1..frame.num_columns()).collect::<Vec<_>>())
+            .unwrap()]);
         Ok::<_, Error>(shown.unwrap().to_string().lines().skip(3).map(|l| l.replace(' ', "")).collect::<Vec<_>>())
     };
     let (total, most) = (|| sum("v").alias("total"), || max("v").alias("most"));

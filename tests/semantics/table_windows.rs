@@ -55,8 +55,12 @@ async fn a_row_without_a_time_is_in_no_window() {
         vec![
             frame.select([col("v"), five()]).and_then(|f| f.select([col("v"), bounds("window")])),
             frame.with_column("w", five()).and_then(|f| f.select([col("v"), bounds("w")])),
-            frame.select([col("v"), five().get_field("start").alias("s")]).and_then(|f| f.select_expr(["v", "second(s)"])),
-            frame.select([col("v"), r#struct([five().alias("x")]).alias("s")]).and_then(|f| f.select([col("v"), bounds("s.x")])),
+            frame
+                .select([col("v"), five().get_field("start").alias("s")])
+                .and_then(|f| f.select_expr(["v", "second(s)"])),
+            frame
+                .select([col("v"), r#struct([five().alias("x")]).alias("s")])
+                .and_then(|f| f.select([col("v"), bounds("s.x")])),
             frame.filter(five().get_field("start").is_null().or(lit(true))).and_then(|f| f.select(["v"])),
         ]
     };
@@ -82,9 +86,19 @@ async fn a_row_without_a_time_is_in_no_group_of_windows() {
         let five = || window("t", "5 seconds");
         vec![
             frame.group_by([five()]).and_then(|g| g.count()).and_then(|f| f.select([bounds("window"), col("count")])),
-            frame.with_column("w", five()).and_then(|f| f.group_by(["w"])).and_then(|g| g.count()).and_then(|f| f.select([bounds("w"), col("count")])),
-            frame.group_by([five().get_field("start").alias("s")]).and_then(|g| g.count()).and_then(|f| f.select_expr(["second(s)", "count"])),
-            frame.group_by(["k"]).and_then(|g| g.agg([max(five().get_field("end")).alias("e"), count_all().alias("n")])).and_then(|f| f.select_expr(["k", "second(e)", "n"])),
+            frame
+                .with_column("w", five())
+                .and_then(|f| f.group_by(["w"]))
+                .and_then(|g| g.count())
+                .and_then(|f| f.select([bounds("w"), col("count")])),
+            frame
+                .group_by([five().get_field("start").alias("s")])
+                .and_then(|g| g.count())
+                .and_then(|f| f.select_expr(["second(s)", "count"])),
+            frame
+                .group_by(["k"])
+                .and_then(|g| g.agg([max(five().get_field("end")).alias("e"), count_all().alias("n")]))
+                .and_then(|f| f.select_expr(["k", "second(e)", "n"])),
         ]
     };
     let windows = vec!["0-5 1", "30-35 1", "5-10 2"];
@@ -110,7 +124,8 @@ async fn a_window_that_was_selected_is_grouped_by_as_one_that_was_not() {
         text.split("== Physical").nth(1).unwrap_or(&text).replace(" w,", " window,").to_string()
     };
     let direct = frame.group_by([window("t", "5 seconds")]).and_then(|g| g.count());
-    let named = frame.with_column("w", window("t", "5 seconds")).and_then(|f| f.group_by(["w"])).and_then(|g| g.count());
+    let named =
+        frame.with_column("w", window("t", "5 seconds")).and_then(|f| f.group_by(["w"])).and_then(|g| g.count());
     assert_eq!(plan(direct).await, plan(named).await);
 }
 
@@ -132,11 +147,17 @@ async fn sessions_of_a_table() {
     let none = sessions(session_window("t", "-1 seconds")).and_then(|g| g.count());
     assert!(collected(none).await.is_empty());
     let distinct = sessions(session_window("t", "5 seconds")).and_then(|g| g.agg([count_distinct("v").alias("n")]));
-    assert_eq!(collected(distinct.and_then(|f| f.select([bounds("w"), col("n")]))).await, ["1-11 2", "30-35 1", "7-12 1"]);
+    assert_eq!(
+        collected(distinct.and_then(|f| f.select([bounds("w"), col("n")]))).await,
+        ["1-11 2", "30-35 1", "7-12 1"]
+    );
     // Sessions of all keys that touch are merged again.
     let again = rows.group_by([session_window("t", "10 seconds"), col("k")]).and_then(|g| g.count());
     let again = again.and_then(|f| f.group_by(["session_window"])).and_then(|g| g.agg([sum("count").alias("n")]));
-    assert_eq!(collected(again.and_then(|f| f.select([bounds("session_window"), col("n")]))).await, ["1-17 3", "30-40 1"]);
+    assert_eq!(
+        collected(again.and_then(|f| f.select([bounds("session_window"), col("n")]))).await,
+        ["1-17 3", "30-40 1"]
+    );
     let two = rows.group_by([session_window("t", "5 seconds"), window("t", "5 seconds")]).and_then(|g| g.count());
     assert_eq!(two.unwrap().collect().await.unwrap_err().code(), ErrorCode::UnsupportedOperation);
 }
@@ -165,7 +186,8 @@ async fn the_session_of_a_row() {
 async fn a_table_tells_what_it_observed() {
     let rows = rows().await;
     let seen = Observation::new("seen");
-    let metrics = [count_all().alias("rows"), max("v").alias("most"), max("t").alias("last"), avg("v").alias("mean"), max("k")];
+    let metrics =
+        [count_all().alias("rows"), max("v").alias("most"), max("t").alias("last"), avg("v").alias("mean"), max("k")];
     let observed = rows.observe(&seen, metrics).unwrap();
     assert!(seen.observed().is_none());
     let few = observed.filter(col("v").gt(3)).unwrap();
@@ -196,7 +218,8 @@ async fn an_observation_counts_each_row_once() {
     let both = low.unwrap().union(&high.unwrap()).unwrap();
     let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
     let computed = tidemill::table::run(&session, both.plan()).await.unwrap();
-    let metrics: Vec<_> = computed.observed.iter().map(|o| (o.name.as_str(), o.to_json().unwrap()["n"].clone())).collect();
+    let metrics: Vec<_> =
+        computed.observed.iter().map(|o| (o.name.as_str(), o.to_json().unwrap()["n"].clone())).collect();
     assert_eq!(metrics, [("high", json!(9)), ("low", json!(2))]);
     let written = Observation::new("written");
     rows.observe(&written, [count_all().alias("rows")]).unwrap().write().format("noop").save().await.unwrap();

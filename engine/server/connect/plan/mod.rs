@@ -18,9 +18,11 @@ mod select;
 mod set;
 mod show;
 mod sql;
+mod statistics;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
+mod window;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame};

