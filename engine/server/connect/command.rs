@@ -181,7 +181,7 @@ async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: C
             let frame = frame(write.input.take()).await?;
             write_table(&frame, write).await
         }
-        Some(CommandType::RegisterFunction(function)) => functions::register(client, function),
+        Some(CommandType::RegisterFunction(function)) => functions::register(client, &function),
         Some(CommandType::CheckpointCommand(checkpoint)) => {
             let rows = frame(checkpoint.relation).await?;
             let rows = DataFrame::from_batches(&client.session, rows.schema().clone(), rows.collect().await?)?;
