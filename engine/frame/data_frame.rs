@@ -406,7 +406,14 @@ impl DataFrame {
         let (l, r) = (self.plan.clone(), other.plan.clone());
         if join_type.keeps_left_only() {
             let schema = self.schema().clone();
-            return Ok(self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id }));
+            let joined = self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id });
+            // The keys come first, as in every join by names.
+            let others = (0..width).filter(|index| !keys.iter().any(|(l, _)| l == index));
+            let places: Vec<usize> = keys.iter().map(|(l, _)| *l).chain(others).collect();
+            if places.iter().copied().eq(0..width) {
+                return Ok(joined);
+            }
+            return joined.project(places.into_iter().map(at).collect::<Result<_>>()?);
         }
         let schema = scope.schema().clone();
         let joined = self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id });

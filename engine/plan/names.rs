@@ -100,6 +100,12 @@ pub(super) fn called(call: &ScalarFunction) -> Option<String> {
         ("bitand", [left, right]) => Some(format!("({} & {})", text(left), text(right))),
         ("bitor", [left, right]) => Some(format!("({} | {})", text(left), text(right))),
         ("bitxor", [left, right]) => Some(format!("({} ^ {})", text(left), text(right))),
+        ("like", [value, pattern]) => Some(format!("{} LIKE {}", text(value), text(pattern))),
+        ("ceil" | "floor", [_]) => Some(format!("{}({})", call.name().to_uppercase(), texts(arguments))),
+        // Arguments that are left out are shown.
+        ("round" | "bround", [_]) => Some(format!("{}({}, 0)", call.name(), texts(arguments))),
+        ("split", [_, _]) => Some(format!("split({}, -1)", texts(arguments))),
+        ("regexp_replace", [_, _, _]) => Some(format!("regexp_replace({}, 1)", texts(arguments))),
         ("pow", _) => Some(format!("POWER({})", texts(arguments))),
         ("rlike", _) => Some(format!("RLIKE({})", texts(arguments))),
         ("from_json", [value, ..]) => Some(format!("from_json({})", text(value))),

@@ -11,6 +11,7 @@ mod children;
 mod expression;
 pub(crate) mod literal;
 mod local;
+mod missing;
 mod parse;
 pub(super) mod questions;
 mod relation;

@@ -4,7 +4,9 @@
 //! on a frame fails with.
 
 use super::expression::sort_key;
-use super::{Planner, catalog, literal, local, parse, required, select, set, show, sql, statistics, unsupported};
+use super::{
+    Planner, catalog, literal, local, missing, parse, required, select, set, show, sql, statistics, unsupported,
+};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame, JoinOn};
 use crate::functions::schema_text;
@@ -40,7 +42,7 @@ pub(super) async fn build(
         }
         RelType::Filter(filter) => {
             let condition = planner.expression(required(filter.condition.as_ref(), "the condition of a filter")?)?;
-            input()?.filter(condition)
+            missing::filtered(&input()?, condition)
         }
         RelType::Join(join) => {
             let (left, right) = (input()?, input()?);
@@ -49,7 +51,7 @@ pub(super) async fn build(
         RelType::SetOp(operation) => set::combined(&input()?, &input()?, operation),
         RelType::Sort(sort) => {
             let keys = sort.order.iter().map(|order| sort_key(planner, order)).collect::<Result<Vec<_>>>()?;
-            input()?.sort(keys)
+            missing::sorted(&input()?, keys)
         }
         RelType::Limit(limit) => Ok(input()?.limit(count(limit.limit, "limit")?)),
         RelType::Offset(offset) => Ok(input()?.offset(count(offset.offset, "offset")?)),
@@ -222,7 +224,7 @@ pub(super) fn table_name(identifier: &str) -> Result<String> {
     let name = parts.pop().unwrap_or_default();
     let home = match parts.as_slice() {
         [] => true,
-        [database] => database.eq_ignore_ascii_case(catalog::DATABASE),
+        [database] => [catalog::DATABASE, catalog::GLOBAL].iter().any(|home| database.eq_ignore_ascii_case(home)),
         [catalog, database] => {
             catalog.eq_ignore_ascii_case(catalog::CATALOG) && database.eq_ignore_ascii_case(catalog::DATABASE)
         }

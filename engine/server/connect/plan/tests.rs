@@ -274,7 +274,7 @@ async fn texts_of_show() {
     let client = Client::new().await;
     assert_eq!(
         text(&client, &show(range(3), 2, 20, false)).await,
-        "+---+\n| id|\n+---+\n|  0|\n|  1|\n+---+\nonly showing top 2 rows\n"
+        "+---+\n| id|\n+---+\n|  0|\n|  1|\n+---+\nonly showing top 2 rows"
     );
     assert_eq!(
         text(&client, &show(query("SELECT 'a long text' AS name, 1 AS n"), 20, 6, true)).await,
@@ -524,4 +524,38 @@ async fn groupings_windows_and_missing_values() {
         ..Default::default()
     };
     assert_eq!(client.plan(&relation(RelType::SetOp(Box::new(except)))).await.unwrap().count().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_sort_may_use_what_a_selection_has_left_out() {
+    let client = Client::new().await;
+    let mut numbers = query("SELECT * FROM VALUES (1, 30), (2, 10), (3, 20) AS t(id, fare)");
+    numbers.common = Some(proto::RelationCommon { plan_id: Some(1), ..Default::default() });
+    let of_frame = |name: &str| {
+        let attribute = proto::expression::UnresolvedAttribute {
+            unparsed_identifier: name.into(),
+            plan_id: Some(1),
+            is_metadata_column: None,
+        };
+        expression(ExprType::UnresolvedAttribute(attribute))
+    };
+    let kept = proto::Filter {
+        input: Some(Box::new(project(numbers, vec![named("id")]))),
+        condition: Some(call(">", vec![named("fare"), constant(LiteralType::Integer(10))])),
+    };
+    let order = proto::expression::SortOrder { child: Some(Box::new(of_frame("fare"))), ..Default::default() };
+    let kept = project(relation(RelType::Filter(Box::new(kept))), vec![named("id")]);
+    assert_eq!(client.shown(&kept).await, "+---+\n|id |\n+---+\n|1  |\n|3  |\n+---+\n");
+    let numbers = query("SELECT * FROM VALUES (1, 30), (2, 10), (3, 20) AS t(id, fare)");
+    let numbers =
+        proto::Relation { common: Some(proto::RelationCommon { plan_id: Some(1), ..Default::default() }), ..numbers };
+    let sort = proto::Sort {
+        input: Some(Box::new(project(numbers, vec![named("id")]))),
+        order: vec![order],
+        is_global: Some(true),
+    };
+    assert_eq!(
+        client.shown(&relation(RelType::Sort(Box::new(sort)))).await,
+        "+---+\n|id |\n+---+\n|2  |\n|3  |\n|1  |\n+---+\n"
+    );
 }
