@@ -22,12 +22,14 @@ mod expression;
 mod from;
 mod grouping_sets;
 mod literal;
+mod over;
 mod place;
 mod query;
 mod relation;
 mod script;
 mod select;
 mod statement;
+mod subquery;
 mod table;
 #[cfg(test)]
 mod tests;
