@@ -2,6 +2,7 @@
 //! [`functions`] in between. Spark's names throughout.
 #![doc = include_str!("examples.md")]
 
+mod cache;
 mod column;
 mod data_frame;
 pub mod functions;

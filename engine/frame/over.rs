@@ -7,6 +7,7 @@ use super::column::{Column, IntoColumn};
 use super::data_frame::DataFrame;
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::placed::{is_grouping, placed};
+use crate::functions::registry::FunctionRegistry;
 use crate::plan::logical::{LogicalPlan, Named};
 use crate::plan::resolve::{field_of, output_name, refuse_aggregates, resolve, strip_alias};
 use crate::plan::scope::{next_relation, reference};
@@ -93,7 +94,9 @@ fn bound(places: i64, value: impl Fn(u64) -> ScalarValue) -> WindowFrameBound {
 impl Column {
     /// The function or aggregate over a window of rows; on tables only.
     pub fn over(self, window: &WindowSpec) -> Column {
-        Column(self.0.and_then(|expr| over(expr, window)))
+        // A text is read here, because only what it calls can stand in front of a window.
+        let text = |expr| crate::sql::text::expand(expr, &FunctionRegistry::default());
+        Column(self.0.and_then(text).and_then(|expr| over(expr, window)))
     }
 }
 
@@ -124,12 +127,10 @@ fn over(expr: Expr, window: &WindowSpec) -> Result<Expr> {
                 }
                 let mut arguments = arguments.to_vec();
                 // Whether NULLs are passed over comes last.
-                let most = if matches!(name, "lag" | "lead") { 3 } else { 2 };
-                if let Some(Expr::Literal(ScalarValue::Boolean(Some(ignore)), _)) = arguments.last()
-                    && arguments.len() > most - usize::from(name != "nth_value" && arguments.len() <= most)
-                {
+                let most = if name == "nth_value" { 2 } else { 3 };
+                if let Some(Expr::Literal(ScalarValue::Boolean(Some(ignore)), _)) = arguments.get(most) {
                     nulls = ignore.then_some(NullTreatment::IgnoreNulls);
-                    arguments.pop();
+                    arguments.truncate(most);
                 }
                 let function = match name {
                     "row_number" => windows::row_number::row_number_udwf(),

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::functions::cast::{CastOptions, cast, sql_name};
 use crate::plan::coerce::common_type;
 use crate::plan::resolve::{output_name, resolve};
+use crate::plan::sequence::Sequence;
 use crate::plan::spark_function::SparkFunction;
 use crate::types::IntoSchema;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
@@ -217,8 +218,11 @@ impl DataFrame {
         };
         let scope = self.plan().scope();
         let index = scope.reference_to(at).ok_or_else(|| Error::internal("a column without a place"))?;
-        let kept = self.filter(Column(Ok(index.clone().is_not_null())))?.sort([index.sort(true, true)])?;
-        let rows = kept.limit(TRANSPOSE_MAX as u64 + 1).collect().await?;
+        let kept = self.filter(Column(Ok(index.clone().is_not_null())))?.with_sequences(vec![Sequence::RowNumber]);
+        // Rows of one value keep their order.
+        let place = kept.plan().scope().all().pop().ok_or_else(|| Error::internal("a row without a place"))?;
+        let kept = kept.sort([index.sort(true, true), place.sort(true, true)])?.limit(TRANSPOSE_MAX as u64 + 1);
+        let rows = kept.project(self.plan().scope().all())?.collect().await?;
         let rows = arrow::compute::concat_batches(self.schema(), &rows)?;
         if rows.num_rows() > TRANSPOSE_MAX {
             return Err(Error::new(

@@ -16,6 +16,7 @@ mod generator;
 mod hash;
 pub mod java_text;
 mod json_path;
+pub(crate) mod lambda;
 mod number;
 pub(crate) mod placed;
 mod regex;

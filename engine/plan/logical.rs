@@ -268,6 +268,9 @@ impl LogicalPlan {
             | LogicalPlan::Aggregate { input, .. }
             | LogicalPlan::Deduplicate { input, .. }
             | LogicalPlan::TransformWithState { input, .. }
+            | LogicalPlan::Sequence { input, .. }
+            | LogicalPlan::Window { input, .. }
+            | LogicalPlan::Cached { input, .. }
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => vec![input],
             LogicalPlan::Join { left, right, .. } => vec![left, right],

@@ -107,7 +107,7 @@ fn check_node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
 }
 
 /// Why a relation over a stream that needs all of its rows is refused.
-pub(super) fn table_only(plan: &LogicalPlan) -> Error {
+pub(crate) fn table_only(plan: &LogicalPlan) -> Error {
     match plan {
         LogicalPlan::Window { calls, .. } => {
             let calls: Vec<String> = calls.iter().map(|call| super::resolve::output_name(&call.expr)).collect();

@@ -9,6 +9,7 @@ use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use super::{coerce, names};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::lambda::Applied;
 use crate::functions::placed::placed;
 use crate::functions::session_window::{window_of, window_time};
 use crate::functions::{self, cast::CastOptions};
@@ -196,6 +197,7 @@ pub fn output_name(expr: &Expr) -> String {
             Some(Kind::Cast { .. }) if matches!(call.args.first(), Some(Expr::Column(_) | Expr::Alias(_))) => {
                 call.args.first().map(output_name).unwrap_or_default()
             }
+            Some(Kind::Lambda { parameters, body }) => functions::lambda::text(parameters, body, names::text),
             _ => names::called(call).unwrap_or_else(|| format!("{}({})", call.name(), names::texts(&call.args))),
         },
         Expr::AggregateFunction(call) => {
@@ -280,6 +282,9 @@ fn spark_call(
             let expanded = (rewrite.expand)(args);
             let meant = expanded.transform_up(|e| Ok(coerce::operator(e, schema, environment)?))?;
             return Ok(meant.data);
+        }
+        Kind::HigherOrder { name, function } => {
+            return functions::lambda::bind(name, *function, args, scope, schema, environment);
         }
         Kind::Arithmetic { .. } => return Ok(function.folded(coerce::beside_decimals(args, schema)?)),
         Kind::Scalar(builtin) if builtin.name == "get_item" => {
@@ -393,7 +398,10 @@ pub fn is_fallible(expr: &Expr) -> bool {
     let mut fallible = false;
     let visit = expr.apply(|e| {
         fallible |= match e {
-            Expr::ScalarFunction(call) => SparkFunction::of(call).is_some_and(SparkFunction::is_fallible),
+            Expr::ScalarFunction(call) => match SparkFunction::of(call) {
+                Some(function) => function.is_fallible(),
+                None => Applied::of(call).is_some_and(Applied::is_fallible),
+            },
             Expr::BinaryExpr(b) => b.op == Operator::Modulo,
             _ => false,
         };

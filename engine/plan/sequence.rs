@@ -136,11 +136,7 @@ struct XorShift {
 
 impl XorShift {
     fn new(seed: i64) -> Self {
-        // Spark hashes the seed's eight bytes and the 56 that stand behind them in its buffer of 64.
-        let mut bytes = [0u8; 64];
-        for (place, byte) in bytes.iter_mut().zip(seed.to_be_bytes()) {
-            *place = byte;
-        }
+        let bytes = seed.to_be_bytes();
         let low = murmur3(&bytes, ARRAY_SEED);
         let high = murmur3(&bytes, low);
         Self { state: (i64::from(high as i32) << 32) | i64::from(low), spare: None }

@@ -10,6 +10,7 @@ use crate::functions;
 use crate::functions::arithmetic::{self, Math};
 use crate::functions::builtin::{Arguments, Builtin, Call, conform};
 use crate::functions::conditional::Rewrite;
+use crate::functions::lambda::HigherOrder;
 use crate::functions::to_json::ToJsonOptions;
 use crate::operator::clock::BatchClock;
 use crate::options::Options;
@@ -75,6 +76,10 @@ pub enum Kind {
     Normalize,
     /// The batch's time, from its clock once the expression is compiled for a stream.
     CurrentTimestamp { clock: Option<BatchClock> },
+    /// `x -> x + 1` as an argument, until the call that it belongs to is resolved.
+    Lambda { parameters: Vec<String>, body: Box<Expr> },
+    /// A function of lambdas, until it is resolved.
+    HigherOrder { name: &'static str, function: HigherOrder },
     /// A function of the table in [`crate::functions`].
     Scalar(&'static Builtin),
     /// A function that is another expression once its arguments are known.
@@ -415,6 +420,9 @@ impl SparkFunction {
                 let instant = TimestampMicrosecondArray::from(vec![now.saturating_mul(1000)]);
                 Ok(Arc::new(instant.with_timezone(crate::types::UTC)))
             }
+            Kind::Lambda { .. } | Kind::HigherOrder { .. } => {
+                Err(Error::internal(format!("{} was not resolved", self.name())))
+            }
             Kind::Arithmetic { .. } | Kind::Scalar(_) | Kind::Rewrite(_) | Kind::Generator { .. } => {
                 Err(Error::internal(format!("{} is evaluated with its constants", self.name())))
             }
@@ -602,6 +610,8 @@ impl ScalarUDFImpl for SparkFunction {
             Kind::Cast { safe: true, .. } => "try_cast",
             Kind::Arithmetic { op, safe } => op.name(*safe),
             Kind::CurrentTimestamp { .. } => "current_timestamp",
+            Kind::Lambda { .. } => "lambdafunction",
+            Kind::HigherOrder { name, .. } => name,
             Kind::Scalar(function) => function.name,
             Kind::Rewrite(rewrite) => rewrite.name,
             Kind::Generator { function, .. } => function.name,
@@ -696,7 +706,7 @@ impl ScalarUDFImpl for SparkFunction {
                 function.typed(&self.arguments(function.name, &types, &args))?.returns
             }
             // Replaced as soon as its arguments are resolved.
-            Kind::Rewrite(_) => DataType::Null,
+            Kind::Rewrite(_) | Kind::Lambda { .. } | Kind::HigherOrder { .. } => DataType::Null,
         };
         Ok(Arc::new(Field::new(self.name(), data_type, true)))
     }

@@ -23,12 +23,14 @@ mod from;
 mod grouping_sets;
 mod literal;
 mod managed;
+mod over;
 mod place;
 mod query;
 mod relation;
 mod script;
 mod select;
 mod statement;
+mod subquery;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub(super) struct Sorting<'q> {
 
 impl Planner<'_> {
     pub fn converter(&self) -> Converter<'_> {
-        Converter::new(self.registry)
+        Converter::of_query(self.registry, vec![])
     }
 
     /// The frame of a query, with the common table expressions of the queries around it.

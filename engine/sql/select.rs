@@ -5,14 +5,14 @@
 
 use super::expression::{Converter, column, dotted, idents};
 use super::from::Relation;
-use super::grouping_sets;
 use super::place::{At, Failure, Parsed};
 use super::query::{Planner, Sorting, Tables, position};
 use super::relation;
+use super::{grouping_sets, over, subquery};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
 use crate::functions::placed::{is_grouping, placed};
-use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
+use crate::plan::resolve::{expand_star, output_name, quoted, split_path, strip_alias};
 use crate::plan::spark_function::SparkFunction;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, SortExpr};
@@ -24,6 +24,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::HashSet;
 
 /// One item of the SELECT list.
+#[derive(Clone)]
 struct Item {
     expr: Expr,
     alias: Option<String>,
@@ -32,17 +33,23 @@ struct Item {
 
 impl Item {
     fn name(&self) -> String {
-        self.alias.clone().unwrap_or_else(|| output_name(&self.expr))
+        self.alias.clone().unwrap_or_else(|| subquery::shown(output_name(&self.expr)))
     }
 
     /// As a selection takes it; a star keeps its own names.
     fn named(&self) -> Expr {
         match &self.alias {
             Some(alias) => self.expr.clone().alias(alias),
-            None => self.expr.clone(),
+            None => match output_name(&self.expr) {
+                name if name.contains(subquery::PREFIX) => self.expr.clone().alias(self.name()),
+                _ => self.expr.clone(),
+            },
         }
     }
 }
+
+/// Name of QUALIFY's condition among the outputs.
+const QUALIFY: &str = "#qualify";
 
 /// What a grouped SELECT computes below its list.
 #[derive(Default)]
@@ -60,14 +67,25 @@ impl Planner<'_> {
         refuse_clauses(select)?;
         let start = select.select_token.0.span;
         let mut input = self.from(&select.from, &select.lateral_views, named, start)?;
-        let converter = self.converter();
+        let converter = Converter::of_query(self.registry, over::named(&select.named_window)?);
         if let Some(condition) = &select.selection {
             let predicate = converter.expr(condition)?;
-            input.frame = relation::filter(&input.frame, predicate)
-                .map_err(|e| converter.blame(e.into()).or_at(condition.span()))?;
+            let subqueries = converter.subqueries();
+            let own = (!subqueries.is_empty()).then(|| input.frame.plan().scope().all());
+            let frame = self.attach(input.frame, subqueries, named)?;
+            let frame =
+                relation::filter(&frame, predicate).map_err(|e| converter.blame(e.into()).or_at(condition.span()))?;
+            input.frame = match own {
+                Some(own) => relation::select(&frame, own)?,
+                None => frame,
+            };
         }
-        let items = self.items(select, &input, &converter)?;
+        let mut items = self.items(select, &input, &converter)?;
         let having = match &select.having {
+            Some(tree) => Some((with_aliases(converter.expr(tree)?, &items, &input)?, tree.span())),
+            None => None,
+        };
+        let qualify = match &select.qualify {
             Some(tree) => Some((with_aliases(converter.expr(tree)?, &items, &input)?, tree.span())),
             None => None,
         };
@@ -95,6 +113,12 @@ impl Planner<'_> {
                 }
             })?,
         };
+        let subqueries = converter.subqueries();
+        let mut pending = subqueries;
+        if !pending.is_empty() {
+            // Columns that stand for queries are not among those of a star.
+            items = items.into_iter().map(|item| unstarred(item, &input)).collect::<Parsed<Vec<_>>>()?.concat();
+        }
         let after = distinct || keys.iter().all(|key| output_position(&key.expr, &names).is_some());
         let keys: Vec<SortExpr> = match after {
             true => keys,
@@ -111,7 +135,11 @@ impl Planner<'_> {
             true => Ok(frame),
             false => frame.sort(keys).map_err(|e| converter.blame(e.into()).or_at(start)),
         };
-        let (below, outputs) = match grouped {
+        let mut qualified = qualify.clone();
+        if !grouped {
+            input.frame = self.attach(input.frame, std::mem::take(&mut pending), named)?;
+        }
+        let (below, mut outputs) = match grouped {
             false => (input.frame.clone(), items.iter().map(|item| (item.named(), item.span)).collect::<Vec<_>>()),
             true => {
                 let mut grouping = self.grouping(select, &items, &input, &converter)?;
@@ -129,7 +157,10 @@ impl Planner<'_> {
                     let expr = grouping.lower(key.expr.clone(), None, &input).at(start)?;
                     lowered.push(SortExpr { expr, ..*key });
                 }
+                let qualify = qualify.clone().map(|(e, span)| Ok((grouping.lower(e, None, &input).at(span)?, span)));
+                qualified = qualify.transpose().map_err(|e: Failure| converter.blame(e))?;
                 let mut frame = grouping.frame(&input.frame).map_err(|e| converter.blame(e.into()))?;
+                frame = self.attach(frame, std::mem::take(&mut pending), named)?;
                 if let Some((condition, span)) = condition {
                     frame = relation::filter(&frame, condition).at(span)?;
                 }
@@ -137,9 +168,21 @@ impl Planner<'_> {
             }
         };
         let below = if after || grouped { below } else { sort(below, keys.clone())? };
+        if let Some((condition, span)) = &qualified {
+            outputs.push((condition.clone().alias(QUALIFY), *span));
+        }
         let frame = match grouped && is_identity(&outputs, &below) {
             true => below,
             false => project(&below, outputs, &converter)?,
+        };
+        let frame = match qualified {
+            Some((_, span)) => {
+                let kept = relation::filter(&frame, column(&quoted(QUALIFY))).at(span)?;
+                let columns = kept.plan().scope().all();
+                let own = columns.len().saturating_sub(1);
+                relation::select(&kept, columns.into_iter().take(own).collect()).at(span)?
+            }
+            None => frame,
         };
         let frame = if distinct { frame.distinct().at(start)? } else { frame };
         if after { sort(frame, keys) } else { Ok(frame) }
@@ -280,6 +323,7 @@ impl Grouping {
                     self.calls.push((e, name));
                     replaced(by)
                 }
+                Expr::Column(c) if c.name.contains(subquery::PREFIX) => Ok(Transformed::no(Expr::Column(c))),
                 Expr::Column(c) => {
                     // window.start is a field of the key `window`, and a window is a column of that name.
                     let path = split_path(&c.name);
@@ -333,8 +377,6 @@ fn refuse_clauses(select: &Select) -> Parsed<()> {
             "DISTRIBUTE BY is not supported: rows have no partitions here; leave it out",
         ),
         (!select.sort_by.is_empty(), "SORT BY is not supported: rows have no partitions here; use ORDER BY"),
-        (!select.named_window.is_empty(), "WINDOW clauses are not supported; group by window(time, duration)"),
-        (select.qualify.is_some(), "QUALIFY is not supported; functions over windows of rows are not there"),
         (select.value_table_mode.is_some(), "SELECT AS STRUCT or AS VALUE is not Spark SQL; use struct(...)"),
         (select.exclude.is_some(), "EXCLUDE is not Spark SQL; use * EXCEPT (...)"),
     ];
@@ -388,6 +430,15 @@ fn output_position(key: &Expr, names: &[String]) -> Option<usize> {
 
 fn has_except(options: &WildcardAdditionalOptions) -> bool {
     options.opt_except.is_some()
+}
+
+/// The columns that a star stands for; another item as it is.
+fn unstarred(item: Item, input: &Relation) -> Parsed<Vec<Item>> {
+    if !is_star(&item.expr) {
+        return Ok(vec![item]);
+    }
+    let columns = expand_star(item.expr, &input.frame.plan().scope()).at(item.span)?;
+    Ok(columns.into_iter().map(|expr| Item { expr, alias: None, span: item.span }).collect())
 }
 
 /// `* EXCEPT (a, b)`.

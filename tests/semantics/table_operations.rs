@@ -268,8 +268,9 @@ async fn columns_are_described() {
         "mean 2.0 3.25 NULL NaN",
         "stddev 1.4142135623730951 1.7677669529663689 NULL NaN",
         "min 1 2.0 a 1.0",
-        "25% 1 2.0 NULL NaN",
-        "50% 1 2.0 NULL NaN",
+        // Spark's order of NaN in percentiles is not that of its other functions; here it is the greatest value there too.
+        "25% 1 2.0 NULL 1.0",
+        "50% 1 2.0 NULL 1.0",
         "75% 3 4.5 NULL NaN",
         "max 3 4.5 b NaN",
     ];
@@ -277,7 +278,7 @@ async fn columns_are_described() {
     let plain: Vec<&str> = expected.into_iter().filter(|row| !row.contains('%')).collect();
     assert_eq!(rows(&described).await, plain);
     let some = n.summary(&["count", "count_distinct", "approx_count_distinct", "33%"]).unwrap();
-    let counts = ["count 2 2 2 2", "count_distinct 2 2 2 2", "approx_count_distinct 2 2 2 2", "33% 1 2.0 NULL NaN"];
+    let counts = ["count 2 2 2 2", "count_distinct 2 2 2 2", "approx_count_distinct 2 2 2 2", "33% 1 2.0 NULL 1.0"];
     assert_eq!(rows(&some).await, counts);
     let texts = session.sql("SELECT * FROM VALUES ('1'), ('x') AS t(c)").await.unwrap().describe(&["c"]).unwrap();
     assert_eq!(rows(&texts).await, ["count 2", "mean 1.0", "stddev NULL", "min 1", "max x"]);

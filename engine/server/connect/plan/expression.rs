@@ -9,7 +9,8 @@ use super::{Planner, children, required, unsupported, window};
 use crate::error::{Error, Result};
 use crate::frame::Column;
 use crate::frame::functions::col;
-use crate::plan::resolve::split_path;
+use crate::functions::lambda::lambda;
+use crate::plan::resolve::{quoted, split_path};
 use crate::types::IntoDataType;
 use datafusion::logical_expr::{Expr, SortExpr};
 use proto::expression::cast::{CastToType, EvalMode};
@@ -119,9 +120,14 @@ fn build(planner: &Planner<'_>, expression: &proto::Expression, parts: Vec<Expr>
             Ok(updated(parent, &split_path(&update.field_name), value)?)
         }
         ExprType::SortOrder(_) => unsupported("a sort order (asc, desc) stands in sort() and in windows only"),
-        ExprType::LambdaFunction(_) | ExprType::UnresolvedNamedLambdaVariable(_) => unsupported(
-            "functions that take a lambda are not computed; use explode() and an aggregation, or a function of your own",
-        ),
+        ExprType::LambdaFunction(of) => {
+            let parameters = of.arguments.iter().map(|variable| variable.name_parts.join("."));
+            Ok(lambda(parameters.collect(), next()?))
+        }
+        ExprType::UnresolvedNamedLambdaVariable(variable) => {
+            let parts: Vec<String> = variable.name_parts.iter().map(|part| quoted(part)).collect();
+            col(&parts.join(".")).0
+        }
         ExprType::Window(window) => window::call(window, parts.collect()),
         ExprType::NamedArgumentExpression(argument) => {
             unsupported(format!("the named argument {} => ...: give the arguments in order", argument.key))

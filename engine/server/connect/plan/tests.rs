@@ -559,3 +559,15 @@ async fn a_sort_may_use_what_a_selection_has_left_out() {
         "+---+\n|id |\n+---+\n|2  |\n|3  |\n|1  |\n+---+\n"
     );
 }
+
+#[tokio::test]
+async fn functions_of_functions() {
+    let client = Client::new().await;
+    let variable = |name: &str| proto::expression::UnresolvedNamedLambdaVariable { name_parts: vec![name.into()] };
+    let body = call("+", vec![expression(ExprType::UnresolvedNamedLambdaVariable(variable("x_0"))), named("n")]);
+    let lambda = proto::expression::LambdaFunction { function: Some(Box::new(body)), arguments: vec![variable("x_0")] };
+    let transform = call("transform", vec![named("a"), expression(ExprType::LambdaFunction(Box::new(lambda)))]);
+    let alias = proto::expression::Alias { expr: Some(Box::new(transform)), name: vec!["b".into()], metadata: None };
+    let plan = project(query("SELECT array(1, 2) AS a, 10 AS n"), vec![expression(ExprType::Alias(Box::new(alias)))]);
+    assert_eq!(client.shown(&plan).await, "+--------+\n|b       |\n+--------+\n|[11, 12]|\n+--------+\n");
+}
