@@ -13,6 +13,7 @@ mod distinct;
 mod extremes;
 pub mod hashing;
 mod moments;
+mod sliding;
 mod sums;
 mod udaf;
 
@@ -25,7 +26,7 @@ use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate as theirs;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, Expr, Signature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, Expr, Signature, Volatility, WindowFunctionDefinition};
 use datafusion::physical_expr::PhysicalExpr;
 pub use extremes::orderable;
 use moments::Statistic;
@@ -422,6 +423,17 @@ pub fn with_environment(mut call: AggregateFunction, environment: &Environment) 
         call.func = Arc::new(AggregateUDF::from(function));
     }
     call
+}
+
+/// The same for an aggregate over a window of rows.
+pub fn over_window(function: WindowFunctionDefinition, environment: &Environment) -> WindowFunctionDefinition {
+    match function {
+        WindowFunctionDefinition::AggregateUDF(function) => {
+            let call = AggregateFunction::new_udf(function, vec![], false, None, vec![], None);
+            WindowFunctionDefinition::AggregateUDF(with_environment(call, environment).func)
+        }
+        other => other,
+    }
 }
 
 /// Spark's function for one of DataFusion's basic aggregates.

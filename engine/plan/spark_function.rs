@@ -13,6 +13,7 @@ use crate::functions;
 use crate::functions::arithmetic::{self, Math};
 use crate::functions::builtin::{Arguments, Builtin, Call, conform};
 use crate::functions::conditional::Rewrite;
+use crate::functions::lambda::HigherOrder;
 use crate::functions::to_json::ToJsonOptions;
 use crate::operator::clock::BatchClock;
 use crate::options::Options;
@@ -77,6 +78,10 @@ pub enum Kind {
     Normalize,
     /// The batch's time, from its clock once the expression is compiled for a stream.
     CurrentTimestamp { clock: Option<BatchClock> },
+    /// `x -> x + 1` as an argument, until the call that it belongs to is resolved.
+    Lambda { parameters: Vec<String>, body: Box<Expr> },
+    /// A function of lambdas, until it is resolved.
+    HigherOrder { name: &'static str, function: HigherOrder },
     /// A function of the table in [`crate::functions`].
     Scalar(&'static Builtin),
     /// A function that is another expression once its arguments are known.
@@ -416,6 +421,9 @@ impl SparkFunction {
                     clock.as_ref().map_or_else(|| chrono::Utc::now().timestamp_millis(), BatchClock::timestamp_ms);
                 let instant = TimestampMicrosecondArray::from(vec![now.saturating_mul(1000)]);
                 Ok(Arc::new(instant.with_timezone(crate::types::UTC)))
+            }
+            Kind::Lambda { .. } | Kind::HigherOrder { .. } => {
+                Err(Error::internal(format!("{} was not resolved", self.name())))
             }
             Kind::Arithmetic { .. } | Kind::Scalar(_) | Kind::Rewrite(_) | Kind::Generator { .. } => {
                 Err(Error::internal(format!("{} is evaluated with its constants", self.name())))

@@ -118,10 +118,10 @@ fn what_the_engine_does_not_have_is_named() {
         ("SELECT a FROM t WHERE a IN (SELECT a FROM t)", "2:23", "write a LEFT SEMI JOIN"),
         ("SELECT row_number() OVER (ORDER BY a) FROM t", "2:8", "group by window(time, duration)"),
         ("SELECT a FROM t INTERSECT SELECT a FROM t", "2:27", "use a left semi join"),
-        ("SELECT id FROM range(3) EXCEPT ALL SELECT id FROM range(2)", "2:36", "leave ALL out"),
+        ("SELECT id FROM range(3) EXCEPT ALL BY NAME SELECT id FROM range(2)", "2:44", "columns in order"),
         ("SELECT a FROM t WHERE NOT EXISTS (SELECT a FROM t)", "2:35", "write a LEFT ANTI JOIN"),
         ("SELECT a, count(*) FROM t GROUP BY CUBE (a)", "2:42", "UNION ALL"),
-        ("SELECT a, count(*) FROM t GROUP BY a WITH ROLLUP", "2:1", "ROLLUP"),
+        ("SELECT a, count(*) FROM t GROUP BY a WITH TOTALS", "2:1", "ROLLUP"),
         ("SELECT a FROM t TABLESAMPLE (10 PERCENT)", "2:15", "TABLESAMPLE"),
         ("SELECT a FROM t SORT BY a", "2:1", "use ORDER BY"),
     ];

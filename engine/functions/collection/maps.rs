@@ -26,15 +26,28 @@ pub(super) fn map_types(a: &Arguments) -> Result<Typed> {
 
 /// Maps of keys and values; a key may be neither NULL nor there twice.
 fn build_map(keys: Picks, values: ArrayRef, returns: &DataType) -> Result<ArrayRef> {
+    map_of_entries(keys.values()?, values, keys.offsets, keys.valid, returns)
+}
+
+/// Maps of entries that follow one another.
+///
+/// # Errors
+/// `NullMapKey` and `DuplicatedMapKey`.
+pub(crate) fn map_of_entries(
+    key_values: ArrayRef,
+    values: ArrayRef,
+    offsets: Vec<i32>,
+    valid: Vec<bool>,
+    returns: &DataType,
+) -> Result<ArrayRef> {
     let DataType::Map(field, _) = returns else { return Err(Error::internal(format!("a map as {returns}"))) };
     let DataType::Struct(fields) = field.data_type() else { return Err(Error::internal("a map without entries")) };
-    let key_values = keys.values()?;
     if key_values.logical_null_count() > 0 {
         return Err(Error::new(ErrorCode::NullMapKey, "a map cannot have NULL as a key; filter or replace it first"));
     }
     let rows = comparable(&[&key_values])?;
     let [found] = rows.as_slice() else { return Err(Error::internal("a column to compare")) };
-    for ends in keys.offsets.windows(2) {
+    for ends in offsets.windows(2) {
         let mut seen = HashSet::new();
         if let Some(twice) = (ends[0] as usize..ends[1] as usize).find(|index| !seen.insert(found.row(*index).data())) {
             let key = datafusion::common::ScalarValue::try_from_array(&key_values, twice)?;
@@ -49,8 +62,8 @@ fn build_map(keys: Picks, values: ArrayRef, returns: &DataType) -> Result<ArrayR
     let [key_field, value_field] = fields.as_ref() else { return Err(Error::internal("a map without two sides")) };
     let columns = vec![conform(key_values, key_field.data_type())?, conform(values, value_field.data_type())?];
     let entries = StructArray::try_new(fields.clone(), columns, None)?;
-    let offsets = OffsetBuffer::new(keys.offsets.into());
-    Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, Some(NullBuffer::from(keys.valid)), false)?))
+    let offsets = OffsetBuffer::new(offsets.into());
+    Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, Some(NullBuffer::from(valid)), false)?))
 }
 
 pub(super) fn map(call: &Call) -> Result<ArrayRef> {

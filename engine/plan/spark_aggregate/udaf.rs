@@ -4,7 +4,7 @@
 //! aggregate does not take, and constants that make it impossible.
 
 use super::moments::Statistic;
-use super::{Kind, SparkAggregate, collections, distinct, hashing, list_of, orderable};
+use super::{Kind, SparkAggregate, collections, distinct, hashing, list_of, orderable, sliding};
 use crate::error::Error;
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
@@ -161,6 +161,15 @@ impl AggregateUDFImpl for SparkAggregate {
         }
         let types = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
         Ok(Box::new(distinct::Distinct::new(types, plain)?))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
+        // Which of its arguments are constants is known now only.
+        let owned = sliding::Owned::of(&args);
+        let function = self.clone();
+        Ok(Box::new(sliding::Sliding::new(Box::new(move || {
+            owned.with(|args| Ok(function.plain_accumulator(args)?))
+        }))))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DataFusionResult<Vec<FieldRef>> {

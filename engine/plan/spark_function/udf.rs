@@ -32,6 +32,8 @@ impl ScalarUDFImpl for SparkFunction {
             Kind::Cast { safe: true, .. } => "try_cast",
             Kind::Arithmetic { op, safe } => op.name(*safe),
             Kind::CurrentTimestamp { .. } => "current_timestamp",
+            Kind::Lambda { .. } => "lambdafunction",
+            Kind::HigherOrder { name, .. } => name,
             Kind::Scalar(function) => function.name,
             Kind::Rewrite(rewrite) => rewrite.name,
             Kind::Generator { function, .. } => function.name,
@@ -126,7 +128,7 @@ impl ScalarUDFImpl for SparkFunction {
                 function.typed(&self.arguments(function.name, &types, &args))?.returns
             }
             // Replaced as soon as its arguments are resolved.
-            Kind::Rewrite(_) => DataType::Null,
+            Kind::Rewrite(_) | Kind::Lambda { .. } | Kind::HigherOrder { .. } => DataType::Null,
         };
         Ok(Arc::new(Field::new(self.name(), data_type, true)))
     }
