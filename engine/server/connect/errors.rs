@@ -148,7 +148,8 @@ fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
         C::CheckpointCorrupt | C::CheckpointVersion | C::CheckpointFenced | C::CheckpointIncompatible => {
             (&SPARK, "42K03")
         }
-        C::UserCode => (&PYTHON, "38000"),
+        C::PythonException | C::UserCode => (&PYTHON, "38000"),
+        C::PythonNotFound => (&SPARK, "38000"),
         C::StreamFailed => (&STREAM, "XXKST"),
         C::Internal => (&SPARK, "XX000"),
     }
