@@ -106,6 +106,7 @@ impl Task<'_> {
     /// Runs the function over `batches`.
     pub fn run(&self, process: &mut Process, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Outcome> {
         let opening = self.opening()?;
+        let killer = process.killer();
         let Process { input, output, .. } = process;
         // The worker writes while it still reads, so that one thread alone would wait for ever.
         let outcome = std::thread::scope(|scope| {
@@ -114,6 +115,10 @@ impl Task<'_> {
                 .spawn_scoped(scope, || send(input, &opening, self.grouped, schema, batches));
             let sender = sender.map_err(Failure::from)?;
             let received = receive(output);
+            if matches!(received, Err(Failure::Raised(_))) {
+                // It reads no further, and the sender may wait for it to.
+                killer.kill();
+            }
             // A worker that raised has stopped to read; the exception says more than the broken pipe.
             let sent = sender.join();
             match (received, sent) {

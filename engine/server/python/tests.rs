@@ -37,15 +37,26 @@ fn workers(test: &str) -> Option<Workers> {
 
 /// What a client sends: the pickle of `value`, an expression after the statements of `source`.
 fn pickled(workers: &Workers, source: &str, value: &str, eval_type: i32) -> PythonUdf {
+    all_pickled(workers, source, &[value.to_string()], eval_type).remove(0)
+}
+
+/// The pickles of several values, by one Python.
+fn all_pickled(workers: &Workers, source: &str, values: &[String], eval_type: i32) -> Vec<PythonUdf> {
     let python = workers.interpreter().unwrap();
     let program = format!(
         "import sys\nfrom pyspark.serializers import CloudPickleSerializer\nfrom pyspark.sql.types import *\n{source}\n\
-         sys.stdout.buffer.write(CloudPickleSerializer().dumps({value}))"
+         for value in [{}]: CloudPickleSerializer()._write_with_length(value, sys.stdout.buffer)",
+        values.join(", ")
     );
     let output = Command::new(python.program()).args(["-c", &program]).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success());
     let python_ver = python.version().to_string();
-    PythonUdf { command: output.stdout.into(), python_ver, eval_type, ..PythonUdf::default() }
+    let mut pickles = output.stdout.as_slice();
+    let command = |_: &String| super::wire::read_bytes(&mut pickles).unwrap().into();
+    let commands = values.iter().map(command);
+    commands
+        .map(|command| PythonUdf { command, python_ver: python_ver.clone(), eval_type, ..PythonUdf::default() })
+        .collect()
 }
 
 /// A function from columns to a column: `f`, which `source` defines, with the type `returns` of PySpark.
@@ -82,13 +93,6 @@ fn longs(values: &[i64]) -> ArrayRef {
 fn texts(column: &ArrayRef) -> Vec<String> {
     let formatter = ArrayFormatter::try_new(column, &FormatOptions::default()).unwrap();
     (0..column.len()).map(|row| formatter.value(row).to_string()).collect()
-}
-
-/// What a plain function that returns `value` is worth as `returns`.
-fn plain(workers: &Workers, value: &str, returns: &str, data_type: DataType) -> Result<String> {
-    let source = format!("import datetime, decimal\ndef f(x): return {value}");
-    let f = function(workers, &source, returns, 100, data_type, &[]);
-    Ok(texts(&call(&f, vec![longs(&[0])], 1)?).remove(0))
 }
 
 #[test]
@@ -175,15 +179,29 @@ fn plain_functions_return_what_the_jvm_makes_of_it() {
         ("ArrayType(IntegerType())", list, "'ab'", ""),
         ("StructType().add('a', 'integer').add('b', 'string')", pair.clone(), "{'a': 1}", "{a: 1, b: }"),
         ("StructType().add('a', 'integer').add('b', 'string')", pair.clone(), "[1, 2]", "{a: 1, b: 2}"),
+        ("StructType().add('a', 'integer').add('b', 'string')", pair, "(1,)", "STRUCT_ARRAY_LENGTH_MISMATCH]"),
+        (
+            "DecimalType(10, 2)",
+            DataType::Decimal128(10, 2),
+            "decimal.Decimal(123456789012)",
+            "NUMERIC_VALUE_OUT_OF_RANGE",
+        ),
     ];
-    for (python_type, data_type, value, expected) in returns {
-        let found = plain(&workers, value, python_type, data_type).unwrap();
-        assert_eq!(found, expected, "{value} as {python_type}");
+    let values: Vec<String> =
+        returns.iter().map(|(returns, _, value, _)| format!("(lambda x: {value}, {returns})")).collect();
+    let functions = all_pickled(&workers, "import decimal, datetime", &values, 100);
+    for ((python_type, data_type, value, expected), udf) in returns.into_iter().zip(functions) {
+        let function = scalar_udf(&workers, "f", true, &udf, data_type, &[]).unwrap();
+        match call(&function, vec![longs(&[0])], 1) {
+            Ok(column) => assert_eq!(texts(&column), [expected], "{value} as {python_type}"),
+            Err(error) => {
+                assert!(
+                    !expected.is_empty() && error.message().contains(&format!("[{expected}")),
+                    "{value} as {python_type}: {error}"
+                )
+            }
+        }
     }
-    let short = plain(&workers, "(1,)", "StructType().add('a', 'integer').add('b', 'string')", pair).unwrap_err();
-    assert!(short.message().contains("STRUCT_ARRAY_LENGTH_MISMATCH"), "{short}");
-    let large = plain(&workers, "decimal.Decimal(123456789012)", "DecimalType(10, 2)", DataType::Decimal128(10, 2));
-    assert!(large.unwrap_err().message().contains("NUMERIC_VALUE_OUT_OF_RANGE"));
     workers.stop();
 }
 
