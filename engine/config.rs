@@ -20,6 +20,8 @@ use std::time::Duration;
 use tidemill_kernels::device::DeviceChoice;
 use tracing::warn;
 
+/// `spark.sql.pivotMaxValues`: most values that `pivot` finds for its columns. Default 10000.
+pub const PIVOT_MAX_VALUES: &str = "spark.sql.pivotMaxValues";
 /// `spark.sql.session.timeZone`: the zone of casts, dates and hours. Default `UTC`.
 pub const TIME_ZONE: &str = "spark.sql.session.timeZone";
 /// `spark.sql.ansi.enabled`: whether bad casts and divisions end the query. Default `true`.
@@ -184,6 +186,11 @@ impl Config {
     fn count(&self, key: &str, default: usize) -> Result<usize> {
         let default = NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN);
         self.parsed(key, default, "a whole number greater than 0").map(NonZeroUsize::get)
+    }
+
+    /// Most columns that a pivot without values makes.
+    pub(crate) fn pivot_max_values(&self) -> Result<usize> {
+        self.count(PIVOT_MAX_VALUES, 10_000)
     }
 
     /// The settings that expressions depend on.

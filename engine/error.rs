@@ -134,6 +134,20 @@ error_codes! {
     CastOverflow => "CAST_OVERFLOW",
     /// A decimal with more digits than its type has (ANSI mode).
     NumericValueOutOfRange => "NUMERIC_VALUE_OUT_OF_RANGE",
+    /// `grouping()` where rows are not grouped by several sets of keys.
+    UnsupportedGrouping => "UNSUPPORTED_GROUPING_EXPRESSION",
+    /// `grouping()` of a column that is not grouped by.
+    GroupingColumnMismatch => "GROUPING_COLUMN_MISMATCH",
+    /// `grouping_id()` of other columns than those that are grouped by.
+    GroupingIdColumnMismatch => "GROUPING_ID_COLUMN_MISMATCH",
+    /// A set operation on relations of different widths.
+    NumColumnsMismatch => "NUM_COLUMNS_MISMATCH",
+    /// A set operation on columns of types that have none in common.
+    IncompatibleColumnType => "INCOMPATIBLE_COLUMN_TYPE",
+    /// A function over a window of rows on a stream.
+    NonTimeWindow => "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING",
+    /// A query as a value that gives more than one row.
+    ScalarSubqueryTooManyRows => "SCALAR_SUBQUERY_TOO_MANY_ROWS",
     /// A function name that no function answers to.
     UnresolvedRoutine => "UNRESOLVED_ROUTINE",
     /// A call with more or fewer arguments than the function takes.

@@ -30,6 +30,8 @@ pub struct Executor {
     workers: Vec<Vec<BranchExec>>,
     /// Where each of them leads.
     targets: Vec<Target>,
+    /// The source of each.
+    sources: Vec<usize>,
     /// Operators, each after those that it reads.
     stages: Vec<StageExec>,
     /// What the expressions take for the current time.
@@ -122,14 +124,14 @@ impl Executor {
     /// Compiles a plan for `workers` threads.
     pub fn new(plan: &QueryPlan, mode: OutputMode, device: &Device, workers: usize) -> Result<Self> {
         let clock = BatchClock::default();
-        let branches = || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone(), &clock)).collect();
+        let branches = || plan.inputs().map(|(branch, _)| BranchExec::new(branch, device.clone(), &clock)).collect();
         let mut stages: Vec<StageExec> = Vec::new();
         for (index, stage) in plan.stages.iter().enumerate() {
             let feeds =
                 plan.branches.iter().filter(|b| matches!(b.target, Target::Stage { stage, .. } if stage == index));
             let inputs = feeds.filter_map(|b| match b.feed {
                 Feed::Stage(stage) => Some(stage),
-                Feed::Source(_) => None,
+                Feed::Source { .. } => None,
             });
             let links = plan.branches.iter().filter(|b| matches!(b.feed, Feed::Stage(stage) if stage == index));
             stages.push(StageExec {
@@ -146,7 +148,8 @@ impl Executor {
         }
         Ok(Self {
             workers: (0..workers.max(1)).map(|_| branches()).collect::<Result<_>>()?,
-            targets: plan.sources().map(|(branch, _)| branch.target).collect(),
+            targets: plan.inputs().map(|(branch, _)| branch.target).collect(),
+            sources: plan.inputs().map(|(_, source)| source).collect(),
             stages,
             measures: measures(plan, device, &clock)?,
             clock,
@@ -190,13 +193,14 @@ impl Executor {
         clock: OperatorClock,
         stop: &Arc<AtomicBool>,
     ) -> Result<Option<BatchOutput>> {
-        let sources = readers.len();
+        let inputs = readers.len();
+        let sources = self.sources.iter().map(|source| source + 1).max().unwrap_or(0);
         let mut output = BatchOutput { input_rows: vec![0; sources], ..BatchOutput::default() };
         self.clock.set(clock.timestamp_ms);
         begin(&mut self.stages, clock);
         let readers = readers.into_iter().map(|r| Mutex::new((0, r))).collect();
         let feed = Feeding { readers, stop: stop.clone(), failed: AtomicBool::new(false) };
-        let (stages, targets) = (&mut self.stages, &self.targets);
+        let (stages, targets, source_of) = (&mut self.stages, &self.targets, &self.sources);
         let mut ordered: Vec<((usize, u64), RecordBatch)> = Vec::new();
         // Bounded, so that workers wait for the merge rather than pile up partials.
         let (sender, receiver) = crossbeam_channel::bounded(self.workers.len() * 2);
@@ -207,16 +211,18 @@ impl Executor {
             }
             drop(sender);
             let mut failure = None;
-            for (source, sequence, result) in receiver {
+            for (input, sequence, result) in receiver {
                 // After a failure the rest is drained, so that no worker stays blocked.
                 if failure.is_some() {
                     continue;
                 }
                 let merged = result.and_then(|chunk| {
                     let started = Instant::now();
-                    output.input_rows[source] += chunk.input_rows;
-                    let target = targets.get(source).copied().unwrap_or(Target::Output);
-                    deliver(chunk, target, (source, sequence), stages, &mut ordered, &mut output)?;
+                    if let Some(rows) = source_of.get(input).and_then(|source| output.input_rows.get_mut(*source)) {
+                        *rows += chunk.input_rows;
+                    }
+                    let target = targets.get(input).copied().unwrap_or(Target::Output);
+                    deliver(chunk, target, (input, sequence), stages, &mut ordered, &mut output)?;
                     output.merge_ns += started.elapsed().as_nanos() as u64;
                     Ok(())
                 });
@@ -238,7 +244,7 @@ impl Executor {
             let rows = stage.finish()?;
             for (link, (target, branch)) in stage.links.iter_mut().enumerate() {
                 for (sequence, batch) in rows.iter().enumerate() {
-                    let order = (sources + index * MAX_LINKS + link, sequence as u64);
+                    let order = (inputs + index * MAX_LINKS + link, sequence as u64);
                     let chunk = branch.run_rows(batch)?;
                     let target = match *target {
                         Target::Stage { stage, port } => Target::Stage { stage: stage - index - 1, port },

@@ -18,7 +18,7 @@ use crate::operator::OperatorClock;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::lower::QueryPlan;
 use crate::sink::{OutputMode, Prepared, Sink};
-use crate::source::{Admission, Offset, Proposal, ReadRequest, Source};
+use crate::source::{Admission, Chunks, Offset, Proposal, ReadRequest, Source};
 use crate::storage::Location;
 use crate::watermark::Tracker;
 use report::{Timings, TriggerTime};
@@ -89,7 +89,8 @@ pub struct Runner {
     settings: Settings,
     fail: FailPoints,
     sources: Vec<Box<dyn Source>>,
-    requests: Vec<ReadRequest>,
+    /// What each branch reads of which source.
+    requests: Vec<(usize, ReadRequest)>,
     sink: Box<dyn Sink>,
     checkpoint: Checkpoint,
     /// None while a batch computes.
@@ -246,10 +247,8 @@ impl Runner {
         let attempt = Uuid::new_v4();
         let batch = entry.batch;
         let step = Instant::now();
-        let mut readers = Vec::new();
-        for ((source, range), request) in self.sources.iter_mut().zip(&entry.ranges).zip(&self.requests) {
-            readers.push(source.read(&range.start, &range.end, request).await?);
-        }
+        let ranges: Vec<_> = entry.ranges.iter().map(|range| (&range.start, &range.end)).collect();
+        let readers = self.read(&ranges).await?;
         times.add("getBatch", step);
         let step = Instant::now();
         let mut executor = self.take_executor()?;
@@ -318,6 +317,18 @@ impl Runner {
             warn!(%error, "could not remove old checkpoint files");
         }
         Ok(Triggered::Ran)
+    }
+
+    /// The chunks of every branch over a source, of the ranges of the sources.
+    async fn read(&mut self, ranges: &[(&Offset, &Offset)]) -> Result<Vec<Box<dyn Chunks>>> {
+        let mut readers = Vec::with_capacity(self.requests.len());
+        for (index, request) in &self.requests {
+            let (Some(source), Some((start, end))) = (self.sources.get_mut(*index), ranges.get(*index)) else {
+                return Err(Error::internal(format!("there is no source {index}")));
+            };
+            readers.push(source.read(start, end, request).await?);
+        }
+        Ok(readers)
     }
 
     async fn write_state(&mut self, batch: u64, attempt: Uuid, states: Vec<EncodedState>) -> Result<Vec<StateChain>> {

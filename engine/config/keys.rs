@@ -86,6 +86,7 @@ pub const KEYS: &[ConfigKey] = &[
         "Whether bad casts, overflows and divisions by zero end the query.",
     ),
     key("spark.sql.caseSensitive", Some("false"), Boolean, Accepted, "Names are resolved without regard to case."),
+    key("spark.sql.pivotMaxValues", Some("10000"), POSITIVE, Works, "Most values that pivot finds for its columns."),
     key("spark.sql.session.timeZone", Some("UTC"), Zone, Works, "Zone of casts, dates and hours; windows are in UTC."),
     key(
         "spark.sql.shuffle.partitions",

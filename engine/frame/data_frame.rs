@@ -4,13 +4,12 @@
 //! the call that made it. Nothing runs before [`DataStreamWriter::start`](super::DataStreamWriter::start).
 
 use super::column::{Column, IntoColumn};
-use super::functions::count_all;
 use super::join::{IntoJoinOn, IntoJoinType, JoinOn};
-use super::processor::{StatefulProcessor, TimeMode};
+use super::observation::IntoObservation;
 use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::parse_interval;
-use crate::plan::custom::Factory;
+use crate::plan::grouping::within_windows;
 use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, join_scope, mark_event_time};
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
@@ -21,12 +20,9 @@ use crate::session::Session;
 use crate::source::builtin;
 use crate::source::memory::MemoryStream;
 use crate::source::provider::SourceProvider;
-use crate::types::IntoSchema;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, ExprSchemable, SortExpr};
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,7 +76,7 @@ impl DataFrame {
     }
 
     /// A column's expression, with what its SQL texts write.
-    fn expression(&self, column: Column) -> Result<Expr> {
+    pub(super) fn expression(&self, column: Column) -> Result<Expr> {
         crate::sql::text::expand(column.0?, &self.session.functions())
     }
 
@@ -115,7 +111,7 @@ impl DataFrame {
         Column(self.reference(name))
     }
 
-    fn reference(&self, name: &str) -> Result<Expr> {
+    pub(super) fn reference(&self, name: &str) -> Result<Expr> {
         let scope = self.plan.scope();
         let found = scope.find(&datafusion::common::Column::new_unqualified(name))?;
         match &found {
@@ -155,7 +151,7 @@ impl DataFrame {
         self.project(expressions)
     }
 
-    fn project(&self, mut expressions: Vec<Expr>) -> Result<Self> {
+    pub(super) fn project(&self, mut expressions: Vec<Expr>) -> Result<Self> {
         let makes_rows = |e: &Expr| SparkFunction::generator(e).is_some();
         if let Some(at) = expressions.iter().position(makes_rows) {
             let (generated, columns) = self.generated(expressions.remove(at))?;
@@ -181,7 +177,7 @@ impl DataFrame {
             named.push(Named { expr: resolved, name });
         }
         let schema = Arc::new(Schema::new(fields));
-        let (input, id) = (self.plan.clone(), next_relation());
+        let (input, id) = (within_windows(&self.plan, named.iter().map(|n| &n.expr))?, next_relation());
         Ok(self.with(LogicalPlan::Project { input, expressions: named, schema, id }))
     }
 
@@ -192,7 +188,8 @@ impl DataFrame {
     pub fn filter(&self, condition: Column) -> Result<Self> {
         let environment = self.session.conf().environment()?;
         let predicate = resolve_predicate(self.expression(condition)?, &self.plan.scope(), &environment)?;
-        Ok(self.with(LogicalPlan::Filter { input: self.plan.clone(), predicate }))
+        let input = within_windows(&self.plan, [&predicate])?;
+        Ok(self.with(LogicalPlan::Filter { input, predicate }))
     }
 
     /// All columns and one more, which replaces columns of the same name.
@@ -295,94 +292,6 @@ impl DataFrame {
         }
         let schema = mark_event_time(self.schema(), &name.name, delay_ms);
         Ok(self.with(LogicalPlan::Watermark { input: self.plan.clone(), column: name.name.clone(), delay_ms, schema }))
-    }
-
-    /// Groups rows by columns, one of which may be a [`window`](super::functions::window).
-    ///
-    /// # Errors
-    /// Unknown columns.
-    pub fn group_by<C: IntoColumn>(&self, keys: impl IntoIterator<Item = C>) -> Result<GroupedFrame> {
-        let environment = self.session.conf().environment()?;
-        let scope = self.plan.scope();
-        let mut named = Vec::new();
-        for key in keys {
-            let expr = self.expression(key.into_column())?;
-            let name = output_name(&expr);
-            let resolved = resolve(expr, &scope, &environment)?;
-            refuse_aggregates(&resolved, &name)?;
-            named.push(Named { expr: resolved, name });
-        }
-        Ok(GroupedFrame { frame: self.clone(), keys: named })
-    }
-
-    /// One group of all rows.
-    ///
-    /// # Errors
-    /// As [`GroupedFrame::agg`].
-    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<DataFrame> {
-        self.group_by::<Column>([])?.agg(aggregates)
-    }
-
-    /// Rows of both frames, by position; types must be equal.
-    ///
-    /// # Errors
-    /// Frames of different sessions, widths or types.
-    pub fn union(&self, other: &DataFrame) -> Result<Self> {
-        let (left, right) = (self.schema(), other.schema());
-        let types = |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
-        if types(left) != types(right) {
-            return Err(Error::new(
-                ErrorCode::DatatypeMismatch,
-                format!("union needs the same columns on both sides: {:?} and {:?}", types(left), types(right)),
-            ));
-        }
-        // The result has event time where either side has: the greater delay is the cautious one, and only says that there is a watermark.
-        let fields = left.fields().iter().zip(right.fields()).map(|(l, r)| {
-            let delays = [l, r].map(|f| crate::plan::logical::watermark_delay_ms(f));
-            let mut metadata = l.metadata().clone();
-            if let Some(delay) = delays.into_iter().flatten().max() {
-                metadata.insert(WATERMARK_DELAY_KEY.to_string(), delay.to_string());
-            }
-            l.as_ref().clone().with_metadata(metadata)
-        });
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let inputs = vec![self.plan.clone(), other.plan.clone()];
-        Ok(self.with(LogicalPlan::Union { inputs, schema }))
-    }
-
-    /// Rows of both frames by the names of their columns, in this frame's order. With `allow_missing`, a column that one of
-    /// them lacks is NULL in its rows.
-    ///
-    /// # Errors
-    /// Columns that one frame lacks, and types that differ.
-    pub fn union_by_name(&self, other: &DataFrame, allow_missing: bool) -> Result<Self> {
-        let has = |frame: &DataFrame, name: &str| {
-            frame.schema().fields().iter().any(|field| field.name().eq_ignore_ascii_case(name))
-        };
-        let missing = |frame: &DataFrame, field: &Field| -> Result<Expr> {
-            if !allow_missing {
-                return Err(Error::new(
-                    ErrorCode::UnresolvedColumn,
-                    format!("union_by_name: one frame has no column {:?}; allow missing columns", field.name()),
-                ));
-            }
-            debug_assert!(!has(frame, field.name()));
-            let null = ScalarValue::try_from(field.data_type())?;
-            Ok(Expr::Literal(null, None).alias(field.name()))
-        };
-        let mut left = self.plan.scope().all();
-        let mut right = Vec::new();
-        for field in self.schema().fields() {
-            right.push(match has(other, field.name()) {
-                true => other.reference(&quoted(field.name()))?,
-                false => missing(other, field)?,
-            });
-        }
-        for field in other.schema().fields().iter().filter(|field| !has(self, field.name())) {
-            left.push(missing(self, field)?);
-            right.push(other.reference(&quoted(field.name()))?);
-        }
-        self.project(left)?.union(&other.project(right)?)
     }
 
     /// Rows of both frames that belong together: by columns that both have (`"user_id"`, `["a", "b"]`), which the result has once, or by a
@@ -576,14 +485,22 @@ impl DataFrame {
             refuse_aggregates(&expr, "sort")?;
             resolved.push(SortExpr { expr, ..key });
         }
-        Ok(self.with(LogicalPlan::Sort { input: self.plan.clone(), keys: resolved }))
+        let input = within_windows(&self.plan, resolved.iter().map(|key| &key.expr))?;
+        Ok(self.with(LogicalPlan::Sort { input, keys: resolved }))
     }
 
-    /// Passes rows on, and reports the aggregates over each batch's rows as `observedMetrics` of its progress, under `name`.
+    /// Passes rows on, and reports aggregates over them: of a stream those over each batch's rows, as `observedMetrics` of its progress under
+    /// the name that is given; of a table those over all of its rows, to an [`Observation`](super::Observation).
     ///
     /// # Errors
-    /// Unknown columns, expressions that are not aggregates, a name that is empty or another observation's.
-    pub fn observe(&self, name: &str, metrics: impl IntoIterator<Item = Column>) -> Result<Self> {
+    /// Unknown columns, expressions that are not aggregates, a name that is empty or another observation's, an observation of a stream or
+    /// one that another frame has.
+    pub fn observe(
+        &self,
+        observation: impl IntoObservation,
+        metrics: impl IntoIterator<Item = Column>,
+    ) -> Result<Self> {
+        let name = observation.name();
         if name.is_empty() {
             return Err(Error::new(
                 ErrorCode::MetricsMissingName,
@@ -606,14 +523,18 @@ impl DataFrame {
             }
             named.push(Named { expr, name: column });
         }
+        let observation = observation.observation().cloned();
+        if let Some(observation) = &observation {
+            observation.attach(self.is_streaming())?;
+        }
         let (input, name, time_zone) = (self.plan.clone(), name.to_string(), environment.time_zone);
-        let plan = LogicalPlan::Observe { input, name, metrics: named, time_zone };
+        let plan = LogicalPlan::Observe { input, name, metrics: named, time_zone, observation };
         plan.check_observations()?;
         Ok(self.with(plan))
     }
 
     /// This frame with the rows that a generator makes, and references to the columns that these have.
-    fn generated(&self, generator: Expr) -> Result<(Self, Vec<Expr>)> {
+    pub(super) fn generated(&self, generator: Expr) -> Result<(Self, Vec<Expr>)> {
         let names = SparkFunction::generator_names(&generator);
         let generated = self.generate(generator, &names, None)?;
         let columns = generated.plan.scope().all().split_off(self.schema().fields().len());
@@ -678,132 +599,4 @@ impl DataFrame {
         }
         text
     }
-}
-
-/// A frame grouped by keys.
-#[derive(Clone)]
-pub struct GroupedFrame {
-    frame: DataFrame,
-    keys: Vec<Named>,
-}
-
-impl GroupedFrame {
-    /// The keys and aggregates of each group. An aggregate may stand in a larger expression.
-    ///
-    /// # Errors
-    /// Unknown columns, types that do not fit, and columns that are neither keys nor inside an aggregate.
-    pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> Result<DataFrame> {
-        let frame = &self.frame;
-        let environment = frame.session.conf().environment()?;
-        let (input, scope) = (frame.schema(), frame.plan.scope());
-        let mut taken = HashSet::new();
-        let mut keys = Vec::new();
-        for key in &self.keys {
-            keys.push(Named { expr: key.expr.clone(), name: distinct(&key.name, &mut taken) });
-        }
-        let mut calls: Vec<Named> = Vec::new();
-        let mut outputs: Vec<(Expr, String)> = Vec::new();
-        for aggregate in aggregates {
-            let expr = frame.expression(aggregate)?;
-            let name = output_name(&expr);
-            let resolved = resolve(expr, &scope, &environment)?;
-            outputs.push((extract_calls(resolved, &name, &keys, &mut calls, &mut taken)?, name));
-        }
-        let fields = keys.iter().chain(&calls).map(|named| field_of(&named.expr, &named.name, input));
-        let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Result<Vec<Field>>>()?));
-        let plain = keys.iter().zip(&self.keys).all(|(key, wanted)| key.name == wanted.name)
-            && outputs.len() == calls.len()
-            && outputs.iter().zip(&calls).all(|((e, name), call)| *e == column(&call.name) && *name == call.name);
-        let mut columns: Vec<Expr> =
-            keys.iter().zip(&self.keys).map(|(key, wanted)| column(&key.name).alias(&wanted.name)).collect();
-        columns.extend(outputs.into_iter().map(|(e, name)| e.alias(name)));
-        let input = frame.plan.clone();
-        let id = next_relation();
-        let aggregated = frame.with(LogicalPlan::Aggregate { input, keys, aggregates: calls, schema, id });
-        if plain { Ok(aggregated) } else { aggregated.project(columns) }
-    }
-
-    /// What `processor` makes of the rows of each group, with state and timers of its own: see [`StatefulProcessor`]. It gives rows of
-    /// `output`, a schema. The query's output mode is append or update, which make no difference to it.
-    ///
-    /// # Errors
-    /// Schemas that do not parse, groupings by anything but columns, frames that are not streams.
-    pub fn transform_with_state(
-        &self,
-        processor: impl StatefulProcessor + Clone + Sync,
-        output: impl IntoSchema,
-        time_mode: TimeMode,
-    ) -> Result<DataFrame> {
-        let refuse =
-            |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("transform_with_state: {why}")));
-        if !self.frame.is_streaming() {
-            return refuse("a table has no state to go on with; use agg, or read the table as a stream");
-        }
-        if self.keys.is_empty() {
-            return refuse("state belongs to keys; group by at least one column");
-        }
-        let mut columns = Vec::new();
-        for key in &self.keys {
-            let Expr::Column(column) = &key.expr else {
-                return refuse(&format!("{:?} is not a column; add it with with_column and group by that", key.name));
-            };
-            columns.push(column.name.clone());
-        }
-        let schema = output.into_schema()?.to_arrow_schema();
-        let (input, processor, id) = (self.frame.plan.clone(), Factory::of(processor), next_relation());
-        Ok(self.frame.with(LogicalPlan::TransformWithState { input, columns, processor, time_mode, schema, id }))
-    }
-
-    /// Number of rows of each group, in a column `count`.
-    ///
-    /// # Errors
-    /// As [`GroupedFrame::agg`].
-    pub fn count(&self) -> Result<DataFrame> {
-        self.agg([count_all().alias("count")])
-    }
-}
-
-fn column(name: &str) -> Expr {
-    Expr::Column(datafusion::common::Column::new_unqualified(quoted(name)))
-}
-
-/// `name`, or that name with a number where it is taken, in any case.
-fn distinct(name: &str, taken: &mut HashSet<String>) -> String {
-    let numbered = (1..).map(|n| format!("{name} #{n}"));
-    let mut names = std::iter::once(name.to_string()).chain(numbered);
-    names.find(|n| taken.insert(n.to_ascii_lowercase())).unwrap_or_default()
-}
-
-/// Replaces every aggregate call in `expr` by a column, and adds the call to `calls`: under `name` if the call is all there is. A
-/// grouping expression becomes the key's column.
-fn extract_calls(
-    expr: Expr,
-    name: &str,
-    keys: &[Named],
-    calls: &mut Vec<Named>,
-    taken: &mut HashSet<String>,
-) -> Result<Expr> {
-    let whole = matches!(expr, Expr::AggregateFunction(_));
-    let replaced = |by: Expr| Ok(Transformed::new(by, true, TreeNodeRecursion::Jump));
-    let rewritten = expr.transform_down(|e| match e {
-        Expr::AggregateFunction(call) => {
-            call.params.args.iter().try_for_each(|argument| refuse_aggregates(argument, name))?;
-            let e = Expr::AggregateFunction(call);
-            let name = if whole { distinct(name, taken) } else { distinct(&output_name(&e), taken) };
-            let by = column(&name);
-            calls.push(Named { expr: e, name });
-            replaced(by)
-        }
-        Expr::Literal(..) => Ok(Transformed::no(e)),
-        other => match (keys.iter().find(|key| key.expr == other), &other) {
-            (Some(key), _) => replaced(column(&key.name)),
-            (None, Expr::Column(c)) => Err(Error::new(
-                ErrorCode::InvalidExpression,
-                format!("the column {:?} is neither grouped by nor inside an aggregate; group by it", c.name),
-            )
-            .into()),
-            _ => Ok(Transformed::no(other)),
-        },
-    })?;
-    Ok(rewritten.data)
 }

@@ -4,10 +4,12 @@
 //! with the session's time zone and ANSI setting.
 
 mod aggregates;
+mod placed;
 mod scalar;
 mod windows;
 
 pub use aggregates::*;
+pub use placed::*;
 pub use scalar::*;
 pub use windows::*;
 

@@ -5,7 +5,10 @@
 mod column;
 mod data_frame;
 pub mod functions;
+mod grouped;
 mod join;
+mod observation;
+mod pivot;
 pub(crate) mod processor;
 mod query;
 mod reader;
@@ -15,8 +18,10 @@ mod table_writer;
 mod writer;
 
 pub use column::{Column, IntoColumn, Operand};
-pub use data_frame::{DataFrame, GroupedFrame};
+pub use data_frame::DataFrame;
+pub use grouped::GroupedFrame;
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
+pub use observation::{IntoObservation, Observation, Observed};
 pub use processor::{InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState};
 pub use query::{StreamingQuery, StreamingQueryManager};
 pub use reader::{DataFrameReader, DataStreamReader};

@@ -50,6 +50,9 @@ enum Target {
     Function(BatchFunction),
     Rows(ForeachSink),
     Custom(Box<dyn Sink>),
+    /// A sink that needs no checkpoint that lasts.
+    #[cfg(feature = "connect")]
+    Transient(Box<dyn Sink>),
 }
 
 /// An output mode, as a value or by its name.
@@ -202,6 +205,13 @@ impl DataStreamWriter {
         self
     }
 
+    /// Writes to a sink that takes rows at least once, as `foreach` does.
+    #[cfg(feature = "connect")]
+    pub(crate) fn transient_sink(mut self, sink: Box<dyn Sink>) -> Self {
+        self.target = Target::Transient(sink);
+        self
+    }
+
     /// Writes to a table in memory, which [`MemoryTable::rows`] reads.
     pub fn table(mut self, table: &MemoryTable) -> Self {
         self.target = Target::Table(table.clone());
@@ -333,6 +343,11 @@ impl DataStreamWriter {
             Target::Custom(sink) => {
                 builtin::no_options(&self.options, "a sink of your own")?;
                 (sink, true)
+            }
+            #[cfg(feature = "connect")]
+            Target::Transient(sink) => {
+                builtin::no_options(&self.options, "foreach")?;
+                (sink, false)
             }
         };
         let parent = session.conf().get(CHECKPOINT_LOCATION);

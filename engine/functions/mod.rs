@@ -16,6 +16,7 @@ mod hash;
 pub mod java_text;
 mod json_path;
 mod number;
+pub(crate) mod placed;
 mod regex;
 pub mod registry;
 pub mod schema_text;
@@ -30,6 +31,11 @@ use builtin::Builtin;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+/// The generator of this name.
+pub(crate) fn generator(name: &str) -> Option<&'static Builtin> {
+    generator::FUNCTIONS.iter().find(|function| function.name == name)
+}
+
 /// Every scalar function of the tables, by its own name.
 pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
     static TABLE: LazyLock<HashMap<&'static str, &'static Builtin>> = LazyLock::new(|| {
@@ -41,6 +47,7 @@ pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
             datetime::FUNCTIONS,
             collection::FUNCTIONS,
             json_path::FUNCTIONS,
+            placed::FUNCTIONS,
             std::slice::from_ref(&conditional::RAISE_ERROR),
         ];
         tables.into_iter().flatten().map(|function| (function.name, function)).collect()

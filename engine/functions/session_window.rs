@@ -1,20 +1,22 @@
 //! `session_window(time, gap)`, and the event time of a window column.
 //!
 //! Comes in: calls as the user wrote them. Goes out: functions that planning recognises: a session is grouped by
-//! ([`crate::plan::session`]) and has no value of its own. Fails: a constant gap that is no interval, and gaps of months.
+//! ([`crate::plan::session`]), and elsewhere is the one that a row makes alone. Fails: a constant gap that is no interval, and gaps of months.
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::registry::FunctionRegistry;
 use crate::options::{parse_duration, parse_interval};
-use crate::plan::spark_function::{Kind, SparkFunction};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use crate::plan::spark_function::{Kind, SparkFunction, window_array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Name of `session_window`, which is that of its column too.
 pub const SESSION_WINDOW: &str = "session_window";
@@ -138,10 +140,18 @@ fn not_a_gap(found: &DataType) -> Error {
     )
 }
 
-/// The refusal of a session where rows are looked at one by one.
-pub fn outside_group_by() -> Error {
-    Error::new(
-        ErrorCode::UnsupportedOperation,
-        "a session_window() is made of all rows of a group, so a single row has none; use it in group_by",
-    )
+/// The session that each row makes alone, from its time to a gap later; NULL where the time or the gap is.
+///
+/// # Errors
+/// As [`gaps`], and times that are none.
+pub fn of_rows(time: &ArrayRef, gap: &ArrayRef) -> Result<ArrayRef> {
+    let times = time
+        .as_primitive_opt::<TimestampMicrosecondType>()
+        .ok_or_else(|| Error::internal(format!("a session over times of {}", time.data_type())))?;
+    let gaps = gaps(gap)?;
+    let spans = times.iter().zip(&gaps).map(|(time, gap)| time.zip(gap));
+    let spans: Vec<Option<(i64, i64)>> = spans.collect();
+    let starts = spans.iter().map(|span| span.map(|(time, _)| time)).collect::<TimestampMicrosecondArray>();
+    let ends = spans.iter().map(|span| span.map(|(time, gap)| time.saturating_add(gap)));
+    Ok(Arc::new(window_array(starts, ends.collect::<TimestampMicrosecondArray>())?))
 }

@@ -69,7 +69,7 @@ impl BranchExec {
     /// Compiles a branch for one worker.
     pub fn new(branch: &Branch, device: Device, clock: &BatchClock) -> Result<Self> {
         let format = match &branch.feed {
-            Feed::Source(provider) => provider.format(),
+            Feed::Source { provider, .. } => provider.format(),
             Feed::Stage(_) => None,
         };
         let scan = ScanExec::new(&branch.scan, format.as_ref())?;

@@ -5,7 +5,6 @@
 
 use super::clock::BatchClock;
 use crate::error::{Error, ErrorCode, Result};
-use crate::functions::session_window::{SESSION_WINDOW, outside_group_by};
 use crate::plan::resolve::is_fallible;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use arrow::datatypes::DataType;
@@ -29,7 +28,6 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Resu
             let side = |e: Expr| SparkFunction::normalize().call(vec![e]);
             Ok(Transformed::yes(binary_expr(side(*left), op, side(*right))))
         }
-        Expr::ScalarFunction(call) if call.name() == SESSION_WINDOW => Err(outside_group_by().into()),
         // Hashes of a list see -0.0 and 0.0 as two values.
         Expr::InList(InList { expr, list, negated }) if has_floats(&expr.get_type(schema.as_ref())?) => {
             let normal = |e: Expr| SparkFunction::normalize().call(vec![e]);

@@ -108,6 +108,14 @@ impl Measure {
     /// # Errors
     /// What an aggregate or an expression over it fails with.
     pub fn finish(&mut self) -> Result<Map<String, Value>> {
+        named_values(&self.finish_row()?, self.time_zone)
+    }
+
+    /// The metrics as one row.
+    ///
+    /// # Errors
+    /// As [`Measure::finish`].
+    pub fn finish_row(&mut self) -> Result<RecordBatch> {
         let mut columns = Vec::new();
         for (call, field) in self.calls.iter_mut().zip(self.values.fields()) {
             let value = call.accumulator.evaluate()?.to_array_of_size(1)?;
@@ -117,18 +125,29 @@ impl Measure {
         let options = RecordBatchOptions::new().with_row_count(Some(1));
         let values = RecordBatch::try_new_with_options(self.values.clone(), columns, &options)?;
         let outputs: Vec<ArrayRef> = self.outputs.iter().map(|o| evaluate(o, &values)).collect::<Result<_>>()?;
-        let row: ArrayRef = Arc::new(StructArray::try_new(self.fields.clone().into(), outputs, None)?);
-        let style = ToJsonOptions {
-            time_zone: self.time_zone,
-            timestamp_format: Some(TIMES.to_string()),
-            timestamp_ntz_format: Some(TIMES.to_string()),
-            ignore_null_fields: false,
-            ..ToJsonOptions::default()
-        };
-        let text = to_json(&row, &style)?;
-        serde_json::from_str(text.value(0))
-            .map_err(|e| Error::caused_by(ErrorCode::Internal, format!("observed metrics are not JSON: {e}"), e))
+        let schema = Arc::new(Schema::new(self.fields.clone()));
+        Ok(RecordBatch::try_new_with_options(schema, outputs, &options)?)
     }
+}
+
+/// The values of a row of metrics by name.
+///
+/// # Errors
+/// Types that have no JSON.
+pub fn named_values(row: &RecordBatch, time_zone: Tz) -> Result<Map<String, Value>> {
+    let fields = row.schema().fields().clone();
+    let row: ArrayRef = Arc::new(StructArray::try_new_with_length(fields, row.columns().to_vec(), None, row.num_rows())?);
+    let style = ToJsonOptions {
+        time_zone,
+        timestamp_format: Some(TIMES.to_string()),
+        timestamp_ntz_format: Some(TIMES.to_string()),
+        ignore_null_fields: false,
+        ..ToJsonOptions::default()
+    };
+    let text = to_json(&row, &style)?;
+    let text = text.iter().flatten().next().unwrap_or("{}");
+    serde_json::from_str(text)
+        .map_err(|e| Error::caused_by(ErrorCode::Internal, format!("observed metrics are not JSON: {e}"), e))
 }
 
 impl Call {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// The rows of a chunk that belong to a session, in order of time, and for each its start and end: of the session that it makes with the other rows of
 /// its key. A row whose own session ended before `late` stays alone, so that the operator can tell it.
-pub(super) fn of_chunk(
+pub(crate) fn of_chunk(
     keys: &[ArrayRef],
     time: &ArrayRef,
     gap: &ArrayRef,

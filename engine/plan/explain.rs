@@ -19,9 +19,11 @@ pub fn explain(plan: &LogicalPlan, lowered: &QueryPlan, device: &str) -> String 
 fn write(text: &mut String, plan: &LogicalPlan, lowered: &QueryPlan, device: &str) -> std::fmt::Result {
     writeln!(text, "== Logical Plan ==\n{plan}")?;
     writeln!(text, "== Stages ==")?;
-    for (index, (branch, provider)) in lowered.sources().enumerate() {
+    for (index, provider) in lowered.sources().into_iter().enumerate() {
         writeln!(text, "source {index}: {}", provider.describe())?;
-        branch_stages(text, lowered, branch, device)?;
+        for (branch, _) in lowered.inputs().filter(|(_, source)| *source == index) {
+            branch_stages(text, lowered, branch, device)?;
+        }
     }
     for (index, stage) in lowered.stages.iter().enumerate() {
         writeln!(text, "{} [cpu, state]: {}", stage.id, stage.operator.describe())?;
@@ -33,7 +35,7 @@ fn write(text: &mut String, plan: &LogicalPlan, lowered: &QueryPlan, device: &st
 }
 
 fn branch_stages(text: &mut String, lowered: &QueryPlan, branch: &Branch, device: &str) -> std::fmt::Result {
-    if let Feed::Source(_) = branch.feed {
+    if let Feed::Source { .. } = branch.feed {
         let name = |c: &ScanColumn| format!("{}{}", c.name, if c.dictionary { " (dictionary)" } else { "" });
         let columns: Vec<String> = branch.scan.columns.iter().map(name).collect();
         writeln!(text, "  decode [cpu]: {}", columns.join(", "))?;

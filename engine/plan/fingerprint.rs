@@ -35,7 +35,7 @@ impl Fingerprint {
     /// The fingerprint of a query.
     pub fn of(plan: &LogicalPlan, lowered: &QueryPlan) -> Self {
         Self {
-            sources: lowered.sources().map(|(_, provider)| provider.describe()).collect(),
+            sources: lowered.sources().into_iter().map(|provider| provider.describe()).collect(),
             operators: lowered.stateful().map(|stage| (stage.id.clone(), stage.meaning.clone())).collect(),
             output: plan.schema().fields().iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect(),
         }
@@ -88,13 +88,7 @@ impl Fingerprint {
 
 fn differ(what: &str, then: &[String], now: &[String], differences: &mut Vec<String>) {
     if then.len() != now.len() {
-        differences.push(format!(
-            "{} {what}s became {} ([{}] became [{}])",
-            then.len(),
-            now.len(),
-            then.join(", "),
-            now.join(", ")
-        ));
+        differences.push(format!("{what} [{}] became [{}]", then.join(", "), now.join(", ")));
         return;
     }
     for (then, now) in then.iter().zip(now).filter(|(then, now)| then != now) {

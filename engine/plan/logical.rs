@@ -6,7 +6,7 @@
 use super::custom::Factory;
 use super::scope::{Origin, Scope};
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::TimeMode;
+use crate::frame::{Observation, TimeMode};
 use crate::source::provider::SourceProvider;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use chrono_tz::Tz;
@@ -44,7 +44,14 @@ pub enum LogicalPlan {
         id: u64,
     },
     /// `observe`: rows pass, and the aggregates over a batch's rows are reported with its progress, times as texts in `time_zone`.
-    Observe { input: Arc<LogicalPlan>, name: String, metrics: Vec<Named>, time_zone: Tz },
+    Observe {
+        input: Arc<LogicalPlan>,
+        name: String,
+        metrics: Vec<Named>,
+        time_zone: Tz,
+        /// Who waits for the metrics of a table.
+        observation: Option<Observation>,
+    },
     /// `group_by(keys).agg(aggregates)`; an aggregate is a bare aggregate function call.
     Aggregate { input: Arc<LogicalPlan>, keys: Vec<Named>, aggregates: Vec<Named>, schema: SchemaRef, id: u64 },
     /// `drop_duplicates`: the first row of each combination of the named columns.
@@ -223,9 +230,34 @@ impl LogicalPlan {
         }
     }
 
+    /// The same, to be replaced by relations with the same columns.
+    pub fn inputs_mut(&mut self) -> Vec<&mut Arc<LogicalPlan>> {
+        match self {
+            LogicalPlan::Source { .. } => vec![],
+            LogicalPlan::Project { input, .. }
+            | LogicalPlan::Filter { input, .. }
+            | LogicalPlan::Alias { input, .. }
+            | LogicalPlan::Watermark { input, .. }
+            | LogicalPlan::Generate { input, .. }
+            | LogicalPlan::Observe { input, .. }
+            | LogicalPlan::Aggregate { input, .. }
+            | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::TransformWithState { input, .. }
+            | LogicalPlan::Sort { input, .. }
+            | LogicalPlan::Limit { input, .. } => vec![input],
+            LogicalPlan::Join { left, right, .. } => vec![left, right],
+            LogicalPlan::Union { inputs, .. } => inputs.iter_mut().collect(),
+        }
+    }
+
     /// Whether any relation of the tree satisfies `test`.
     pub fn any(&self, test: &impl Fn(&LogicalPlan) -> bool) -> bool {
         test(self) || self.inputs().iter().any(|input| input.any(test))
+    }
+
+    /// Whether this is the source of this id.
+    pub fn is_source(&self, wanted: u64) -> bool {
+        matches!(self, LogicalPlan::Source { id, .. } if *id == wanted)
     }
 
     /// Whether rows keep coming.

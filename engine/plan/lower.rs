@@ -9,7 +9,7 @@ use super::aggregate::{self, AggregatePlan, PartialPlan};
 use super::custom::CustomPlan;
 use super::deduplicate::DeduplicatePlan;
 use super::fingerprint::{AGGREGATE, Meaning, SESSION_AGGREGATE, aggregate_meaning, join_meaning};
-use super::grouping::Grouping;
+use super::grouping::{Grouping, leave_to_grouping};
 use super::join::{JoinCondition, StaticJoin, StaticJoinKind, StreamJoinPlan};
 use super::logical::{JoinType, LogicalPlan, Named, join_scope, watermark_delay_ms};
 use super::resolve::{df_schema, is_fallible, strip_alias};
@@ -27,13 +27,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 /// Everything a query does to a batch.
 #[derive(Debug)]
 pub struct QueryPlan {
-    /// Pipelines: those that read a source come first, in the order in which offsets are logged.
+    /// Pipelines: those that read a source come first.
     pub branches: Vec<Branch>,
     /// Stateful operators, each after those that it reads.
     pub stages: Vec<Stage>,
@@ -61,8 +61,8 @@ pub struct Branch {
 /// Where a branch's rows come from.
 #[derive(Debug, Clone)]
 pub enum Feed {
-    /// A source.
-    Source(Arc<dyn SourceProvider>),
+    /// A source, by its place among the query's sources.
+    Source { provider: Arc<dyn SourceProvider>, index: usize },
     /// The rows that a stage emits.
     Stage(usize),
 }
@@ -158,12 +158,24 @@ impl QueryPlan {
         })
     }
 
-    /// The sources, in the order in which offsets are logged.
-    pub fn sources(&self) -> impl Iterator<Item = (&Branch, &Arc<dyn SourceProvider>)> {
+    /// The branches over sources, each with its source's place among [`QueryPlan::sources`].
+    pub fn inputs(&self) -> impl Iterator<Item = (&Branch, usize)> {
         self.branches.iter().filter_map(|branch| match &branch.feed {
-            Feed::Source(provider) => Some((branch, provider)),
+            Feed::Source { index, .. } => Some((branch, *index)),
             Feed::Stage(_) => None,
         })
+    }
+
+    /// The sources, in the order in which offsets are logged. A source that several branches read is one: a batch has the same rows
+    /// for all of them.
+    pub fn sources(&self) -> Vec<&Arc<dyn SourceProvider>> {
+        let mut sources = BTreeMap::new();
+        for branch in &self.branches {
+            if let Feed::Source { provider, index } = &branch.feed {
+                sources.insert(*index, provider);
+            }
+        }
+        sources.into_values().collect()
     }
 
     /// The operators that keep something between batches.
@@ -212,7 +224,7 @@ struct Lineage {
 /// `UnsupportedOperation` naming the relation that has no streaming form; `DuplicatedMetricsName`.
 pub fn lower(plan: &LogicalPlan) -> Result<QueryPlan> {
     plan.check_observations()?;
-    let mut lowering = Lowering { delays: vec![], branches: vec![], stages: vec![], observed: BTreeSet::new() };
+    let mut lowering = Lowering::default();
     for lineage in lowering.lineages(plan)? {
         lowering.rows_branch(lineage, plan.schema(), Target::Output)?;
     }
@@ -221,19 +233,26 @@ pub fn lower(plan: &LogicalPlan) -> Result<QueryPlan> {
     Ok(QueryPlan { branches, stages, watermark_delays_ms: delays, schema: plan.schema().clone() })
 }
 
+#[derive(Default)]
 struct Lowering {
     delays: Vec<i64>,
     branches: Vec<Branch>,
     stages: Vec<Stage>,
     /// Names of the observations met so far.
     observed: BTreeSet<String>,
+    /// The sources met so far: their relation, and the copy of it.
+    sources: Vec<(u64, usize)>,
+    /// Copies of relations so far, and the one that is being lowered.
+    copies: usize,
+    copy: usize,
 }
 
 impl Lowering {
     fn lineages(&mut self, plan: &LogicalPlan) -> Result<Vec<Lineage>> {
         match plan {
-            LogicalPlan::Source { provider, schema, .. } => {
-                Ok(vec![Lineage::new(Feed::Source(provider.clone()), schema)])
+            LogicalPlan::Source { provider, schema, id, .. } => {
+                let (provider, index) = (provider.clone(), self.source((*id, self.copy)));
+                Ok(vec![Lineage::new(Feed::Source { provider, index }, schema)])
             }
             LogicalPlan::Alias { input, .. } => self.lineages(input),
             LogicalPlan::Project { input, expressions, schema, .. } => {
@@ -264,7 +283,7 @@ impl Lowering {
                 }
                 Ok(lineages)
             }
-            LogicalPlan::Observe { input, name, metrics, time_zone } => {
+            LogicalPlan::Observe { input, name, metrics, time_zone, .. } => {
                 let first = self.observed.insert(name.clone());
                 let mut lineages = self.lineages(input)?;
                 if !first {
@@ -325,6 +344,10 @@ impl Lowering {
                     let operator = SessionPlan::new(window, keys, aggregates, input.schema(), schema)?;
                     for mut lineage in lineages {
                         let step = operator.step(|expr| lineage.substitute(expr))?;
+                        if let Some(key) = keys.get(window) {
+                            let key = lineage.substitute(&key.expr)?;
+                            leave_to_grouping(&mut lineage.steps, &key);
+                        }
                         lineage.expand(step, &session::extended(input.schema()));
                         self.branches.push(aggregate_branch(lineage, &operator.inner, target)?);
                     }
@@ -386,7 +409,15 @@ impl Lowering {
         schema: &SchemaRef,
     ) -> Result<Vec<Lineage>> {
         let operator = StreamJoinPlan::new(left, right, join_type, condition, schema)?;
-        let inputs = [(left, self.lineages(left)?), (right, self.lineages(right)?)];
+        let of_left = self.lineages(left)?;
+        // As in Spark, a stream that is joined with itself is read twice: the sides may come to different offsets.
+        let outer = self.copy;
+        if left.any(&|l| matches!(l, LogicalPlan::Source { id, .. } if right.any(&|r| r.is_source(*id)))) {
+            self.copies += 1;
+            self.copy = self.copies;
+        }
+        let inputs = [(left, of_left), (right, self.lineages(right)?)];
+        self.copy = outer;
         let stage = self.stages.len();
         for (port, (side, lineages)) in inputs.into_iter().enumerate() {
             for lineage in lineages {
@@ -395,6 +426,14 @@ impl Lowering {
         }
         let meaning = join_meaning(join_type, condition, &operator.sides);
         Ok(self.stage(Arc::new(operator), meaning, schema))
+    }
+
+    /// The place of a source, which is a new one if it was not met before.
+    fn source(&mut self, key: (u64, usize)) -> usize {
+        self.sources.iter().position(|known| *known == key).unwrap_or_else(|| {
+            self.sources.push(key);
+            self.sources.len() - 1
+        })
     }
 
     /// Adds the stage that was announced to its branches; its rows are a lineage of their own.
@@ -426,7 +465,7 @@ impl Feed {
     /// Whether a decoder of ours makes the columns.
     fn decodes(&self) -> bool {
         match self {
-            Feed::Source(provider) => provider.format().is_some(),
+            Feed::Source { provider, .. } => provider.format().is_some(),
             Feed::Stage(_) => false,
         }
     }
@@ -541,6 +580,9 @@ fn aggregate_branch(lineage: Lineage, plan: &AggregatePlan, target: Target) -> R
     let mut spec = plan.spec.try_map(&mut |expr| lineage.substitute(expr))?;
     aggregate::check_window(plan.window.as_ref(), spec.window.as_ref())?;
     let Lineage { feed, source_schema, mut steps, .. } = lineage;
+    if let Some(window) = &spec.window {
+        leave_to_grouping(&mut steps, window);
+    }
     let mut scan = ScanBuilder::new(source_schema, &steps);
     // Substituting may change an expression's type only through a union of different sources: refuse that early.
     let schema = df_schema(&scan.known_schema())?;

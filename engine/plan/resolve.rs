@@ -4,11 +4,12 @@
 //! and whose types fit. Fails: unknown and ambiguous columns (with the nearest name), types that do not fit, and
 //! expressions that have no meaning on a stream.
 
-use super::coerce;
 use super::scope::{Scope, distinct_names};
 use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
+use super::{coerce, names};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::placed::placed;
 use crate::functions::session_window::{window_of, window_time};
 use crate::functions::{self, cast::CastOptions};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -86,6 +87,20 @@ fn spark_meaning(expr: Expr, schema: &DFSchemaRef, environment: &Environment) ->
 
 /// Refuses an aggregate where rows are looked at one by one.
 pub fn refuse_aggregates(expr: &Expr, name: &str) -> Result<()> {
+    let mut misplaced = None;
+    expr.apply(|e| {
+        misplaced = match e {
+            Expr::WindowFunction(_) => Some(Error::new(
+                ErrorCode::InvalidExpression,
+                format!("{name}: a function over a window of rows stands in a selection only; select it first"),
+            )),
+            other => placed(other).map(|(function, _)| functions::placed::misplaced(function)),
+        };
+        Ok(if misplaced.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if let Some(error) = misplaced {
+        return Err(error);
+    }
     match expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_))))? {
         true => Err(Error::new(
             ErrorCode::InvalidExpression,
@@ -173,29 +188,33 @@ pub fn output_name(expr: &Expr) -> String {
         Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|f| &f.kind) {
             Some(Kind::Window { .. }) => "window".to_string(),
             Some(Kind::SessionWindow) => "session_window".to_string(),
-            Some(Kind::Cast { .. }) => call.args.first().map(output_name).unwrap_or_default(),
-            _ => format!("{}({})", call.name(), names(&call.args)),
+            // A column that is cast keeps its name.
+            Some(Kind::Cast { .. }) if matches!(call.args.first(), Some(Expr::Column(_) | Expr::Alias(_))) => {
+                call.args.first().map(output_name).unwrap_or_default()
+            }
+            _ => names::called(call).unwrap_or_else(|| format!("{}({})", call.name(), names::texts(&call.args))),
         },
         Expr::AggregateFunction(call) => {
             let distinct = if call.params.distinct { "DISTINCT " } else { "" };
             let args = call.params.args.as_slice();
             let shown = SparkAggregate::of(&call.func).map_or(args.len(), |f| f.shown_arguments(args.len()));
-            let shown = names(args.get(..shown).unwrap_or(args));
+            let shown = names::texts(args.get(..shown).unwrap_or(args));
             let filter = call.params.filter.as_ref();
             let filter = filter.map_or(String::new(), |f| format!(" FILTER (WHERE {})", output_name(f)));
             format!("{}({distinct}{shown}){filter}", call.func.name())
         }
-        Expr::Literal(value, _) => value.to_string(),
+        Expr::BinaryExpr(_)
+        | Expr::Not(_)
+        | Expr::Negative(_)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::InList(_)
+        | Expr::Between(_)
+        | Expr::Like(_)
+        | Expr::Case(_)
+        | Expr::Literal(..) => names::text(expr),
         other => other.schema_name().to_string(),
     }
-}
-
-fn names(expressions: &[Expr]) -> String {
-    let name = |expr: &Expr| match expr {
-        Expr::Column(column) => split_path(&column.name).join("."),
-        other => output_name(other),
-    };
-    expressions.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// The expression below its aliases.

@@ -117,6 +117,12 @@ impl SparkFunction {
         function.map(|f| Self::scalar(f)).ok_or_else(|| Error::internal(format!("no function {name}")))
     }
 
+    /// `inline(array)`: a row of each struct.
+    pub(crate) fn inline() -> Result<Self> {
+        let function = functions::generator("inline").ok_or_else(|| Error::internal("no function inline"))?;
+        Ok(Self::new(Kind::Generator { function, outer: false, names: vec![] }))
+    }
+
     /// Whether the expression makes rows, and then whether it makes one of NULLs where it has none.
     pub fn generator(expr: &Expr) -> Option<bool> {
         match expr {
@@ -351,10 +357,7 @@ impl SparkFunction {
         let time_zone = self.environment.time_zone;
         match &self.kind {
             Kind::Window { duration, start, .. } => window_struct(argument(0)?, *duration, *start),
-            Kind::SessionWindow => Err(Error::new(
-                ErrorCode::UnsupportedOperation,
-                "session_window() has no value of its own, because later rows may lengthen a session; use it in group_by",
-            )),
+            Kind::SessionWindow => functions::session_window::of_rows(argument(0)?, argument(1)?),
             Kind::FromJson { schema, wrapped, .. } => {
                 let wanted = Wanted::all(schema.fields.len());
                 let mut decoder = JsonDecoder::new(schema, &wanted, self.json_options()?)?;

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::functions::show::show;
 use crate::functions::to_json::{ToJsonOptions, to_json};
 use crate::options::Options;
+use crate::source::foreign;
 use arrow::array::{Array, ArrayRef, RecordBatch, StructArray};
 use chrono_tz::Tz;
 use std::io::Write;
@@ -82,13 +83,8 @@ pub fn create(request: Request<'_>) -> Result<Created> {
             ));
         }
         _ => {
-            return Err(Error::new(
-                ErrorCode::DataSourceNotFound,
-                format!(
-                    "there is no sink of the format {format:?}; there are parquet, json, csv, text, kafka, console, memory, noop, \
-                     foreach_batch, and sink() for your own"
-                ),
-            ));
+            let there_are = "parquet, json, csv, text, kafka, console, memory, noop, foreach_batch, and sink() for your own";
+            return Err(foreign::unknown("sink", format, there_are));
         }
     };
     reader.finish()?;

@@ -4,6 +4,7 @@
 //! have or cannot use.
 
 use super::Source;
+use super::foreign;
 use super::files::{FileFormat, Files, Reading};
 use super::memory::MemoryStream;
 use super::provider::SourceProvider;
@@ -18,6 +19,9 @@ use std::fmt;
 use std::sync::Arc;
 
 const FORMATS: &str = "json, csv, parquet, text, kafka, rate, rate-micro-batch and socket";
+
+/// The formats that have a schema of their own.
+const OWN_SCHEMA: [&str; 4] = ["kafka", "rate", "rate-micro-batch", "socket"];
 
 /// The provider of a stream. Files are listed, for the columns that their directories name and for a schema that is inferred.
 ///
@@ -34,7 +38,7 @@ pub async fn provider(
         return Ok(Arc::new(Files::load(format, Reading::Stream, schema, options, config).await?));
     }
     let options = options.clone();
-    if schema.is_some() {
+    if schema.is_some() && OWN_SCHEMA.contains(&lower.as_str()) {
         return Err(Error::new(
             ErrorCode::InvalidOption,
             format!("the {lower} source has a schema of its own; leave schema(...) out"),
@@ -62,12 +66,7 @@ pub async fn provider(
             ErrorCode::KafkaNotEnabled,
             "this build has no Kafka; build tidemill with the feature \"kafka\"",
         )),
-        _ => Err(Error::new(
-            ErrorCode::DataSourceNotFound,
-            format!(
-                "there is no source of the format {format:?}; there are {FORMATS}, and DataFrame::from_source for your own"
-            ),
-        )),
+        _ => Err(foreign::unknown("source", format, &format!("{FORMATS}, and DataFrame::from_source for your own"))),
     }
 }
 

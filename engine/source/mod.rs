@@ -6,6 +6,7 @@
 
 pub mod builtin;
 pub mod files;
+pub(crate) mod foreign;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod local;
@@ -68,6 +69,10 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
+    /// Gives the source the flag that is set when the query is to stop, before anything else: a call that waits for data or for an answer
+    /// from elsewhere looks at it, and then ends without having found any.
+    fn stops_with(&mut self, _stop: &Arc<AtomicBool>) {}
+
     /// Prepares for being read as rows arrive, in ranges that are logged only after they were read (`trigger(continuous)`).
     /// Called once, before `open`.
     ///
@@ -93,7 +98,8 @@ pub trait Source: Send + Sync {
     /// (`trigger(availableNow)`).
     async fn freeze(&mut self) -> Result<()>;
 
-    /// The rows of `start..end`, at most `chunk_bytes` or so at a time.
+    /// The rows of `start..end`, at most `chunk_bytes` or so at a time. A query that has the stream in several places of a union asks
+    /// once for each, and reads what it is given side by side.
     async fn read(&mut self, start: &Offset, end: &Offset, request: &ReadRequest) -> Result<Box<dyn Chunks>>;
 
     /// Everything before `end` is committed; the source may clean up.

@@ -21,8 +21,9 @@ use crate::types::timestamp;
 use arrow::array::{AsArray, ListArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{Column, DFSchemaRef, JoinType as DataFusionJoin, NullEquality, UnnestOptions};
+use datafusion::common::{Column, DFSchemaRef, JoinType as DataFusionJoin, NullEquality, ScalarValue, UnnestOptions};
 use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlanBuilder, Operator, ScalarUDF, SortExpr, Volatility,
@@ -309,6 +310,21 @@ fn join(
             {
                 left_keys.push(executable(comparable(*r, &schema)?)?);
                 right_keys.push(executable(comparable(*l, &schema)?)?);
+            }
+            Expr::BinaryExpr(BinaryExpr { left: l, op: Operator::IsNotDistinctFrom, right: r })
+                if (is_of(&l, true) && is_of(&r, false)) || (is_of(&l, false) && is_of(&r, true)) =>
+            {
+                // NULL equals NULL: a key says which of both it is, and another one what the value is otherwise.
+                let default = ScalarValue::new_default(&l.get_type(schema.as_ref())?)?;
+                let (l, r) = if is_of(&l, true) { (l, r) } else { (r, l) };
+                for (side, keys) in [(l, &mut left_keys), (r, &mut right_keys)] {
+                    let value = comparable(side.as_ref().clone(), &schema)?;
+                    let none = side.is_null();
+                    let otherwise = Expr::Literal(default.clone(), None);
+                    let branches = vec![(Box::new(none.clone()), Box::new(otherwise))];
+                    let value = Expr::Case(Case::new(None, branches, Some(Box::new(value))));
+                    keys.extend([executable(none)?, executable(value)?]);
+                }
             }
             other => {
                 rest = Some(match rest {

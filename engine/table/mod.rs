@@ -7,9 +7,11 @@
 //! ```
 
 mod lower;
+mod prepare;
 mod scan;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::frame::Observed;
 use crate::operator::clock::BatchClock;
 use crate::plan::LogicalPlan;
 use crate::plan::scope::distinct_names;
@@ -21,28 +23,61 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionConfig;
 use futures::{Stream, TryStreamExt};
+use prepare::Preparation;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What an action over a table came to.
+#[derive(Debug)]
+pub struct Computed {
+    /// The rows, in order where the plan has one.
+    pub batches: Vec<RecordBatch>,
+    /// What the observations in the plan saw.
+    pub observed: Vec<Observed>,
+}
+
+/// Computes a table. Observations see all rows of what they observe, also where the action needs a few of them.
+///
+/// # Errors
+/// `UnsupportedOperation` for a plan with a stream in it; otherwise what reading and expressions fail with.
+pub async fn run(session: &Session, plan: &LogicalPlan) -> Result<Computed> {
+    let (observed, rows) = stream(session, plan).await?;
+    Ok(Computed { batches: rows.try_collect().await?, observed })
+}
 
 /// The rows of a table, in order where the plan has one.
 ///
 /// # Errors
-/// `UnsupportedOperation` for a plan with a stream in it; otherwise what reading and expressions fail with.
+/// As [`run`].
 pub async fn collect(session: &Session, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
-    stream(session, plan).await?.try_collect().await
+    Ok(run(session, plan).await?.batches)
 }
 
-/// The rows of a table as they are computed; no batch is empty.
+/// [`run`], with the rows as they are computed; no batch is empty.
 ///
 /// # Errors
-/// As [`collect`].
+/// As [`run`].
 pub async fn stream(
     session: &Session,
     plan: &LogicalPlan,
-) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>> {
+) -> Result<(Vec<Observed>, impl Stream<Item = Result<RecordBatch>> + Send + use<>)> {
     refuse_streams(plan)?;
+    plan.check_observations()?;
+    let clock = now();
+    let mut preparation = Preparation::new(session, &clock);
+    let prepared = preparation.prepare(plan).await?;
+    let rows = compute(session, &prepared, &clock).await?;
+    Ok((preparation.finish(), rows))
+}
+
+/// The rows of a prepared plan.
+async fn compute(
+    session: &Session,
+    plan: &LogicalPlan,
+    clock: &BatchClock,
+) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>> {
     let context = context();
-    let lowered = lower::lower(session, plan, &now()).await?;
+    let lowered = lower::lower(session, plan, clock).await?;
     let physical = context.state().create_physical_plan(&lowered).await?;
     let rows = datafusion::physical_plan::execute_stream(physical, context.task_ctx())?;
     let schema = plan.schema().clone();
@@ -71,8 +106,9 @@ pub async fn collect_one(session: &Session, plan: &LogicalPlan) -> Result<Record
 /// As [`collect`].
 pub async fn explain(session: &Session, plan: &LogicalPlan) -> Result<String> {
     refuse_streams(plan)?;
-    let context = context();
-    let lowered = lower::lower(session, plan, &now()).await?;
+    let (context, clock) = (context(), now());
+    let prepared = Preparation::new(session, &clock).prepare(plan).await?;
+    let lowered = lower::lower(session, &prepared, &clock).await?;
     let physical = context.state().create_physical_plan(&lowered).await?;
     let shown = datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string();
     Ok(format!("== Logical Plan ==\n{plan}\n== Physical Plan ==\n{shown}"))

@@ -61,7 +61,9 @@ impl BranchTable {
         let device = self.session.device()?;
         let settings = self.session.conf().settings(device.is_gpu())?;
         let mut readers = Vec::new();
-        for (branch, provider) in plan.sources() {
+        let sources = plan.sources();
+        for (branch, index) in plan.inputs() {
+            let provider = sources.get(index).ok_or_else(|| Error::internal("a branch without a source"))?;
             let mut source = provider.create()?;
             source.check().await?;
             source.open(Arc::new(Forgotten::default())).await?;
@@ -76,7 +78,7 @@ impl BranchTable {
             readers.push(source.read(&start, &end, &request).await?);
         }
         let branches =
-            || plan.sources().map(|(branch, _)| BranchExec::new(branch, device.clone(), &self.clock)).collect();
+            || plan.inputs().map(|(branch, _)| BranchExec::new(branch, device.clone(), &self.clock)).collect();
         let workers = (0..settings.workers.max(1)).map(|_| branches()).collect::<Result<_>>()?;
         let schema = renamed(&plan.schema);
         Ok(Arc::new(Scan { schema, work: Mutex::new(Some(Work { readers, workers, plan })) }))
@@ -149,7 +151,7 @@ struct Work {
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.work.lock() {
-            Some(work) => f.debug_list().entries(work.plan.sources().map(|(_, provider)| provider.describe())).finish(),
+            Some(work) => f.debug_list().entries(work.plan.sources().into_iter().map(|provider| provider.describe())).finish(),
             None => f.write_str("read"),
         }
     }

@@ -16,6 +16,7 @@ async fn a_read_that_waits_for_records_ends_without_an_error() {
     kafka.produce("t", 0, ["a", "b"]);
     let mut source = kafka.source("t", &[]).await;
     let stop = Arc::new(AtomicBool::new(false));
+    source.stops_with(&stop);
     let request = ReadRequest { projection: vec![1], chunk_bytes: 1 << 20, stop: stop.clone() };
     broker.fake().on(ApiKey::Fetch, |_| Control::Silence);
     let mut chunks = source.read(&json!({"t": {"0": 0}}), &json!({"t": {"0": 2}}), &request).await.unwrap();
@@ -71,4 +72,26 @@ async fn a_query_stops_in_the_middle_of_a_batch_and_reads_it_after_the_next_star
     query.process_all_available().await.unwrap();
     query.stop().await;
     assert_eq!(table.concat().unwrap().num_rows(), 2);
+}
+
+/// The first look for offsets, before any batch has run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_whose_brokers_fall_silent_before_its_first_batch_stops() {
+    let kafka = Kafka::start();
+    let Some(broker) = kafka.faults("a_query_whose_brokers_fall_silent_before_its_first_batch_stops") else { return };
+    broker.create_topic("t", 1);
+    let mut source = kafka.source("t", &[]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    source.stops_with(&stop);
+    let start = source.initial().await.unwrap();
+    broker.fake().on(ApiKey::Metadata, |_| Control::Silence);
+    let before = broker.fake().request_count(ApiKey::Metadata);
+    let planning = tokio::spawn(async move {
+        let proposal = source.propose(&start, Admission::Limited).await.unwrap();
+        proposal.end == start
+    });
+    assert!(broker.fake().wait_for_requests(ApiKey::Metadata, before + 1, WAIT).await);
+    stop.store(true, Ordering::Relaxed);
+    // If the flag were not seen, the look would fail when its patience ends.
+    assert!(planning.await.unwrap(), "offsets came from nowhere");
 }

@@ -2,7 +2,7 @@
 //! kind gives step by step is in `cases/E*` and `cases/S*`.
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;
@@ -308,4 +308,39 @@ async fn a_table_is_as_it_was_when_the_query_started() {
     query.stop().await;
     let found: Vec<String> = table.rows().iter().flat_map(texts).collect();
     assert_eq!(found, ["a@1"]);
+}
+
+/// As in Spark, a stream that stands several times in a union is one source, whose rows are read, and counted, once for each place; joined with
+/// itself it is two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_one_source_in_a_union_and_two_in_a_join() {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let stream = MemoryStream::new("n BIGINT");
+    let frame = stream.frame(&session).unwrap();
+    let both = frame.union(&frame.filter(col("n").gt(1)).unwrap().select([col("n") * 10]).unwrap()).unwrap();
+    let other = MemoryStream::new("n BIGINT");
+    let pairs = frame.alias("a").join(&frame.alias("b"), col("a.n").eq(col("b.n")), "inner").unwrap();
+    let all = both.union(&other.frame(&session).unwrap()).unwrap();
+    let cases = [(both, vec![6]), (all, vec![6, 0]), (pairs, vec![3, 3])];
+    let start = async |frame: &DataFrame| {
+        let table = MemoryTable::new(Some("out")).unwrap();
+        (frame.write_stream().table(&table).start().await.unwrap(), table)
+    };
+    let mut queries = Vec::new();
+    for (frame, counts) in &cases {
+        queries.push((start(frame).await, counts));
+    }
+    stream.add(crate::embedding::numbers(&[1, 2, 3])).unwrap();
+    let expected = [vec![1, 2, 3, 20, 30], vec![1, 2, 3, 20, 30], vec![1, 2, 3]];
+    for (((query, table), counts), expected) in queries.iter().zip(expected) {
+        query.process_all_available().await.unwrap();
+        let progress = query.last_progress().unwrap();
+        let read: Vec<u64> = progress.sources.iter().map(|source| source.num_input_rows).collect();
+        assert_eq!(read, **counts);
+        query.stop().await;
+        let rows = table.concat().unwrap();
+        let mut found: Vec<i64> = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
 }

@@ -19,11 +19,13 @@ mod joins;
 mod lifecycle;
 mod mistakes;
 mod monitoring;
+mod parity;
 mod programs;
 #[cfg(feature = "failpoints")]
 mod recovery;
 mod refusals;
 mod stateful;
+mod table_windows;
 mod tables;
 mod triggers;
 mod writes;

@@ -182,6 +182,35 @@ async fn missing_places_are_refused_before_anything_is_written() {
     is(&error, ErrorCode::DataSourceNotFound, &["delta"]);
 }
 
+/// A format that Spark programs name and that is not here is refused with what to use instead, wherever it is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn formats_of_others_are_refused_with_what_to_use() {
+    let (place, session) = (Place::new(), session().await);
+    let rows = place.rows(&[]).await.unwrap();
+    let cases = [
+        ("avro", "use parquet"),
+        ("orc", "use parquet"),
+        ("xml", "json"),
+        ("hive", "format(\"parquet\")"),
+        ("delta", "foreach_batch"),
+        ("iceberg", "foreach_batch"),
+        ("hudi", "foreach_batch"),
+        ("jdbc", "foreach_batch"),
+        ("binaryFile", "text files"),
+        ("pulsar", "kafka"),
+        ("nope", "parquet"),
+    ];
+    for (format, instead) in cases {
+        let stream = session.read_stream().format(format).schema("v INT").load_path("x").await.unwrap_err();
+        let table = session.read().format(format).load_path("x").await.unwrap_err();
+        let out = rows.write_stream().format(format).option("path", "x").start().await.err().unwrap();
+        let written = DataFrame::range(&session, 0, 1, 1).unwrap().write().format(format).save_path("x").await.unwrap_err();
+        for error in [stream, table, out, written] {
+            is(&error, ErrorCode::DataSourceNotFound, &[format, instead, "of your"]);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_unique_while_its_query_runs() {
     let place = Place::new();
@@ -261,4 +290,33 @@ async fn an_added_aggregate_begins_empty() {
     is(&gone, ErrorCode::CheckpointIncompatible, &["sum(", "new checkpointLocation"]);
     let went_on = run(vec![sum("v").alias("total"), max("v").alias("most")]).await.unwrap();
     assert_eq!(went_on[..2], ["| a | 4     | 2    |", "| b | 10    |      |"]);
+}
+
+/// State of windows is found by what an aggregate computes, so they take on another one, which begins empty. That of sessions is found by
+/// place: a query with another aggregate is refused, and the one before goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_take_on_an_aggregate_and_sessions_do_not() {
+    let place = Place::new();
+    write(&place.path("in/a.json"), "{\"k\":\"a\",\"v\":1,\"t\":\"2024-01-01T00:00:01Z\"}\n");
+    let rows = place.rows(&[]).await.unwrap().with_watermark("t", "10 seconds").unwrap();
+    let run = async |name: &str, key: Column, aggregates: Vec<Column>, table: &MemoryTable| {
+        let frame = rows.group_by([key.alias("w"), col("k")]).unwrap().agg(aggregates).unwrap();
+        let writer = frame.write_stream().output_mode(Complete).option("checkpointLocation", place.text(name));
+        let query = writer.trigger(Trigger::AvailableNow).table(table).start().await?;
+        query.await_termination().await?;
+        let frame = table.concat().unwrap();
+        let shown = arrow::util::pretty::pretty_format_batches(&[frame.project(&(1..frame.num_columns()).collect::<Vec<_>>()).unwrap()]);
+        Ok::<_, Error>(shown.unwrap().to_string().lines().skip(3).map(|l| l.replace(' ', "")).collect::<Vec<_>>())
+    };
+    let (total, most) = (|| sum("v").alias("total"), || max("v").alias("most"));
+    let (windows, sessions) = (MemoryTable::new(Some("windows")).unwrap(), MemoryTable::new(Some("sessions")).unwrap());
+    let (window_of, session_of) = (|| window("t", "10 seconds"), || session_window("t", "10 seconds"));
+    assert_eq!(run("windows", window_of(), vec![total()], &windows).await.unwrap()[..1], ["|a|1|"]);
+    assert_eq!(run("sessions", session_of(), vec![total()], &sessions).await.unwrap()[..1], ["|a|1|"]);
+    write(&place.path("in/b.json"), "{\"k\":\"a\",\"v\":2,\"t\":\"2024-01-01T00:00:02Z\"}\n");
+    assert_eq!(run("windows", window_of(), vec![most(), total()], &windows).await.unwrap()[..1], ["|a|2|3|"]);
+    let error = run("sessions", session_of(), vec![total(), most()], &sessions).await.unwrap_err();
+    let difference = "aggregate of sessions [sum(v)] became [sum(v), max(v)]";
+    is(&error, ErrorCode::CheckpointIncompatible, &[difference, "new checkpointLocation"]);
+    assert_eq!(run("sessions", session_of(), vec![total()], &sessions).await.unwrap()[..1], ["|a|3|"]);
 }

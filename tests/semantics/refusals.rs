@@ -156,11 +156,8 @@ async fn sparks_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_no_value_of_a_row() {
+async fn a_session_needs_a_time_and_a_gap() {
     let f = Frames { session: Session::builder().config("tidemill.device", "cpu").build().await.unwrap() };
-    let frame = f.marked().select([session_window("t", "5 seconds")]).unwrap();
-    let error = frame.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().unwrap();
-    assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
     let error = f.marked().group_by([session_window("t", "soon"), col("k")]).err().unwrap();
     assert_eq!(error.code(), ErrorCode::CannotParseInterval, "{error}");
     let error = f.marked().group_by([session_window("k", "5 seconds"), col("k")]).err().unwrap();
@@ -185,4 +182,79 @@ async fn a_named_session_is_grouped_by() {
         f.marked().group_by([session_window("t", "5 seconds"), window("t", "5 seconds")]).unwrap().count().unwrap();
     let error = two.write_stream().table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
+}
+
+/// What Spark's programs ask of a stream that no stream can answer, in SQL: refused by the text, or by the mode that its query starts in,
+/// with the name of the thing and what to do instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_stream_can_answer_is_refused_by_name() {
+    let f = Frames { session: Session::builder().config("tidemill.device", "cpu").build().await.unwrap() };
+    f.raw().create_or_replace_temp_view("rows").unwrap();
+    let refused = async |text: &str, mode: OutputMode| -> Error {
+        match f.session.sql(text).await {
+            Err(error) => error,
+            Ok(frame) => {
+                let writer = frame.write_stream().output_mode(mode);
+                writer.table(&MemoryTable::new(Some("out")).unwrap()).start().await.err().expect(text)
+            }
+        }
+    };
+    let sorted = "SELECT * FROM rows ORDER BY v";
+    let sorted_below = "SELECT k, count(*) FROM (SELECT * FROM rows ORDER BY v) GROUP BY k";
+    let counts = "SELECT k, count(*) AS n FROM rows GROUP BY k ORDER BY n";
+    let unlike_each_time = ["another value each time", "derive the value from a column"];
+    let rows: Vec<(&str, OutputMode, Option<ErrorCode>, Vec<&str>)> = vec![
+        // Functions over windows of rows.
+        (
+            "SELECT k, row_number() OVER (PARTITION BY k ORDER BY v) FROM rows",
+            Append,
+            L,
+            vec!["row_number", "group by window("],
+        ),
+        ("SELECT k, rank() OVER (PARTITION BY k ORDER BY v) FROM rows", Update, L, vec!["rank", "group by window("]),
+        ("SELECT k, sum(v) OVER (PARTITION BY k) FROM rows", Append, L, vec!["sum", "group by window("]),
+        ("SELECT k, lag(v) OVER (PARTITION BY k ORDER BY t) FROM rows", Append, L, vec!["lag", "group by window("]),
+        // Values that no replay would give again.
+        (
+            "SELECT monotonically_increasing_id() FROM rows",
+            Append,
+            L,
+            [&["monotonically_increasing_id"], &unlike_each_time[..]].concat(),
+        ),
+        ("SELECT rand() FROM rows", Append, L, [&["rand"], &unlike_each_time[..]].concat()),
+        ("SELECT uuid() FROM rows", Update, L, [&["uuid"], &unlike_each_time[..]].concat()),
+        // Sets.
+        ("SELECT k FROM rows INTERSECT SELECT k FROM rows", Append, L, vec!["intersect", "left semi join"]),
+        ("SELECT k FROM rows INTERSECT SELECT 'a' AS k", Append, L, vec!["intersect", "left semi join"]),
+        ("SELECT k FROM rows EXCEPT SELECT k FROM rows", Append, L, vec!["except", "left anti join"]),
+        ("SELECT 'a' AS k EXCEPT SELECT k FROM rows", Append, L, vec!["except", "left anti join"]),
+        // Order.
+        (sorted, Append, L, vec!["sorting", "sort in foreach_batch"]),
+        (sorted, Update, L, vec!["sorting", "sort in foreach_batch"]),
+        (sorted, Complete, S, vec!["complete", "without streaming aggregations", "use append or update"]),
+        (sorted_below, Append, S, vec!["append", "without watermark", "use update or complete"]),
+        (sorted_below, Update, L, vec!["sorting", "sort in foreach_batch"]),
+        (sorted_below, Complete, L, vec!["sorting", "sort in foreach_batch"]),
+        (counts, Update, L, vec!["sorting", "sort in foreach_batch"]),
+        // Limits.
+        ("SELECT * FROM rows LIMIT 3", Update, L, vec!["limits", "use append"]),
+        (
+            "SELECT * FROM rows LIMIT 3",
+            Complete,
+            S,
+            vec!["complete", "without streaming aggregations", "use append or update"],
+        ),
+        ("SELECT k, count(*) FROM rows GROUP BY k LIMIT 3", Update, L, vec!["limits", "use append"]),
+        // A part of the rows.
+        ("SELECT * FROM rows TABLESAMPLE (10 PERCENT)", Append, L, vec!["sample"]),
+        ("SELECT * FROM rows PIVOT (sum(v) FOR k IN ('a', 'b'))", Update, L, vec!["pivot"]),
+    ];
+    for (text, mode, code, words) in rows {
+        let error = refused(text, mode).await;
+        assert_eq!(Some(error.code()), code, "{text} in {mode:?}: {error}");
+        let message = error.message().to_lowercase();
+        for word in words {
+            assert!(message.contains(word), "{text} in {mode:?}: {error} does not say {word:?}");
+        }
+    }
 }

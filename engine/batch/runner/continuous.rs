@@ -142,11 +142,8 @@ impl Runner {
         epoch.times.more("latestOffset", started);
         self.shared.set_status("Processing new data", true, true);
         let started = Instant::now();
-        let mut readers = Vec::with_capacity(ends.len());
-        let ranges = epoch.reached.iter().zip(&ends).zip(&self.requests);
-        for (source, ((start, end), request)) in self.sources.iter_mut().zip(ranges) {
-            readers.push(source.read(start, end, request).await?);
-        }
+        let ranges: Vec<_> = epoch.reached.iter().zip(&ends).collect();
+        let readers = self.read(&ranges).await?;
         epoch.times.more("getBatch", started);
         let started = Instant::now();
         let (mut executor, stop) = (self.take_executor()?, self.shared.stop.clone());

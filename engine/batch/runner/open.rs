@@ -32,8 +32,9 @@ impl Runner {
         let policy = Policy::parse(&settings.watermark_policy)?;
         let executor = Executor::new(&plan, mode, &device, settings.workers)?;
         let mut sources = Vec::new();
-        for (_, provider) in plan.sources() {
+        for provider in plan.sources() {
             let mut source = provider.create()?;
+            source.stops_with(&shared.stop);
             source.check().await?;
             sources.push(source);
         }
@@ -83,11 +84,10 @@ impl Runner {
         };
         sink.open(&writer).await?;
         let requests = plan
-            .sources()
-            .map(|(b, _)| ReadRequest {
-                projection: b.scan.projection.clone(),
-                chunk_bytes: settings.chunk_bytes,
-                stop: shared.stop.clone(),
+            .inputs()
+            .map(|(branch, source)| {
+                let projection = branch.scan.projection.clone();
+                (source, ReadRequest { projection, chunk_bytes: settings.chunk_bytes, stop: shared.stop.clone() })
             })
             .collect();
         let mut runner = Self {

@@ -2,8 +2,7 @@
 //!
 //! Comes in: one question of an AnalyzePlan call. Goes out: its answer. Fails: what translating the plan fails with.
 
-use super::command::relation;
-use super::plan::Planner;
+use super::command::{frame_of, relation};
 use super::plan::questions::{json_to_ddl, parse_ddl, tree_string};
 use super::plan::types::to_proto;
 use super::session::ClientSession;
@@ -14,7 +13,7 @@ use spark_connect_proto::analyze_plan_request::Analyze;
 use spark_connect_proto::analyze_plan_request::explain::ExplainMode;
 use spark_connect_proto::analyze_plan_response as answer;
 use spark_connect_proto::analyze_plan_response::Result as Answer;
-use spark_connect_proto::{Plan, Relation, StorageLevel};
+use spark_connect_proto::{Plan, StorageLevel};
 use std::hash::Hasher;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -26,8 +25,7 @@ pub const SPARK_VERSION: &str = "4.3.0";
 /// # Errors
 /// As the module says.
 pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
-    let frame_of = async |relation: &Relation| Planner::new(client).relation(relation).await;
-    let frame = async |plan: Option<Plan>| -> Result<DataFrame> { frame_of(&relation(plan)?).await };
+    let frame = async |plan: Option<Plan>| -> Result<DataFrame> { frame_of(client, &relation(plan)?).await };
     Ok(match question {
         Analyze::Schema(asked) => {
             let schema = to_proto(frame(asked.plan).await?.schema());
@@ -75,17 +73,17 @@ pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
         // The rows are computed when they are asked for, every time; what is kept is what the client asked for.
         Analyze::Persist(asked) => {
             let level = asked.storage_level.unwrap_or_else(memory_and_disk);
-            let key = meaning(&frame_of(&asked.relation.unwrap_or_default()).await?);
+            let key = meaning(&frame_of(client, &asked.relation.unwrap_or_default()).await?);
             client.persisted.lock().insert(key, level);
             Answer::Persist(answer::Persist {})
         }
         Analyze::Unpersist(asked) => {
-            let key = meaning(&frame_of(&asked.relation.unwrap_or_default()).await?);
+            let key = meaning(&frame_of(client, &asked.relation.unwrap_or_default()).await?);
             client.persisted.lock().remove(&key);
             Answer::Unpersist(answer::Unpersist {})
         }
         Analyze::GetStorageLevel(asked) => {
-            let key = meaning(&frame_of(&asked.relation.unwrap_or_default()).await?);
+            let key = meaning(&frame_of(client, &asked.relation.unwrap_or_default()).await?);
             let level = client.persisted.lock().get(&key).cloned();
             let storage_level = Some(level.unwrap_or(StorageLevel { replication: 1, ..StorageLevel::default() }));
             Answer::GetStorageLevel(answer::GetStorageLevel { storage_level })

@@ -4,18 +4,20 @@
 //! that need its JVM or its catalogs, by name.
 
 use super::execution::Execution;
-use super::plan::Planner;
+use super::plan::{Planner, literal};
 use super::plan::types::to_proto;
 use super::rows::Encoder;
 use super::session::ClientSession;
 use super::{functions, streaming};
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::{DataFrame, SaveMode};
+use crate::frame::{DataFrame, Observed, SaveMode};
 use crate::table;
+use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use prost::Message;
 use spark_connect_proto::command::CommandType;
-use spark_connect_proto::execute_plan_response::{ResponseType, SqlCommandResult};
+use spark_connect_proto::execute_plan_response::{ObservedMetrics, ResponseType, SqlCommandResult};
 use spark_connect_proto::plan::OpType;
 use spark_connect_proto::plan::compressed_operation::OpType as CompressedType;
 use spark_connect_proto::relation::RelType;
@@ -84,18 +86,29 @@ pub fn relation(plan: Option<Plan>) -> Result<Relation> {
 pub async fn execute(client: &Arc<ClientSession>, execution: &Arc<Execution>, plan: Option<Plan>) -> Result<()> {
     match operation(plan)? {
         Operation::Relation(relation) => {
-            let frame = Planner::new(client.as_ref()).relation(&relation).await?;
-            rows(execution, &frame).await
+            let frame = frame_of(client, &relation).await?;
+            rows(execution, frame).await
         }
         Operation::Command(command) => run(client, execution, *command).await,
     }
 }
 
+/// The frame of a relation. Boxed, as what follows it: the futures of everything that a plan can need would be one type.
+pub fn frame_of<'a>(client: &'a ClientSession, relation: &'a Relation) -> BoxFuture<'a, Result<DataFrame>> {
+    Box::pin(async { Planner::new(client).relation(relation).await })
+}
+
 /// Sends the rows of a frame.
-async fn rows(execution: &Arc<Execution>, frame: &DataFrame) -> Result<()> {
-    let mut rows = std::pin::pin!(table::stream(frame.session(), frame.plan()).await?);
-    let schema = ExecutePlanResponse { schema: Some(to_proto(frame.schema())), ..Default::default() };
-    execution.send(schema).await;
+fn rows(execution: &Arc<Execution>, frame: DataFrame) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move { send(execution, &frame).await })
+}
+
+async fn send(execution: &Arc<Execution>, frame: &DataFrame) -> Result<()> {
+    let (observed, rows) = table::stream(frame.session(), frame.plan()).await?;
+    let mut rows = std::pin::pin!(rows);
+    let observed_metrics = observed.iter().map(metrics).collect::<Result<_>>()?;
+    let schema = Some(to_proto(frame.schema()));
+    execution.send(ExecutePlanResponse { schema, observed_metrics, ..Default::default() }).await;
     let mut encoder = Encoder::new(frame.schema());
     let mut none = true;
     while let Some(batch) = rows.try_next().await? {
@@ -110,9 +123,21 @@ async fn rows(execution: &Arc<Execution>, frame: &DataFrame) -> Result<()> {
     Ok(())
 }
 
+/// What an observation saw.
+fn metrics(observed: &Observed) -> Result<ObservedMetrics> {
+    let columns = observed.row.columns().iter();
+    let values = columns.map(|column| literal::to_proto(&ScalarValue::try_from_array(column, 0)?));
+    Ok(ObservedMetrics {
+        name: observed.name.clone(),
+        values: values.collect::<Result<_>>()?,
+        keys: observed.row.schema().fields().iter().map(|field| field.name().clone()).collect(),
+        ..Default::default()
+    })
+}
+
 async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: Command) -> Result<()> {
     let frame = async |input: Option<Relation>| match input {
-        Some(relation) => Planner::new(client.as_ref()).relation(&relation).await,
+        Some(relation) => frame_of(client, &relation).await,
         None => Err(Error::new(ErrorCode::InvalidExpression, "a command came without the rows it is for")),
     };
     let refuse = |what: &str, way: &str| {
@@ -121,7 +146,7 @@ async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: C
     match command.command_type {
         Some(CommandType::WriteStreamOperationStart(mut start)) => {
             let input = frame(start.input.take()).await?;
-            let started = streaming::start(client, input, start).await?;
+            let started = Box::pin(streaming::start(client, input, start)).await?;
             execution.push(ResponseType::WriteStreamOperationStartResult(started)).await;
             Ok(())
         }
@@ -156,7 +181,7 @@ async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: C
             let frame = frame(write.input.take()).await?;
             write_table(&frame, write).await
         }
-        Some(CommandType::RegisterFunction(function)) => functions::register(client, function),
+        Some(CommandType::RegisterFunction(function)) => functions::register(client, &function),
         Some(CommandType::CheckpointCommand(checkpoint)) => {
             let rows = frame(checkpoint.relation).await?;
             let rows = DataFrame::from_batches(&client.session, rows.schema().clone(), rows.collect().await?)?;
@@ -212,11 +237,11 @@ async fn sql(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: S
     let relation = match text.map(crate::sql::is_query).transpose()?.unwrap_or(true) {
         true => {
             // Mistakes are told now, as Spark tells them.
-            Planner::new(client.as_ref()).relation(&input).await?;
+            frame_of(client, &input).await?;
             input
         }
         false => {
-            let frame = Planner::new(client.as_ref()).relation(&input).await?;
+            let frame = frame_of(client, &input).await?;
             local(&frame).await?
         }
     };

@@ -142,14 +142,21 @@ fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
         C::DatetimeOverflow => (&ARITHMETIC, "22008"),
         C::IllegalDayOfWeek => (&ILLEGAL_ARGUMENT, "22009"),
         C::InvalidExtractField => (&PARSE, "42601"),
+        C::UnsupportedGrouping => (&ANALYSIS, "42K0E"),
+        C::GroupingColumnMismatch | C::GroupingIdColumnMismatch => (&ANALYSIS, "42803"),
+        C::NumColumnsMismatch => (&ANALYSIS, "42826"),
+        C::IncompatibleColumnType => (&ANALYSIS, "42825"),
+        C::NonTimeWindow => (&ANALYSIS, "42KDE"),
+        C::ScalarSubqueryTooManyRows => (&RUNTIME, "21000"),
         C::UserRaisedException => (&RUNTIME, "P0001"),
         C::KafkaDataLoss => (&RUNTIME, "22000"),
         C::Kafka | C::KafkaFenced | C::CheckpointIo | C::Io | C::Kernel | C::DeviceNotFound => (&SPARK, "58030"),
         C::CheckpointCorrupt | C::CheckpointVersion | C::CheckpointFenced | C::CheckpointIncompatible => {
             (&SPARK, "42K03")
         }
-        C::PythonException | C::UserCode => (&PYTHON, "38000"),
-        C::PythonNotFound => (&SPARK, "38000"),
+        C::PythonException => (&PYTHON, "38000"),
+        C::PythonNotFound => (&SPARK, "58000"),
+        C::UserCode => (&SPARK, "38000"),
         C::StreamFailed => (&STREAM, "XXKST"),
         C::Internal => (&SPARK, "XX000"),
     }

@@ -32,17 +32,19 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::session::Session;
 use generated::spark_connect_service_server::SparkConnectServiceServer;
 use service::Service;
-use session::Sessions;
+use session::{Door, Sessions};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Status};
 use tracing::info;
+use uuid::Uuid;
 
 /// Bytes of a message that a client may send: Spark's `spark.connect.grpc.maxInboundMessageSize`.
 const MESSAGE_BYTES: usize = 128 << 20;
@@ -93,6 +95,8 @@ pub struct ConnectServer {
     listener: TcpListener,
     address: SocketAddr,
     options: ConnectOptions,
+    /// Where the server's own workers come in, if that is not where clients do.
+    door: Option<(TcpListener, String)>,
     sessions: Arc<Sessions>,
 }
 
@@ -116,8 +120,22 @@ impl ConnectServer {
         };
         let listener = TcpListener::bind(wanted).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
-        let sessions = Arc::new(Sessions::new(session, options.max_sessions, options.idle_limit));
-        Ok(Self { listener, address, options, sessions })
+        // Workers need neither a certificate that they trust nor the clients' token.
+        let door = match options.tls.is_some() || options.token.is_some() {
+            true => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(unbound)?;
+                Some((listener, Uuid::new_v4().to_string()))
+            }
+            false => None,
+        };
+        let own = match &door {
+            Some((listener, token)) => {
+                Door { address: listener.local_addr().map_err(unbound)?, token: Some(token.clone()) }
+            }
+            None => Door { address, token: None },
+        };
+        let sessions = Arc::new(Sessions::new(session, own, options.max_sessions, options.idle_limit));
+        Ok(Self { listener, address, options, door, sessions })
     }
 
     /// Where it listens; the port that was given for port 0.
@@ -130,13 +148,7 @@ impl ConnectServer {
     /// # Errors
     /// A certificate that cannot be used; an address that is lost.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { listener, address, options, sessions } = self;
-        let service = SparkConnectServiceServer::new(Service { sessions: sessions.clone() })
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(usize::MAX);
-        let token = options.token.map(|token| format!("Bearer {token}"));
-        let service =
-            InterceptedService::new(service, move |request: Request<()>| authorized(request, token.as_deref()));
+        let Self { listener, address, options, door, sessions } = self;
         let mut server = Server::builder().tcp_nodelay(true);
         if let Some((certificate, key)) = options.tls {
             let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
@@ -159,20 +171,36 @@ impl ConnectServer {
                 }
             })
         };
-        let (closing, closed) = (sessions.clone(), async move {
-            shutdown.await;
+        let (ending, ended) = watch::channel(());
+        let listeners = [Some((server, listener, options.token)), door.map(|(l, token)| (Server::builder(), l, Some(token)))];
+        let served = listeners.into_iter().flatten().map(|(mut server, listener, token)| {
+            let service = SparkConnectServiceServer::new(Service { sessions: sessions.clone() })
+                .max_decoding_message_size(MESSAGE_BYTES)
+                .max_encoding_message_size(usize::MAX);
+            let token = token.map(|token| format!("Bearer {token}"));
+            let authorize = move |request: Request<()>| authorized(request, token.as_deref());
+            let mut ended = ended.clone();
+            let until = async move {
+                // Nothing is ever sent: the other side goes away.
+                let _ = ended.changed().await;
+            };
+            server
+                .add_service(InterceptedService::new(service, authorize))
+                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), until)
         });
-        // Sessions are closed first: their streams would keep the server open.
-        let shutdown = async move {
-            closed.await;
-            closing.close().await;
+        let shutdown = async {
+            shutdown.await;
+            // Sessions are closed first: their streams would keep the server open.
+            sessions.close().await;
+            drop(ending);
+            Ok(())
         };
-        let served =
-            server.add_service(service).serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown).await;
+        let served = futures::try_join!(futures::future::try_join_all(served), shutdown);
         sweeping.abort();
         sessions.close().await;
-        served
-            .map_err(|cause| Error::caused_by(ErrorCode::Io, format!("the server on {address} ended: {cause}"), cause))
+        served.map(drop).map_err(|cause| {
+            Error::caused_by(ErrorCode::Io, format!("the server on {address} ended: {cause}"), cause)
+        })
     }
 }
 

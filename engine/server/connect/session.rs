@@ -11,12 +11,14 @@ use super::plan::Resources;
 use super::streaming::Queries;
 use crate::error::Result;
 use crate::frame::DataFrame;
+use crate::server::python::{Workers, local_url};
 use crate::session::Session;
 use bytes::Bytes;
 use datafusion::logical_expr::Expr;
 use parking_lot::Mutex;
 use spark_connect_proto::{CommonInlineUserDefinedFunction, StorageLevel};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Status;
@@ -41,6 +43,8 @@ pub struct ClientSession {
     pub queries: Queries,
     /// The client's listener of queries.
     pub bus: Bus,
+    workers: Workers,
+    worker_url: String,
     executions: Mutex<HashMap<String, Arc<Execution>>>,
     remote: Mutex<HashMap<String, DataFrame>>,
     /// Relations that the client has asked to be kept, as they are written, and how.
@@ -50,8 +54,10 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    fn new(user: &str, id: &str, session: Session) -> Self {
+    fn new(user: &str, id: &str, session: Session, door: &Door) -> Self {
         Self {
+            workers: Workers::new(session.conf().get("spark.pyspark.python")),
+            worker_url: door.url(user),
             id: id.to_string(),
             user: user.to_string(),
             server_id: Uuid::new_v4().to_string(),
@@ -80,6 +86,16 @@ impl ClientSession {
     /// The id that tells this life of the session from others under the client's id.
     pub fn server_id(&self) -> &str {
         &self.server_id
+    }
+
+    /// The Python workers of the session, with its configuration as it is now.
+    pub fn workers(&self) -> Workers {
+        self.workers.with_configuration(|key| self.session.conf().get(key))
+    }
+
+    /// Where a worker on this machine reaches the server, as the session's user.
+    pub fn worker_url(&self) -> String {
+        self.worker_url.clone()
     }
 
     /// A new execution under the client's id for it, or one of ours.
@@ -206,6 +222,7 @@ impl ClientSession {
         self.interrupt(|_| true);
         self.executions.lock().clear();
         self.session.stop().await;
+        self.workers.stop();
         self.remote.lock().clear();
     }
 }
@@ -228,6 +245,28 @@ impl Resources for ClientSession {
     }
 }
 
+/// Where Python workers of the server, which are its clients, come in.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// An address of this machine.
+    pub address: SocketAddr,
+    /// What is asked for there.
+    pub token: Option<String>,
+}
+
+impl Door {
+    fn url(&self, user: &str) -> String {
+        match &self.token {
+            None => local_url(self.address, user),
+            // PySpark sends a token without TLS to this name only.
+            Some(token) => {
+                let url = local_url(self.address, user).replacen("127.0.0.1", "localhost", 1);
+                format!("{url};token={token}")
+            }
+        }
+    }
+}
+
 /// A user and the client's id of a session.
 type Key = (String, String);
 
@@ -235,6 +274,7 @@ type Key = (String, String);
 pub struct Sessions {
     /// What new sessions begin with.
     base: Session,
+    door: Door,
     limit: usize,
     idle_limit: Duration,
     inner: Mutex<Inner>,
@@ -248,8 +288,8 @@ struct Inner {
 
 impl Sessions {
     /// No sessions; at most `limit` may be open, and one that is not used for `idle_limit` is closed.
-    pub fn new(base: Session, limit: usize, idle_limit: Duration) -> Self {
-        Self { base, limit, idle_limit, inner: Mutex::default() }
+    pub fn new(base: Session, door: Door, limit: usize, idle_limit: Duration) -> Self {
+        Self { base, door, limit, idle_limit, inner: Mutex::default() }
     }
 
     /// The client's session, which begins with its first call.
@@ -288,7 +328,7 @@ impl Sessions {
             }
             None => {
                 let session = self.base.new_session(&self.base.conf().get_all()).map_err(Failure::from)?;
-                let session = Arc::new(ClientSession::new(user, id, session));
+                let session = Arc::new(ClientSession::new(user, id, session, &self.door));
                 inner.open.insert(key, session.clone());
                 session
             }
@@ -335,7 +375,7 @@ impl Sessions {
         if inner.open.contains_key(&key) || inner.closed.contains(&key) {
             return Err(Failure::handle("SESSION_ALREADY_EXISTS", &id, "Session already exists."));
         }
-        let copy = ClientSession::new(&session.user, &id, session.session.clone_session().map_err(Failure::from)?);
+        let copy = ClientSession::new(&session.user, &id, session.session.clone_session().map_err(Failure::from)?, &self.door);
         copy.artifacts.copy_from(&session.artifacts);
         let copy = Arc::new(copy);
         inner.open.insert(key, copy.clone());
@@ -410,7 +450,7 @@ mod tests {
             .build()
             .await
             .unwrap();
-        Sessions::new(base, limit, Duration::from_secs(3600))
+        Sessions::new(base, Door { address: SocketAddr::from(([127, 0, 0, 1], 15002)), token: None }, limit, Duration::from_secs(3600))
     }
 
     fn class<T>(result: Result<T, Failure>) -> String {

@@ -94,10 +94,10 @@ pub async fn start(
         writer = writer.query_name(&asked.query_name);
     }
     if let Some(function) = asked.foreach_batch {
-        writer = super::functions::foreach_batch(client, writer, function)?;
+        writer = super::functions::foreach_batch(client, writer, function).await?;
     }
     if let Some(function) = asked.foreach_writer {
-        writer = super::functions::foreach(client, writer, function, &frame)?;
+        writer = super::functions::foreach(client, writer, function)?;
     }
     let query = match asked.sink_destination {
         None => writer.start().await?,

@@ -78,7 +78,7 @@ pub struct KafkaSource {
     latest: Offsets,
     consumed: Offsets,
     losses: Losses,
-    /// The flag that ends the query, known since its first batch.
+    /// The flag that ends the query.
     stop: Option<Arc<AtomicBool>>,
 }
 
@@ -194,6 +194,10 @@ impl Source for KafkaSource {
         Ok(())
     }
 
+    fn stops_with(&mut self, stop: &Arc<AtomicBool>) {
+        self.stop = Some(stop.clone());
+    }
+
     fn begin_continuous(&mut self, _flow: Flow) -> Result<()> {
         Ok(())
     }
@@ -278,7 +282,6 @@ impl Source for KafkaSource {
             home: self.reader.clone(),
             stop: request.stop.clone(),
         };
-        self.stop = Some(request.stop.clone());
         self.consumed.clone_from(&end);
         let opening = detached(move || {
             let ranges = plan.control.available(&start, &end)?;

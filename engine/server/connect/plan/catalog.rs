@@ -8,6 +8,7 @@ use super::types::from_proto;
 use super::{Planner, local, required, unsupported};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
+use crate::plan::names::type_name;
 use crate::plan::resolve::split_path;
 use crate::types::DataType;
 use arrow::array::{ArrayRef, BooleanArray, ListBuilder, StringArray, StringBuilder};
@@ -295,41 +296,6 @@ fn columns(planner: &Planner<'_>, frame: &DataFrame) -> Result<DataFrame> {
             ("isCluster", flags(false)),
         ],
     )
-}
-
-/// Spark's name of a type, as DDL writes it.
-pub(super) fn type_name(data_type: &Arrow) -> String {
-    let list = |fields: &arrow::datatypes::Fields| {
-        let field = |field: &arrow::datatypes::FieldRef| format!("{}:{}", field.name(), type_name(field.data_type()));
-        fields.iter().map(field).collect::<Vec<_>>().join(",")
-    };
-    match data_type {
-        Arrow::Null => "void".to_string(),
-        Arrow::Boolean => "boolean".to_string(),
-        Arrow::Int8 => "tinyint".to_string(),
-        Arrow::Int16 => "smallint".to_string(),
-        Arrow::Int32 => "int".to_string(),
-        Arrow::Int64 => "bigint".to_string(),
-        Arrow::Float32 => "float".to_string(),
-        Arrow::Float64 => "double".to_string(),
-        Arrow::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
-        Arrow::Utf8 => "string".to_string(),
-        Arrow::Binary => "binary".to_string(),
-        Arrow::Date32 => "date".to_string(),
-        Arrow::Timestamp(_, Some(_)) => "timestamp".to_string(),
-        Arrow::Timestamp(_, None) => "timestamp_ntz".to_string(),
-        Arrow::Dictionary(_, values) => type_name(values),
-        Arrow::List(element) => format!("array<{}>", type_name(element.data_type())),
-        Arrow::Struct(fields) => format!("struct<{}>", list(fields)),
-        Arrow::Map(entries, _) => match entries.data_type() {
-            Arrow::Struct(parts) => {
-                let parts: Vec<String> = parts.iter().map(|part| type_name(part.data_type())).collect();
-                format!("map<{}>", parts.join(","))
-            }
-            other => other.to_string(),
-        },
-        other => other.to_string(),
-    }
 }
 
 fn functions(planner: &Planner<'_>, names: Vec<String>) -> Result<DataFrame> {

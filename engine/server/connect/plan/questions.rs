@@ -5,7 +5,8 @@
 use super::types::{to_proto, type_to_proto};
 use crate::error::Result;
 use crate::functions::collection::type_name;
-use crate::types::{IntoDataType, IntoSchema, StructType};
+use crate::functions::schema_text;
+use crate::types;
 use arrow::datatypes::{DataType, SchemaRef};
 use spark_connect_proto as proto;
 
@@ -61,9 +62,9 @@ fn branch(text: &mut String, prefix: &str, label: &str, data_type: &DataType, no
 /// # Errors
 /// `PARSE_SYNTAX_ERROR`.
 pub(crate) fn parse_ddl(text: &str) -> Result<proto::DataType> {
-    match text.into_data_type() {
-        Ok(one) => Ok(type_to_proto(&one.to_arrow())),
-        Err(_) => Ok(to_proto(&StructType::from_ddl(text)?.to_arrow_schema())),
+    match schema_text::parse(text)? {
+        types::DataType::Struct(columns) => Ok(to_proto(&columns.to_arrow_schema())),
+        one => Ok(type_to_proto(&one.to_arrow())),
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn parse_ddl(text: &str) -> Result<proto::DataType> {
 /// # Errors
 /// `PARSE_SYNTAX_ERROR`.
 pub(crate) fn json_to_ddl(json: &str) -> Result<String> {
-    let columns = json.into_schema()?.to_arrow();
+    let columns = super::relation::schema(json)?.to_arrow();
     let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let columns = columns.iter().map(|field| {
         let name = match plain(field.name()) {
@@ -106,6 +107,7 @@ fn sql_name(data_type: &DataType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::StructType;
 
     const DDL: &str = "a INT, s STRUCT<x: BIGINT, l: ARRAY<STRING>>, m MAP<STRING, DECIMAL(10,2)>";
 
