@@ -71,7 +71,8 @@ impl WindowSpec {
 
     /// The same over the rows whose key is from `start` to `end` more than the row's.
     pub fn range_between(&self, start: i64, end: i64) -> Self {
-        let bound = |places| bound(places, |places| ScalarValue::Int64(i64::try_from(places).ok()));
+        // A text takes the type of the key.
+        let bound = |places| bound(places, |places| ScalarValue::from(places.to_string()));
         self.between(WindowFrameUnits::Range, bound(start), bound(end))
     }
 

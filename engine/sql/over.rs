@@ -88,7 +88,8 @@ impl Converter<'_> {
             };
             let to = match units {
                 df::WindowFrameUnits::Rows => arrow::datatypes::DataType::UInt64,
-                _ if value.data_type().is_integer() => arrow::datatypes::DataType::Int64,
+                // A text takes the type of the key.
+                _ if value.data_type().is_numeric() => arrow::datatypes::DataType::Utf8,
                 _ => return Ok(value),
             };
             value.cast_to(&to).map_err(crate::Error::from).at(tree.span())

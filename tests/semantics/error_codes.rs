@@ -310,6 +310,34 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         (RemainderByZero, call!(value(lit(1) % col("id")).await)),
         (CastOverflow, call!(value((col("id") + 300).cast("tinyint")).await)),
         (NumericValueOutOfRange, call!(value((col("id") + 300).cast("decimal(2, 0)")).await)),
+        (UnsupportedGrouping, call!(ids().await.select([grouping("id")]).unwrap_err())),
+        (GroupingColumnMismatch, call!(ids().await.rollup(["id"]).unwrap().agg([grouping(lit(1))]).unwrap_err())),
+        (
+            GroupingIdColumnMismatch,
+            call!(ids().await.rollup(["id"]).unwrap().agg([expr("grouping_id(1)")]).unwrap_err()),
+        ),
+        (NumColumnsMismatch, call!(ids().await.to_df(&["a", "b"]).unwrap_err())),
+        (
+            IncompatibleColumnType,
+            call! {
+                let lists = ids().await.select([array([lit(1)])]).unwrap();
+                ids().await.union(&lists).unwrap_err()
+            },
+        ),
+        (
+            NonTimeWindow,
+            call! {
+                let ranked = rank().over(&WindowSpec::partition_by(["n"]).order_by([col("n").asc()]));
+                rows().await.select([ranked]).unwrap().write_stream().format("noop").start().await.err().unwrap()
+            },
+        ),
+        (
+            ScalarSubqueryTooManyRows,
+            call! {
+                let two = "SELECT (SELECT x FROM VALUES (1), (2) AS t(x))";
+                session().await.sql(two).await.unwrap().collect().await.unwrap_err()
+            },
+        ),
         (UnresolvedRoutine, call!(call("no_such_function", vec![col("id")]).await)),
         (WrongNumArgs, call!(call("upper", vec![lit("a"), lit("b")]).await)),
         (InvalidParameterValue, call!(call("rlike", vec![col("id").cast("string"), lit("(")]).await)),

@@ -489,3 +489,193 @@ async fn functions_see_windows_of_rows() {
     let refused = output_mode::check(placed.unwrap().plan(), Append).err().unwrap();
     assert_eq!(refused.code(), ErrorCode::NonTimeWindow);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_calls_functions_over_windows_of_rows() {
+    let session = session().await;
+    fares(&session).await;
+    let answers: [(&str, &[&str]); 5] = [
+        (
+            "SELECT k, count(*) c, rank() OVER (ORDER BY count(*) DESC) r, sum(sum(v)) OVER (ORDER BY k) s FROM e GROUP BY k",
+            &["NULL 1 2 1.0", "a 4 1 61.0", "b 1 2 66.0"],
+        ),
+        (
+            "SELECT n, sum(n) OVER w a, first_value(v) IGNORE NULLS OVER w f FROM e WINDOW w AS (PARTITION BY k ORDER BY n DESC)",
+            &["1 1 5.0", "1 9 20.0", "2 8 20.0", "2 8 20.0", "4 4 NULL", "7 7 1.0"],
+        ),
+        (
+            "SELECT k, n FROM e QUALIFY row_number() OVER (PARTITION BY k ORDER BY n DESC) = 1",
+            &["NULL 7", "a 4", "b 1"],
+        ),
+        (
+            "SELECT n, v, lag(n, -1) OVER (ORDER BY n, v) a, lead(v, 2, -1D) OVER (ORDER BY n, v) b, lag(v) IGNORE NULLS OVER (ORDER BY n, v) c FROM e",
+            &[
+                "1 10.0 2 30.0 5.0",
+                "1 5.0 1 20.0 NULL",
+                "2 20.0 2 NULL 10.0",
+                "2 30.0 4 1.0 20.0",
+                "4 NULL 7 -1.0 30.0",
+                "7 1.0 NULL -1.0 30.0",
+            ],
+        ),
+        (
+            "SELECT n, sum(n) OVER (ORDER BY n RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) s FROM e WHERE v IS NOT NULL",
+            &["1 2", "1 2", "2 6", "2 6", "7 7"],
+        ),
+    ];
+    for (text, expected) in answers {
+        assert_eq!(sql(&session, text).await, expected, "{text}");
+    }
+    let code = |error: Option<Error>| error.map(|error| error.code());
+    let unknown = session.sql("SELECT sum(n) OVER w FROM e").await.err();
+    assert_eq!(code(unknown), Some(ErrorCode::InvalidExpression));
+    let unordered = session.sql("SELECT rank() OVER (PARTITION BY k) FROM e").await.err();
+    assert_eq!(code(unordered), Some(ErrorCode::InvalidExpression));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lambdas_look_at_elements() {
+    let session = session().await;
+    let h = session.sql("SELECT array(1, 2, NULL, 4) a, map('x', 1, 'y', 2) m, 10 z").await.unwrap();
+    h.create_or_replace_temp_view("h").unwrap();
+    let answers = [
+        ("transform(a, x -> x + z)", "[11, 12, NULL, 14]"),
+        ("transform(a, (x, i) -> x * i)", "[0, 2, NULL, 12]"),
+        ("filter(a, x -> x > 1)", "[2, 4]"),
+        ("filter(a, (x, i) -> i > 1)", "[NULL, 4]"),
+        ("exists(a, x -> x > 3)", "true"),
+        ("exists(a, x -> x > 9)", "NULL"),
+        ("forall(a, x -> x > 0)", "NULL"),
+        ("forall(a, x -> x > 1)", "false"),
+        ("aggregate(a, 0, (s, x) -> s + coalesce(x, 0))", "7"),
+        ("aggregate(a, 0, (s, x) -> s + coalesce(x, 0), s -> s * 10)", "70"),
+        ("reduce(a, 0, (s, x) -> s + x)", "NULL"),
+        ("zip_with(a, array(10, 20), (x, y) -> x + y)", "[11, 22, NULL, NULL]"),
+        ("map_filter(m, (k, v) -> v > 1)", "{y -> 2}"),
+        ("transform_keys(m, (k, v) -> upper(k))", "{X -> 1, Y -> 2}"),
+        ("transform_values(m, (k, v) -> v + z)", "{x -> 11, y -> 12}"),
+        (
+            "map_zip_with(m, map('y', 5, 'w', 6), (k, a, b) -> coalesce(a, 0) + coalesce(b, 0))",
+            "{x -> 1, y -> 7, w -> 6}",
+        ),
+        ("array_sort(array('bb', 'a', 'ccc'), (l, r) -> length(l) - length(r))", "[a, bb, ccc]"),
+        ("transform(array(array(1, 2), array(3)), x -> transform(x, y -> y + size(x) + z))", "[[13, 14], [14]]"),
+        ("transform(CAST(NULL AS ARRAY<INT>), x -> x)", "NULL"),
+        ("transform(array(struct(1 AS p, 2 AS q)), s -> s.p + s.q)", "[3]"),
+        ("transform(a, z -> z)", "[1, 2, NULL, 4]"),
+    ];
+    for (text, expected) in answers {
+        assert_eq!(sql(&session, &format!("SELECT {text} AS r FROM h")).await, [expected], "{text}");
+    }
+    let named = h.select([transform("a", |x| x), transform("a", |x| aggregate(array([x]), lit(0), |s, y| s + y))]);
+    let named = named.unwrap();
+    assert_eq!(names(&named)[0], "transform(a, lambdafunction(namedlambdavariable(), namedlambdavariable()))");
+    assert_eq!(rows(&named).await, ["[1, 2, NULL, 4] [1, 2, NULL, 4]"]);
+    let plain = call_function("filter", [col("a"), lambda(["e"], col("e").gt(col("z") - 7))]).alias("f");
+    assert_eq!(rows(&h.select([plain]).unwrap()).await, ["[4]"]);
+    let refusals = [
+        ("aggregate(a, 0, (s, x) -> s + 1.5D)", ErrorCode::DatatypeMismatch),
+        ("filter(a, x -> x)", ErrorCode::DatatypeMismatch),
+        ("transform(z, x -> x)", ErrorCode::DatatypeMismatch),
+        ("transform(a, (x, i, j) -> x)", ErrorCode::WrongNumArgs),
+        ("transform(a, x -> nope)", ErrorCode::UnresolvedColumn),
+    ];
+    for (text, code) in refusals {
+        let error = session.sql(&format!("SELECT {text} FROM h")).await.err().unwrap();
+        assert_eq!(error.code(), code, "{text}: {error}");
+    }
+    let twice = session.sql("SELECT transform_keys(m, (k, v) -> 'q') FROM h").await.unwrap().collect().await;
+    assert_eq!(twice.err().unwrap().code(), ErrorCode::DuplicatedMapKey);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lambdas_work_on_streams() {
+    let session = session().await;
+    let memory = MemoryStream::new("a ARRAY<INT>, z INT");
+    let frame = memory.frame(&session).unwrap();
+    let frame = frame.filter(exists("a", |x| x.gt(col("z")))).unwrap();
+    let frame = frame.select([transform("a", |x| x + col("z")).alias("t")]).unwrap();
+    let table = MemoryTable::new(Some("transformed")).unwrap();
+    let query = frame.write_stream().table(&table).start().await.unwrap();
+    let rows_in = session.sql("SELECT * FROM VALUES (array(1, 2), 1), (array(1), 5) AS t(a, z)").await.unwrap();
+    for batch in rows_in.collect().await.unwrap() {
+        memory.add(batch).unwrap();
+    }
+    query.process_all_available().await.unwrap();
+    let kept = DataFrame::from_batches(&session, frame.schema().clone(), table.rows()).unwrap();
+    assert_eq!(rows(&kept).await, ["[2, 3]"]);
+    query.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_values_in_sql() {
+    let session = session().await;
+    letters(&session).await;
+    fares(&session).await;
+    let answers: [(&str, &[&str]); 17] = [
+        ("SELECT n, (SELECT max(n) FROM d) m FROM d", &["1 4", "2 4", "3 4", "4 4"]),
+        ("SELECT n FROM d WHERE n > (SELECT avg(n) FROM d)", &["3", "4"]),
+        ("SELECT n FROM d WHERE k IN (SELECT k FROM e)", &["1", "2", "3"]),
+        ("SELECT n FROM d WHERE k NOT IN (SELECT k FROM e)", &[]),
+        ("SELECT n FROM d WHERE k NOT IN (SELECT k FROM e WHERE k IS NOT NULL)", &[]),
+        ("SELECT n FROM d WHERE k NOT IN (SELECT k FROM e WHERE k = 'b')", &["1", "2"]),
+        ("SELECT n FROM d WHERE n NOT IN (SELECT n FROM e WHERE n > 100)", &["1", "2", "3", "4"]),
+        ("SELECT n FROM d WHERE EXISTS (SELECT 1 FROM e WHERE e.k = d.k AND e.n > 1)", &["1", "2"]),
+        ("SELECT n FROM d WHERE NOT EXISTS (SELECT 1 FROM e WHERE e.k = d.k)", &["4"]),
+        ("SELECT n FROM d WHERE EXISTS (SELECT 1 FROM e WHERE n > 100)", &[]),
+        (
+            "SELECT n, (SELECT sum(e.v) FROM e WHERE e.k = d.k) s, (SELECT count(*) FROM e WHERE e.k = d.k) c FROM d",
+            &["1 60.0 4", "2 60.0 4", "3 5.0 1", "4 NULL 0"],
+        ),
+        ("SELECT n, k IN (SELECT k FROM e) i FROM d", &["1 true", "2 true", "3 true", "4 false"]),
+        ("SELECT n FROM d WHERE n > 3 OR k IN (SELECT k FROM e WHERE k = 'b')", &["3", "4"]),
+        (
+            "SELECT k, sum(n) s FROM d GROUP BY k HAVING sum(n) > (SELECT min(n) FROM d)",
+            &["NULL 4", "a 3", "b 3"],
+        ),
+        ("SELECT n FROM d WHERE (k, n) IN (SELECT k, n FROM e)", &["1", "2"]),
+        ("SELECT n, (SELECT n FROM d WHERE n > 100) z FROM d", &["1 NULL", "2 NULL", "3 NULL", "4 NULL"]),
+        ("SELECT *, EXISTS (SELECT 1 FROM e WHERE e.n = d.n) x FROM d WHERE n < 3", &["a x 1 1.5 true", "a y 2 2.5 true"]),
+    ];
+    for (text, expected) in answers {
+        assert_eq!(sql(&session, text).await, expected, "{text}");
+    }
+    let shown = session.sql("SELECT (SELECT max(n) FROM d) FROM d").await.unwrap();
+    assert_eq!(names(&shown), ["scalarsubquery()"]);
+    let several = session.sql("SELECT n FROM d WHERE n = (SELECT n FROM d)").await.unwrap().collect().await;
+    assert_eq!(several.err().unwrap().code(), ErrorCode::ScalarSubqueryTooManyRows);
+    let refusals = [
+        ("SELECT (SELECT k, n FROM d) FROM d", ErrorCode::InvalidExpression),
+        ("SELECT n FROM d WHERE EXISTS (SELECT 1 FROM e WHERE e.n > d.n)", ErrorCode::UnsupportedOperation),
+        ("SELECT (SELECT v FROM e WHERE e.k = d.k) FROM d", ErrorCode::UnsupportedOperation),
+        ("SELECT n FROM d WHERE n NOT IN (SELECT n FROM e WHERE e.k = d.k)", ErrorCode::UnsupportedOperation),
+        ("SELECT n FROM d WHERE n IN (SELECT k, n FROM e)", ErrorCode::DatatypeMismatch),
+    ];
+    for (text, code) in refusals {
+        let error = session.sql(text).await.err().unwrap();
+        assert_eq!(error.code(), code, "{text}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_rows_are_computed_once() {
+    let session = session().await;
+    let random = || call_function::<Column>("rand", []);
+    let numbers = DataFrame::range(&session, 0, 5, 1).unwrap().with_column("id2", col("id") * 2).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("part.json");
+    std::fs::write(&path, "{\"n\":1}\n").unwrap();
+    let reader = || session.read().format("json").schema("n INT");
+    let files = reader().load_path(directory.path().to_str().unwrap()).await.unwrap();
+    let (lazy, eager) = (files.cached().unwrap(), files.checkpointed().await.unwrap());
+    assert_eq!(lazy.count().await.unwrap(), 1);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(eager.count().await.unwrap(), 1);
+    assert_eq!(lazy.filter(lazy.col("n").gt(0)).unwrap().count().await.unwrap(), 1);
+    assert_eq!(lazy.join(&eager, "n", "inner").unwrap().count().await.unwrap(), 1);
+    let kept = numbers.select([numbers.col("id"), random().alias("r")]).unwrap().cached().unwrap();
+    assert_eq!(kept.collect().await.unwrap(), kept.collect().await.unwrap());
+    let stream = session.read_stream().format("rate").load().await.unwrap();
+    assert_eq!(stream.cached().err().unwrap().code(), ErrorCode::UnsupportedOperation);
+    assert_eq!(stream.checkpointed().await.err().unwrap().code(), ErrorCode::UnsupportedOperation);
+}
