@@ -22,6 +22,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{concat as concat_arrays, take};
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit};
 use arrow::row::{RowConverter, Rows, SortField};
+pub(crate) use maps::map_of_entries;
 use maps::{map, map_concat, map_from_arrays, map_from_entries, map_part, map_types, str_to_map};
 use sequence::{sequence, sequence_types};
 use std::ops::Range;
