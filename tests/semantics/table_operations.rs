@@ -629,13 +629,13 @@ async fn queries_are_values_in_sql() {
         ),
         ("SELECT n, k IN (SELECT k FROM e) i FROM d", &["1 true", "2 true", "3 true", "4 false"]),
         ("SELECT n FROM d WHERE n > 3 OR k IN (SELECT k FROM e WHERE k = 'b')", &["3", "4"]),
-        (
-            "SELECT k, sum(n) s FROM d GROUP BY k HAVING sum(n) > (SELECT min(n) FROM d)",
-            &["NULL 4", "a 3", "b 3"],
-        ),
+        ("SELECT k, sum(n) s FROM d GROUP BY k HAVING sum(n) > (SELECT min(n) FROM d)", &["NULL 4", "a 3", "b 3"]),
         ("SELECT n FROM d WHERE (k, n) IN (SELECT k, n FROM e)", &["1", "2"]),
         ("SELECT n, (SELECT n FROM d WHERE n > 100) z FROM d", &["1 NULL", "2 NULL", "3 NULL", "4 NULL"]),
-        ("SELECT *, EXISTS (SELECT 1 FROM e WHERE e.n = d.n) x FROM d WHERE n < 3", &["a x 1 1.5 true", "a y 2 2.5 true"]),
+        (
+            "SELECT *, EXISTS (SELECT 1 FROM e WHERE e.n = d.n) x FROM d WHERE n < 3",
+            &["a x 1 1.5 true", "a y 2 2.5 true"],
+        ),
     ];
     for (text, expected) in answers {
         assert_eq!(sql(&session, text).await, expected, "{text}");

@@ -167,9 +167,7 @@ impl AggregateUDFImpl for SparkAggregate {
         // Which of its arguments are constants is known now only.
         let owned = sliding::Owned::of(&args);
         let function = self.clone();
-        Ok(Box::new(sliding::Sliding::new(Box::new(move || {
-            owned.with(|args| Ok(function.plain_accumulator(args)?))
-        }))))
+        Ok(Box::new(sliding::Sliding::new(Box::new(move || owned.with(|args| Ok(function.plain_accumulator(args)?))))))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DataFusionResult<Vec<FieldRef>> {
