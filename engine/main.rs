@@ -159,12 +159,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Stack of a thread: plans that clients send are nested, a message for each step of a program.
+const STACK_BYTES: usize = 64 << 20;
+
 fn main() -> ExitCode {
     // clap itself ends the process with 2 where arguments are wrong.
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,tidemill=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build()
+    {
         Ok(runtime) => runtime,
         Err(cause) => {
             eprintln!("tidemill: the threads of the process could not be started: {cause}");
