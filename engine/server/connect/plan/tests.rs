@@ -184,11 +184,16 @@ async fn a_stream_of_the_client_keeps_its_watermark() {
 fn a_plan_may_be_deep() {
     // Messages are decoded by recursion, so a server's threads have a stack that is larger than a test's.
     let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(|| {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let client = Client::new().await;
-            assert_eq!(
-                client.shown(&fixture!("deep")).await,
-                "\
+        tokio::runtime::Builder::new_current_thread()
+            .thread_stack_size(64 << 20)
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                let client = Client::new().await;
+                assert_eq!(
+                    client.shown(&fixture!("deep")).await,
+                    "\
 +---+---+---+---+
 |id |c0 |c1 |c2 |
 +---+---+---+---+
@@ -197,16 +202,16 @@ fn a_plan_may_be_deep() {
 |2  |59 |60 |61 |
 +---+---+---+---+
 "
-            );
-            let mut sum = named("id");
-            for _ in 0..60 {
-                sum = call("+", vec![sum, constant(LiteralType::Integer(1))]);
-            }
-            let sum =
-                proto::expression::Alias { expr: Some(Box::new(sum)), name: vec!["n".to_string()], metadata: None };
-            let plan = project(range(1), vec![expression(ExprType::Alias(Box::new(sum)))]);
-            assert_eq!(client.shown(&plan).await, "+---+\n|n  |\n+---+\n|60 |\n+---+\n");
-        });
+                );
+                let mut sum = named("id");
+                for _ in 0..60 {
+                    sum = call("+", vec![sum, constant(LiteralType::Integer(1))]);
+                }
+                let sum =
+                    proto::expression::Alias { expr: Some(Box::new(sum)), name: vec!["n".to_string()], metadata: None };
+                let plan = project(range(1), vec![expression(ExprType::Alias(Box::new(sum)))]);
+                assert_eq!(client.shown(&plan).await, "+---+\n|n  |\n+---+\n|60 |\n+---+\n");
+            });
     });
     thread.unwrap().join().unwrap();
 }
