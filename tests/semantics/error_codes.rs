@@ -310,13 +310,6 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         (RemainderByZero, call!(value(lit(1) % col("id")).await)),
         (CastOverflow, call!(value((col("id") + 300).cast("tinyint")).await)),
         (NumericValueOutOfRange, call!(value((col("id") + 300).cast("decimal(2, 0)")).await)),
-        (UnsupportedGrouping, call!(ids().await.select([grouping("id")]).unwrap_err())),
-        (GroupingColumnMismatch, call!(ids().await.rollup(["id"]).unwrap().agg([grouping(lit(1))]).unwrap_err())),
-        (
-            GroupingIdColumnMismatch,
-            call!(ids().await.rollup(["id"]).unwrap().agg([expr("grouping_id(1)")]).unwrap_err()),
-        ),
-        (NumColumnsMismatch, call!(ids().await.to_df(&["a", "b"]).unwrap_err())),
         (
             IncompatibleColumnType,
             call! {
@@ -327,7 +320,7 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         (
             NonTimeWindow,
             call! {
-                let ranked = rank().over(&WindowSpec::partition_by(["n"]).order_by([col("n").asc()]));
+                let ranked = rank().over(&WindowSpec::partition_by(["k"]).order_by([col("v").asc()]));
                 rows().await.select([ranked]).unwrap().write_stream().format("noop").start().await.err().unwrap()
             },
         ),
