@@ -7,9 +7,11 @@ use super::plan::types::from_proto;
 use super::session::ClientSession;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataStreamWriter;
-use crate::server::python::{ForeachBatchWorker, ForeachPythonSink, scalar_udf};
+use crate::server::python::{ForeachBatchWorker, ForeachPythonSink, aggregate_udf, aggregates, scalar_udf};
+use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use spark_connect_proto::common_inline_user_defined_function::Function;
+use spark_connect_proto::expression::ExprType;
 use spark_connect_proto::streaming_foreach_function::Function as Foreach;
 use spark_connect_proto::{CommonInlineUserDefinedFunction, PythonUdf, StreamingForeachFunction};
 use std::sync::Arc;
@@ -75,22 +77,43 @@ pub fn register(client: &ClientSession, function: &CommonInlineUserDefinedFuncti
     Ok(())
 }
 
-/// A call of a function that came with the plan.
+/// A call of a function that came with the plan: from columns to a column, or from the columns of a group to a value.
 ///
 /// # Errors
 /// As the module says.
 pub fn call(client: &ClientSession, function: &CommonInlineUserDefinedFunction, arguments: Vec<Expr>) -> Result<Expr> {
-    Ok(scalar(client, function)?.call(arguments))
+    let (udf, returned) = declared(function)?;
+    let (workers, name) = (client.workers(), &function.function_name);
+    let (deterministic, keywords) = (function.deterministic, keywords(function));
+    if aggregates(udf) {
+        return Ok(aggregate_udf(&workers, name, deterministic, udf, returned, &keywords)?.call(arguments));
+    }
+    Ok(scalar_udf(&workers, name, deterministic, udf, returned, &keywords)?.call(arguments))
 }
 
 fn scalar(client: &ClientSession, function: &CommonInlineUserDefinedFunction) -> Result<ScalarUDF> {
+    let (udf, returned) = declared(function)?;
+    scalar_udf(&client.workers(), &function.function_name, function.deterministic, udf, returned, &[])
+}
+
+/// The function and the type of its result.
+fn declared(function: &CommonInlineUserDefinedFunction) -> Result<(&PythonUdf, DataType)> {
     let name = &function.function_name;
     let Some(Function::PythonUdf(udf)) = &function.function else { return Err(other_language(name)) };
     let returned = udf.output_type.as_ref().map(from_proto).transpose()?;
     let returned = returned.ok_or_else(|| {
         Error::new(ErrorCode::InvalidExpression, format!("the function {name} came without the type of its result"))
     })?;
-    scalar_udf(&client.workers(), name, function.deterministic, udf, returned.to_arrow(), &[])
+    Ok((udf, returned.to_arrow()))
+}
+
+/// The names of the arguments that are passed by name, which Python has come last.
+fn keywords(function: &CommonInlineUserDefinedFunction) -> Vec<String> {
+    let named = function.arguments.iter().filter_map(|argument| match &argument.expr_type {
+        Some(ExprType::NamedArgumentExpression(argument)) => Some(argument.key.clone()),
+        _ => None,
+    });
+    named.collect()
 }
 
 fn other_language(what: &str) -> Error {

@@ -5,7 +5,7 @@
 //! column do.
 
 use super::convert;
-use super::kind::{self, refuse};
+use super::kind::{aggregates, refuse};
 use super::scalar::named;
 use super::task::{Function, Task};
 use super::workers::Workers;
@@ -47,7 +47,7 @@ pub fn aggregate_udf(
     return_type: DataType,
     keywords: &[String],
 ) -> Result<AggregateUDF> {
-    if !kind::AGGREGATES.contains(&udf.eval_type) {
+    if !aggregates(udf) {
         return Err(refuse(name, udf.eval_type));
     }
     workers.interpreter()?.check(&udf.python_ver)?;

@@ -3,6 +3,7 @@
 //! Comes in: the number that the client sends. Goes out: the kinds that run, and a refusal of the others by their name. Fails: nothing.
 
 use crate::error::{Error, ErrorCode};
+use spark_connect_proto::PythonUdf;
 
 /// A function over an iterator, as RDDs have it.
 pub(super) const NON_UDF: i32 = 0;
@@ -27,7 +28,7 @@ pub(super) const MAP_PANDAS: i32 = 205;
 /// `mapInArrow`.
 pub(super) const MAP_ARROW: i32 = 207;
 /// `pandas_udf` and `arrow_udf` from columns to a value, over the group or over an iterator of its parts.
-pub(super) const AGGREGATES: [i32; 4] = [202, 217, 252, 254];
+const AGGREGATES: [i32; 4] = [202, 217, 252, 254];
 
 const NAMES: &[(i32, &str)] = &[
     (BATCHED, "SQL_BATCHED_UDF"),
@@ -59,6 +60,17 @@ const NAMES: &[(i32, &str)] = &[
     (301, "SQL_ARROW_TABLE_UDF"),
     (302, "SQL_ARROW_UDTF"),
 ];
+
+/// Whether a function is one from the columns of a group to a value, for [`aggregate_udf`](super::aggregate_udf).
+///
+/// ```
+/// use tidemill::server::python::aggregates;
+/// let median = spark_connect_proto::PythonUdf { eval_type: 202, ..Default::default() };
+/// assert!(aggregates(&median));
+/// ```
+pub fn aggregates(udf: &PythonUdf) -> bool {
+    AGGREGATES.contains(&udf.eval_type)
+}
 
 /// Whether [`scalar_udf`](super::scalar_udf) runs the kind.
 pub(super) fn is_scalar(eval_type: i32) -> bool {

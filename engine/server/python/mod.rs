@@ -40,7 +40,7 @@ pub use aggregate::aggregate_udf;
 pub use foreach::ForeachPythonSink;
 pub use foreach_batch::{ForeachBatchWorker, local_url};
 pub use interpreter::Interpreter;
-pub use kind::refuse;
+pub use kind::{aggregates, refuse};
 pub use map::{map_batches, map_groups};
 pub use scalar::scalar_udf;
 pub use workers::Workers;

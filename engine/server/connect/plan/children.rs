@@ -81,7 +81,16 @@ pub(super) fn expressions(expression: &Expression) -> Result<Vec<&Expression>> {
     Ok(match kind {
         ExprType::UnresolvedFunction(call) => call.arguments.iter().collect(),
         ExprType::CallFunction(call) => call.arguments.iter().collect(),
-        ExprType::CommonInlineUserDefinedFunction(call) => call.arguments.iter().collect(),
+        // Whoever calls the function knows the names from the call itself.
+        ExprType::CommonInlineUserDefinedFunction(call) => {
+            let value = |argument| match argument {
+                Expression { expr_type: Some(ExprType::NamedArgumentExpression(argument)), .. } => {
+                    required(argument.value.as_deref(), "the value of a named argument")
+                }
+                argument => Ok(argument),
+            };
+            call.arguments.iter().map(value).collect::<Result<_>>()?
+        }
         ExprType::Alias(alias) => vec![required(alias.expr.as_deref(), "the expression of an alias")?],
         ExprType::Cast(cast) => vec![required(cast.expr.as_deref(), "the value of a cast")?],
         ExprType::LambdaFunction(lambda) => vec![required(lambda.function.as_deref(), "the body of a lambda")?],
