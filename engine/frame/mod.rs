@@ -14,7 +14,7 @@ mod query;
 mod reader;
 mod set;
 mod table;
-mod table_writer;
+pub(crate) mod table_writer;
 mod writer;
 
 pub use column::{Column, IntoColumn, Operand};
