@@ -58,7 +58,7 @@ pub mod prelude {
     pub use crate::frame::functions::*;
     pub use crate::frame::{Column, DataFrame, StreamingQuery};
     pub use crate::frame::{DataFrameReader, DataFrameWriter, DataStreamReader, DataStreamWriter, SaveMode};
-    pub use crate::frame::{GroupedFrame, Observation, StreamingQueryManager};
+    pub use crate::frame::{GroupedFrame, Observation, StreamingQueryManager, WindowSpec};
     pub use crate::frame::{
         InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState,
     };

@@ -125,6 +125,9 @@ fn forbidden(plan: &LogicalPlan) -> Option<&'static str> {
         LogicalPlan::Join { .. } => Some("Join"),
         LogicalPlan::Union { .. } => Some("Union"),
         LogicalPlan::TransformWithState { .. } => Some("TransformWithState"),
+        LogicalPlan::Sequence { .. } => Some("Sequence"),
+        LogicalPlan::Window { .. } => Some("Window"),
+        LogicalPlan::Cached { .. } => Some("InMemoryRelation"),
         LogicalPlan::Sort { .. } => Some("Sort"),
         LogicalPlan::Limit { .. } => Some("LocalLimit"),
     }

@@ -166,18 +166,19 @@ impl DataFrame {
             expressions.splice(at..at, columns);
             return generated.project(expressions);
         }
+        let (frame, expressions) = self.placed(expressions)?;
         let environment = self.session.conf().environment()?;
-        let scope = self.plan.scope();
+        let scope = frame.plan.scope();
         let (mut named, mut fields) = (Vec::new(), Vec::new());
         for expr in expressions {
             let name = output_name(&expr);
             let resolved = resolve(expr, &scope, &environment)?;
             refuse_aggregates(&resolved, &name)?;
-            fields.push(field_of(&resolved, &name, self.schema())?);
+            fields.push(field_of(&resolved, &name, frame.schema())?);
             named.push(Named { expr: resolved, name });
         }
         let schema = Arc::new(Schema::new(fields));
-        let (input, id) = (within_windows(&self.plan, named.iter().map(|n| &n.expr))?, next_relation());
+        let (input, id) = (within_windows(&frame.plan, named.iter().map(|n| &n.expr))?, next_relation());
         Ok(self.with(LogicalPlan::Project { input, expressions: named, schema, id }))
     }
 
@@ -187,9 +188,15 @@ impl DataFrame {
     /// Unknown columns, and conditions that are not boolean.
     pub fn filter(&self, condition: Column) -> Result<Self> {
         let environment = self.session.conf().environment()?;
-        let predicate = resolve_predicate(self.expression(condition)?, &self.plan.scope(), &environment)?;
-        let input = within_windows(&self.plan, [&predicate])?;
-        Ok(self.with(LogicalPlan::Filter { input, predicate }))
+        let (frame, mut conditions) = self.sequenced(vec![self.expression(condition)?])?;
+        let condition = conditions.pop().ok_or_else(|| Error::internal("a filter without a condition"))?;
+        let predicate = resolve_predicate(condition, &frame.plan.scope(), &environment)?;
+        let input = within_windows(&frame.plan, [&predicate])?;
+        let filtered = self.with(LogicalPlan::Filter { input, predicate });
+        match frame.schema().fields().len() > self.schema().fields().len() {
+            true => filtered.project(self.plan.scope().all()),
+            false => Ok(filtered),
+        }
     }
 
     /// All columns and one more, which replaces columns of the same name.
@@ -399,7 +406,14 @@ impl DataFrame {
         let (l, r) = (self.plan.clone(), other.plan.clone());
         if join_type.keeps_left_only() {
             let schema = self.schema().clone();
-            return Ok(self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id }));
+            let joined = self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id });
+            // The keys come first, as in every join by names.
+            let others = (0..width).filter(|index| !keys.iter().any(|(l, _)| l == index));
+            let places: Vec<usize> = keys.iter().map(|(l, _)| *l).chain(others).collect();
+            if places.iter().copied().eq(0..width) {
+                return Ok(joined);
+            }
+            return joined.project(places.into_iter().map(at).collect::<Result<_>>()?);
         }
         let schema = scope.schema().clone();
         let joined = self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id });

@@ -4,11 +4,13 @@
 //! with the session's time zone and ANSI setting.
 
 mod aggregates;
+mod lambdas;
 mod placed;
 mod scalar;
 mod windows;
 
 pub use aggregates::*;
+pub use lambdas::*;
 pub use placed::*;
 pub use scalar::*;
 pub use windows::*;

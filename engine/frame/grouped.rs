@@ -235,8 +235,7 @@ impl GroupedFrame {
         };
         let environment = self.frame.session().conf().environment()?;
         let input = df_schema(self.frame.schema())?;
-        let lost: Vec<usize> =
-            (0..keys.len()).filter(|at| sets.iter().any(|set| !set.contains(at))).collect();
+        let lost: Vec<usize> = (0..keys.len()).filter(|at| sets.iter().any(|set| !set.contains(at))).collect();
         let repeated = (1..sets.len()).any(|at| sets.iter().take(at).any(|earlier| same_set(earlier, &sets[at])));
         let mut fields = Vec::new();
         for at in &lost {
@@ -266,11 +265,18 @@ impl GroupedFrame {
         let rows = SparkFunction::named("array")?.within(&environment).call(rows);
         let generator = SparkFunction::inline()?.within(&environment).call(vec![rows]);
         let own = self.frame.schema().fields();
-        let schema = Arc::new(Schema::new(own.iter().cloned().chain(fields.into_iter().map(Arc::new)).collect::<Vec<_>>()));
+        let schema =
+            Arc::new(Schema::new(own.iter().cloned().chain(fields.into_iter().map(Arc::new)).collect::<Vec<_>>()));
         let made = distinct_names(&schema).split_off(own.len());
         let (plan, id) = (self.frame.plan().clone(), next_relation());
-        let frame =
-            self.frame.with(LogicalPlan::Generate { input: plan, generator, outer: false, qualifier: None, schema, id });
+        let frame = self.frame.with(LogicalPlan::Generate {
+            input: plan,
+            generator,
+            outer: false,
+            qualifier: None,
+            schema,
+            id,
+        });
         for (at, name) in lost.iter().zip(&made) {
             keys[*at].expr = reference(name);
         }
@@ -385,7 +391,9 @@ fn about_sets(function: &'static str, arguments: &[Expr], keys: &[Named], set_id
             true => Ok(column(id)),
             false => Err(Error::new(
                 ErrorCode::GroupingIdColumnMismatch,
-                format!("the columns of grouping_id() are not the grouping columns ({names}); name all of them in order, or none"),
+                format!(
+                    "the columns of grouping_id() are not the grouping columns ({names}); name all of them in order, or none"
+                ),
             )),
         };
     }

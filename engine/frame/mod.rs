@@ -2,17 +2,23 @@
 //! [`functions`] in between. Spark's names throughout.
 #![doc = include_str!("examples.md")]
 
+mod cache;
 mod column;
 mod data_frame;
 pub mod functions;
 mod grouped;
 mod join;
+mod na;
 mod observation;
+mod over;
 mod pivot;
 pub(crate) mod processor;
 mod query;
 mod reader;
+mod reshape;
+mod sample;
 mod set;
+mod statistics;
 mod table;
 pub(crate) mod table_writer;
 mod writer;
@@ -22,6 +28,8 @@ pub use data_frame::DataFrame;
 pub use grouped::GroupedFrame;
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
 pub use observation::{IntoObservation, Observation, Observed};
+pub use over::WindowSpec;
+pub(crate) use over::window_text;
 pub use processor::{InputRow, ListState, MapState, StateHandle, StatefulProcessor, TimeMode, TimerValues, ValueState};
 pub use query::{StreamingQuery, StreamingQueryManager};
 pub use reader::{DataFrameReader, DataStreamReader};

@@ -66,7 +66,9 @@ impl GroupedFrame {
                 Expr::Literal(value, _) => Ok(value),
                 other => Err(Error::new(
                     ErrorCode::InvalidExpression,
-                    format!("pivot(): the value {other} is no constant; write the values of the column, or leave them out"),
+                    format!(
+                        "pivot(): the value {other} is no constant; write the values of the column, or leave them out"
+                    ),
                 )),
             };
             let cast = |value: &ScalarValue, to: &DataType| match value.data_type() == *to {

@@ -181,7 +181,8 @@ impl DataFrame {
         let names: Vec<String> = (0..one.schema().fields().len()).map(|at| format!("c{at}")).collect();
         let marked = |frame: &DataFrame, sides: [i64; 2]| {
             let columns = frame.plan().scope().all().into_iter().zip(&names).map(|(column, name)| column.alias(name));
-            let sides = sides.into_iter().zip(["l", "r"]).map(|(side, name)| datafusion::prelude::lit(side).alias(name));
+            let sides =
+                sides.into_iter().zip(["l", "r"]).map(|(side, name)| datafusion::prelude::lit(side).alias(name));
             frame.project(columns.chain(sides).collect())
         };
         let both = marked(&one, [1, 0])?.union(&marked(&other, [0, 1])?)?;
@@ -204,7 +205,9 @@ fn refuse_streams(name: &str, frames: &[&DataFrame]) -> Result<()> {
     match frames.iter().any(|frame| frame.is_streaming()) {
         true => Err(Error::new(
             ErrorCode::UnsupportedOperation,
-            format!("{name} with a stream is not supported, because its rows are never all there; use a left semi or a left anti join, or foreach_batch"),
+            format!(
+                "{name} with a stream is not supported, because its rows are never all there; use a left semi or a left anti join, or foreach_batch"
+            ),
         )),
         false => Ok(()),
     }

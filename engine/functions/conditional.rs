@@ -47,6 +47,24 @@ const fn rewrite(name: &'static str, count: (usize, usize), expand: fn(Vec<Expr>
     Rewrite { name, count, expand }
 }
 
+/// FALSE, or an error where a query as a value has this many rows.
+pub(super) static ONE_ROW: Builtin = typed(
+    "one_row",
+    (1, 1),
+    |a| Typed::new(a.types, DataType::Boolean),
+    |_| {
+        Err(Error::new(
+            ErrorCode::ScalarSubqueryTooManyRows,
+            "more than one row was returned by a query as a value; aggregate it, or add LIMIT 1",
+        ))
+    },
+);
+
+/// A condition that ends the query where it is looked at.
+pub(crate) fn too_many_rows(count: Expr) -> Expr {
+    SparkFunction::scalar(&ONE_ROW).call(vec![count])
+}
+
 pub(super) static REWRITES: &[Rewrite] = &[
     rewrite("coalesce", (1, ANY), coalesce),
     rewrite("ifnull", (2, 2), coalesce),

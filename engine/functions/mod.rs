@@ -10,11 +10,13 @@ pub(crate) mod collection;
 pub(crate) mod conditional;
 pub(crate) mod csv_text;
 pub(crate) mod datetime;
+mod frequent;
 pub mod from_json;
 mod generator;
 mod hash;
 pub mod java_text;
 mod json_path;
+pub(crate) mod lambda;
 mod number;
 pub(crate) mod placed;
 mod regex;
@@ -48,6 +50,7 @@ pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
             collection::FUNCTIONS,
             json_path::FUNCTIONS,
             placed::FUNCTIONS,
+            frequent::FUNCTIONS,
             std::slice::from_ref(&conditional::RAISE_ERROR),
         ];
         tables.into_iter().flatten().map(|function| (function.name, function)).collect()

@@ -27,6 +27,11 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("lag", (1, 4), |a| Typed::new(a.types, a.of(0).clone()), never),
     typed("lead", (1, 4), |a| Typed::new(a.types, a.of(0).clone()), never),
     typed("nth_value", (2, 3), |a| Typed::new(a.types, a.of(0).clone()), never),
+    typed("rand", (0, 1), |a| Typed::new(a.types, DataType::Float64), never),
+    typed("randn", (0, 1), |a| Typed::new(a.types, DataType::Float64), never),
+    typed("uuid", (0, 1), |a| Typed::new(a.types, DataType::Utf8), never),
+    typed("monotonically_increasing_id", (0, 0), |a| Typed::new(a.types, DataType::Int64), never),
+    typed("spark_partition_id", (0, 0), |a| Typed::new(a.types, DataType::Int32), never),
 ];
 
 /// The name and arguments of a call of one of these.
@@ -50,12 +55,16 @@ pub(crate) fn is_grouping(name: &str) -> bool {
 
 /// Why a call of one of these cannot stand where rows are looked at one by one.
 pub(crate) fn misplaced(name: &str) -> Error {
-    match is_grouping(name) {
-        true => Error::new(
+    match name {
+        "grouping" | "grouping_id" => Error::new(
             ErrorCode::UnsupportedGrouping,
             format!("{name}() can only be used with rollup, cube or grouping sets; aggregate by one of them"),
         ),
-        false => Error::new(
+        "rand" | "randn" | "uuid" | "monotonically_increasing_id" | "spark_partition_id" => Error::new(
+            ErrorCode::UnsupportedOperation,
+            format!("{name}() stands in a selection or a filter only; select it under a name first"),
+        ),
+        _ => Error::new(
             ErrorCode::InvalidExpression,
             format!("{name}() is a function over a window of rows; add over(...), or OVER (...) in SQL"),
         ),

@@ -7,7 +7,7 @@
 use super::arithmetic::Math;
 use super::builtin::{ANY, wrong_number};
 use super::conditional::REWRITES;
-use super::{builtins, generator, schema_text};
+use super::{builtins, generator, lambda, schema_text};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::Column;
 use crate::frame::functions as f;
@@ -63,6 +63,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("power", "pow"),
     ("position", "locate"),
     ("printf", "format_string"),
+    ("random", "rand"),
     ("regexp", "rlike"),
     ("regexp_like", "rlike"),
     ("sha", "sha1"),
@@ -82,35 +83,8 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// Functions that give another value each time.
-const UNREPEATABLE: &[&str] = &[
-    "rand",
-    "random",
-    "randn",
-    "uuid",
-    "shuffle",
-    "randstr",
-    "uniform",
-    "monotonically_increasing_id",
-    "spark_partition_id",
-    "input_file_name",
-    "input_file_block_start",
-    "input_file_block_length",
-];
-
-/// Functions that take a lambda.
-const HIGHER_ORDER: &[&str] = &[
-    "transform",
-    "filter",
-    "exists",
-    "forall",
-    "aggregate",
-    "reduce",
-    "zip_with",
-    "map_filter",
-    "map_zip_with",
-    "transform_keys",
-    "transform_values",
-];
+const UNREPEATABLE: &[&str] =
+    &["shuffle", "randstr", "uniform", "input_file_name", "input_file_block_start", "input_file_block_length"];
 
 /// Functions that Spark has and this version does not.
 const MISSING: &[&str] = &[
@@ -192,6 +166,7 @@ impl FunctionRegistry {
         let known = builtins().keys().copied().chain(REWRITES.iter().map(|r| r.name));
         let known = known.chain(ALIASES.iter().map(|(alias, _)| *alias)).chain(SPECIAL.iter().copied());
         let known = known.chain(generator::FUNCTIONS.iter().map(|g| g.name)).chain(spark_aggregate::names());
+        let known = known.chain(lambda::names());
         let mut names: Vec<String> = own.chain(known.map(str::to_string)).collect();
         names.sort();
         names.dedup();
@@ -199,7 +174,7 @@ impl FunctionRegistry {
     }
 
     fn scalar(&self, name: &str, args: Vec<Expr>) -> Result<Expr> {
-        if let Some(done) = special(name, &args) {
+        if let Some(done) = lambda::call(name, &args).or_else(|| special(name, &args)) {
             return done;
         }
         let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, own)| own);
@@ -222,11 +197,6 @@ impl FunctionRegistry {
         if UNREPEATABLE.contains(&name) {
             return refuse(
                 "it gives another value each time, so a batch could not be replayed after a failure; derive the value from a column, as hash() does",
-            );
-        }
-        if HIGHER_ORDER.contains(&name) {
-            return refuse(
-                "functions that take a lambda are not computed; use explode() and an aggregation, or register a function of your own",
             );
         }
         if MISSING.contains(&name) {

@@ -3,14 +3,18 @@
 //! Comes in: calls with texts. Goes out: texts, positions (from 1, 0 for nowhere) and digests. Fails: an index of 0 in `split_part`,
 //! texts that are no base64 or URL.
 
-use super::arithmetic::{Rounding, rescale};
+mod codes;
+mod numbers;
+
 use super::builtin::{ANY, Arguments, Builtin, Call, Typed, converts, partial, strict, total, typed};
 use crate::decode::base64;
 use crate::error::{Error, ErrorCode, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, StringArray};
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, i256};
+use arrow::datatypes::DataType;
+pub(super) use codes::unhex;
+use codes::{decode, encode, hex, hex_types, parse_url, sha2, unbase64, url_decode, url_encode};
 use datafusion_spark::function as spark;
-use std::fmt::Write;
+use numbers::format_number;
 use std::sync::Arc;
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
@@ -306,178 +310,6 @@ fn split_part(text: &str, delimiter: &str, part: i32) -> Result<Option<String>> 
     Ok(Some(found.copied().unwrap_or_default().to_string()))
 }
 
-fn unbase64(call: &Call, text: &str) -> Result<Option<Vec<u8>>> {
-    let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    match base64::decode(&compact) {
-        Some(bytes) => Ok(Some(bytes)),
-        None => Err(call.invalid(format!("{text:?} is no base64 text"))),
-    }
-}
-
-fn hex_types(a: &Arguments) -> Result<Typed> {
-    let to = match a.of(0) {
-        DataType::Binary => DataType::Binary,
-        DataType::Utf8 | DataType::Null => DataType::Utf8,
-        other if other.is_numeric() => DataType::Int64,
-        _ => return Err(a.mismatch(0, "BIGINT, STRING or BINARY")),
-    };
-    Ok(Typed { arguments: vec![to], returns: DataType::Utf8 })
-}
-
-fn hex(call: &Call) -> Result<ArrayRef> {
-    match call.array(0)?.data_type() {
-        DataType::Int64 => strict!(call, StringArray, |n: long 0| Ok(Some(format!("{n:X}")))),
-        DataType::Binary => strict!(call, StringArray, |b: binary 0| Ok(Some(hex_of(b)))),
-        _ => strict!(call, StringArray, |s: text 0| Ok(Some(hex_of(s.as_bytes())))),
-    }
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02X}");
-        out
-    })
-}
-
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
-    // An odd number of digits lacks its first zero.
-    let padded: Vec<u32> = if digits.len() % 2 == 1 { [vec![0], digits].concat() } else { digits };
-    Some(padded.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect())
-}
-
-fn charset(call: &Call, name: &str) -> Result<&'static str> {
-    match name.to_ascii_uppercase().as_str() {
-        "UTF-8" | "UTF8" => Ok("UTF-8"),
-        "US-ASCII" | "ASCII" => Ok("US-ASCII"),
-        "ISO-8859-1" => Ok("ISO-8859-1"),
-        "UTF-16BE" => Ok("UTF-16BE"),
-        "UTF-16LE" => Ok("UTF-16LE"),
-        "UTF-16" => Ok("UTF-16"),
-        _ => Err(call.invalid(format!(
-            "the charset {name:?} is not one of UTF-8, US-ASCII, ISO-8859-1, UTF-16, UTF-16BE and UTF-16LE"
-        ))),
-    }
-}
-
-fn encode(call: &Call, text: &str, set: &str) -> Result<Vec<u8>> {
-    let unmappable = || call.invalid(format!("{text:?} has a character that {set} does not have"));
-    Ok(match charset(call, set)? {
-        "US-ASCII" if !text.is_ascii() => return Err(unmappable()),
-        "ISO-8859-1" => {
-            text.chars().map(|c| u8::try_from(c as u32).map_err(|_| unmappable())).collect::<Result<_>>()?
-        }
-        "UTF-16BE" => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
-        "UTF-16LE" => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
-        "UTF-16" => [0xfe, 0xff].into_iter().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect(),
-        _ => text.as_bytes().to_vec(),
-    })
-}
-
-fn decode(call: &Call, bytes: &[u8], set: &str) -> Result<String> {
-    let malformed = || call.invalid(format!("the bytes are no {set} text"));
-    let wide = |bytes: &[u8], read: fn([u8; 2]) -> u16| {
-        let units = bytes.chunks(2).map(|pair| <[u8; 2]>::try_from(pair).map(read).map_err(|_| malformed()));
-        String::from_utf16(&units.collect::<Result<Vec<_>>>()?).map_err(|_| malformed())
-    };
-    match charset(call, set)? {
-        "ISO-8859-1" => Ok(bytes.iter().map(|byte| char::from(*byte)).collect()),
-        "US-ASCII" if !bytes.is_ascii() => Err(malformed()),
-        "UTF-16BE" => wide(bytes, u16::from_be_bytes),
-        "UTF-16LE" => wide(bytes, u16::from_le_bytes),
-        "UTF-16" => match bytes {
-            [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
-            [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
-            rest => wide(rest, u16::from_be_bytes),
-        },
-        _ => String::from_utf8(bytes.to_vec()).map_err(|_| malformed()),
-    }
-}
-
-fn sha2(bytes: &[u8], bits: i32) -> Option<String> {
-    use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
-    let text = match bits {
-        224 => hex_of(&Sha224::digest(bytes)),
-        0 | 256 => hex_of(&Sha256::digest(bytes)),
-        384 => hex_of(&Sha384::digest(bytes)),
-        512 => hex_of(&Sha512::digest(bytes)),
-        _ => return None,
-    };
-    Some(text.to_ascii_lowercase())
-}
-
-/// Digits in groups of three, half to even, as Java's `DecimalFormat` rounds.
-fn format_number(call: &Call) -> Result<ArrayRef> {
-    let places = call.int(1)?;
-    let numbers = call.array(0)?;
-    let mut out: Vec<Option<String>> = Vec::with_capacity(call.rows);
-    for row in 0..call.rows {
-        let at = call.at(0, row);
-        let places = match places.get(row) {
-            Some(places) if places >= 0 && numbers.is_valid(at) => places as usize,
-            _ => {
-                out.push(None);
-                continue;
-            }
-        };
-        let plain = match numbers.data_type() {
-            DataType::Decimal128(_, scale) => {
-                let value = i256::from_i128(numbers.as_primitive::<Decimal128Type>().value(at));
-                let to = places.min(38) as i8;
-                let scaled = rescale(value, *scale, to, Rounding::HalfEven).unwrap_or(value);
-                point(&scaled.to_string(), places)
-            }
-            DataType::Float32 | DataType::Float64 => {
-                let value = arrow::compute::cast(numbers, &DataType::Float64)?.as_primitive::<Float64Type>().value(at);
-                if value.is_nan() || value.is_infinite() {
-                    out.push(Some(
-                        if value.is_nan() {
-                            "NaN"
-                        } else if value > 0.0 {
-                            "∞"
-                        } else {
-                            "-∞"
-                        }
-                        .to_string(),
-                    ));
-                    continue;
-                }
-                format!("{value:.places$}")
-            }
-            DataType::Null => continue,
-            _ => {
-                let value = arrow::compute::cast(numbers, &DataType::Int64)?.as_primitive::<Int64Type>().value(at);
-                format!("{}", value) + &if places > 0 { format!(".{}", "0".repeat(places)) } else { String::new() }
-            }
-        };
-        out.push(Some(grouped(&plain)));
-    }
-    Ok(Arc::new(StringArray::from_iter(out)))
-}
-
-/// Puts the point into a number that is scaled by ten to the `places`.
-fn point(scaled: &str, places: usize) -> String {
-    let (sign, digits) = scaled.strip_prefix('-').map_or(("", scaled), |digits| ("-", digits));
-    let digits = format!("{digits:0>width$}", width = places + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - places);
-    let dot = if places > 0 { "." } else { "" };
-    format!("{sign}{whole}{dot}{fraction}")
-}
-
-fn grouped(plain: &str) -> String {
-    let (number, fraction) = plain.find('.').map_or((plain, ""), |at| plain.split_at(at));
-    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
-    let mut out = String::from(sign);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out + fraction
-}
-
 fn levenshtein(call: &Call) -> Result<ArrayRef> {
     let distance = |a: &str, b: &str| -> i32 {
         let b: Vec<char> = b.chars().collect();
@@ -503,83 +335,6 @@ fn levenshtein(call: &Call) -> Result<ArrayRef> {
             Ok(Some(if found > most { -1 } else { found }))
         }),
         false => strict!(call, Int32Array, |a: text 0, b: text 1| Ok(Some(distance(a, b)))),
-    }
-}
-
-/// `application/x-www-form-urlencoded`, as Java's `URLEncoder` writes it.
-fn url_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => out.push(byte.into()),
-            b' ' => out.push('+'),
-            other => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "%{other:02X}");
-            }
-        }
-    }
-    out
-}
-
-fn url_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        match first {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-                bytes.push(u8::from_str_radix(digits, 16).ok()?);
-                rest = after.get(2..)?;
-            }
-            other => bytes.push(*other),
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn parse_url(call: &Call) -> Result<ArrayRef> {
-    match call.has(2) {
-        true => strict!(call, StringArray, |url: text 0, part: text 1, key: text 2| {
-            Ok((part == "QUERY").then(|| url_part(url, part)).flatten().and_then(|query| {
-                let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-                pairs.find(|(name, _)| *name == key).map(|(_, value)| value.to_string())
-            }))
-        }),
-        false => strict!(call, StringArray, |url: text 0, part: text 1| Ok(url_part(url, part).map(str::to_string))),
-    }
-}
-
-/// A part of `scheme://user@host:port/path?query#fragment`.
-fn url_part<'a>(url: &'a str, part: &str) -> Option<&'a str> {
-    let (rest, fragment) = url.split_once('#').map_or((url, None), |(rest, fragment)| (rest, Some(fragment)));
-    let (scheme, rest) = match rest.split_once("://") {
-        Some((scheme, rest)) => (Some(scheme), rest),
-        None => (None, rest),
-    };
-    let (authority, file) = match scheme {
-        Some(_) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
-        None => ("", rest),
-    };
-    let (path, query) = file.split_once('?').map_or((file, None), |(path, query)| (path, Some(query)));
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-    // A bracketed address has colons of its own.
-    let host = match host.find(']') {
-        Some(end) => host.get(..=end).unwrap_or(host),
-        None => host.split(':').next().unwrap_or(host),
-    };
-    match part {
-        "HOST" => Some(host).filter(|host| !host.is_empty()),
-        "PATH" => Some(path),
-        "QUERY" => query,
-        "REF" => fragment,
-        "PROTOCOL" => scheme,
-        "FILE" => Some(file),
-        "AUTHORITY" => Some(authority).filter(|authority| !authority.is_empty()),
-        "USERINFO" => user,
-        _ => None,
     }
 }
 

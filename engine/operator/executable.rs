@@ -5,6 +5,7 @@
 
 use super::clock::BatchClock;
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::lambda::Applied;
 use crate::plan::resolve::is_fallible;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use arrow::datatypes::DataType;
@@ -44,7 +45,10 @@ pub fn executable(expr: &Expr, schema: &DFSchemaRef, clock: &BatchClock) -> Resu
                 let kind = Kind::CurrentTimestamp { clock: Some(clock.clone()) };
                 Ok(Transformed::yes(SparkFunction::new(kind).call(call.args)))
             }
-            _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+            _ => match Applied::of(&call) {
+                Some(applied) => Ok(Transformed::yes(applied.executable(call.args.clone(), clock)?)),
+                None => Ok(Transformed::no(Expr::ScalarFunction(call))),
+            },
         },
         other => Ok(Transformed::no(other)),
     })?;

@@ -136,7 +136,8 @@ impl Measure {
 /// Types that have no JSON.
 pub fn named_values(row: &RecordBatch, time_zone: Tz) -> Result<Map<String, Value>> {
     let fields = row.schema().fields().clone();
-    let row: ArrayRef = Arc::new(StructArray::try_new_with_length(fields, row.columns().to_vec(), None, row.num_rows())?);
+    let row: ArrayRef =
+        Arc::new(StructArray::try_new_with_length(fields, row.columns().to_vec(), None, row.num_rows())?);
     let style = ToJsonOptions {
         time_zone,
         timestamp_format: Some(TIMES.to_string()),

@@ -5,15 +5,18 @@
 
 use super::custom::Factory;
 use super::scope::{Origin, Scope};
+use super::sequence::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Observation, TimeMode};
 use crate::source::provider::SourceProvider;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use chrono_tz::Tz;
 use datafusion::logical_expr::{Expr, SortExpr};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 
 /// Field metadata that marks an event-time column: its watermark's delay in milliseconds. Spark's key.
 pub const WATERMARK_DELAY_KEY: &str = "spark.watermarkDelayMs";
@@ -76,11 +79,20 @@ pub enum LogicalPlan {
         schema: SchemaRef,
         id: u64,
     },
+    /// Each row with values that follow from its place, in columns behind its own.
+    Sequence { input: Arc<LogicalPlan>, calls: Vec<Sequence>, schema: SchemaRef, id: u64 },
+    /// Each row with what functions make of the rows around it, in columns behind its own; a call is a bare window function.
+    Window { input: Arc<LogicalPlan>, calls: Vec<Named>, schema: SchemaRef, id: u64 },
+    /// The same rows, which are computed once.
+    Cached { input: Arc<LogicalPlan>, rows: Kept },
     /// `order_by`.
     Sort { input: Arc<LogicalPlan>, keys: Vec<SortExpr> },
     /// `offset` and `limit`.
     Limit { input: Arc<LogicalPlan>, skip: u64, fetch: Option<u64> },
 }
+
+/// The rows of a table once they are computed, shared by everything that is made of it.
+pub type Kept = Arc<OnceCell<Vec<RecordBatch>>>;
 
 /// A resolved expression and the name of the column it makes.
 #[derive(Debug, Clone)]
@@ -161,6 +173,8 @@ impl LogicalPlan {
             | LogicalPlan::Watermark { schema, .. }
             | LogicalPlan::Generate { schema, .. }
             | LogicalPlan::Aggregate { schema, .. }
+            | LogicalPlan::Sequence { schema, .. }
+            | LogicalPlan::Window { schema, .. }
             | LogicalPlan::Join { schema, .. }
             | LogicalPlan::TransformWithState { schema, .. }
             | LogicalPlan::Union { schema, .. } => schema,
@@ -168,6 +182,7 @@ impl LogicalPlan {
             | LogicalPlan::Alias { input, .. }
             | LogicalPlan::Observe { input, .. }
             | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::Cached { input, .. }
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => input.schema(),
         }
@@ -194,6 +209,12 @@ impl LogicalPlan {
                 origins.extend_from_slice(made.origins().get(origins.len()..).unwrap_or_default());
                 Scope::new(schema.clone(), origins)
             }
+            LogicalPlan::Sequence { input, schema, id, .. } | LogicalPlan::Window { input, schema, id, .. } => {
+                let mut origins = input.scope().origins().to_vec();
+                let own = Scope::fresh(schema, *id);
+                origins.extend_from_slice(own.origins().get(origins.len()..).unwrap_or_default());
+                Scope::new(schema.clone(), origins)
+            }
             LogicalPlan::Join { left, right, join_type, schema, id, .. } => match join_type.keeps_left_only() {
                 true => left.scope(),
                 false => left.scope().beside(&right.scope(), schema.clone(), *id),
@@ -205,6 +226,7 @@ impl LogicalPlan {
             LogicalPlan::Filter { input, .. }
             | LogicalPlan::Observe { input, .. }
             | LogicalPlan::Deduplicate { input, .. }
+            | LogicalPlan::Cached { input, .. }
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => input.scope(),
         }
@@ -223,6 +245,9 @@ impl LogicalPlan {
             | LogicalPlan::Aggregate { input, .. }
             | LogicalPlan::Deduplicate { input, .. }
             | LogicalPlan::TransformWithState { input, .. }
+            | LogicalPlan::Sequence { input, .. }
+            | LogicalPlan::Window { input, .. }
+            | LogicalPlan::Cached { input, .. }
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => vec![input],
             LogicalPlan::Join { left, right, .. } => vec![left, right],
@@ -243,6 +268,9 @@ impl LogicalPlan {
             | LogicalPlan::Aggregate { input, .. }
             | LogicalPlan::Deduplicate { input, .. }
             | LogicalPlan::TransformWithState { input, .. }
+            | LogicalPlan::Sequence { input, .. }
+            | LogicalPlan::Window { input, .. }
+            | LogicalPlan::Cached { input, .. }
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => vec![input],
             LogicalPlan::Join { left, right, .. } => vec![left, right],
@@ -324,6 +352,12 @@ impl LogicalPlan {
             LogicalPlan::TransformWithState { columns, processor, time_mode, .. } => {
                 writeln!(f, "TransformWithState [{}], {}, {time_mode:?}", columns.join(", "), processor.name())?;
             }
+            LogicalPlan::Sequence { calls, .. } => {
+                let calls: Vec<String> = calls.iter().map(ToString::to_string).collect();
+                writeln!(f, "Sequence [{}]", calls.join(", "))?;
+            }
+            LogicalPlan::Window { calls, .. } => writeln!(f, "Window [{}]", list(calls))?,
+            LogicalPlan::Cached { .. } => writeln!(f, "InMemoryRelation")?,
             LogicalPlan::Join { join_type, condition, .. } => match condition {
                 Some(condition) => writeln!(f, "Join {}, {condition}", join_type.name())?,
                 None => writeln!(f, "Join {}", join_type.name())?,

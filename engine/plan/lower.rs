@@ -12,6 +12,7 @@ use super::fingerprint::{AGGREGATE, Meaning, SESSION_AGGREGATE, aggregate_meanin
 use super::grouping::{Grouping, leave_to_grouping};
 use super::join::{JoinCondition, StaticJoin, StaticJoinKind, StreamJoinPlan};
 use super::logical::{JoinType, LogicalPlan, Named, join_scope, watermark_delay_ms};
+use super::output_mode;
 use super::resolve::{df_schema, is_fallible, strip_alias};
 use super::scan::{Scan, ScanBuilder};
 use super::scope::{distinct_names, reference};
@@ -370,6 +371,9 @@ impl Lowering {
                 let operator = CustomPlan::new(columns, processor, *time_mode, input.schema(), schema)?;
                 let meaning = operator.meaning();
                 self.over_rows(input, Arc::new(operator), meaning, schema)
+            }
+            LogicalPlan::Sequence { .. } | LogicalPlan::Window { .. } | LogicalPlan::Cached { .. } => {
+                Err(output_mode::table_only(plan))
             }
             LogicalPlan::Limit { input, skip, fetch } => {
                 let above_aggregate = input.any(&|p| matches!(p, LogicalPlan::Aggregate { .. }));

@@ -19,6 +19,7 @@ pub mod output_mode;
 pub mod resolve;
 pub mod scan;
 pub mod scope;
+pub mod sequence;
 pub mod session;
 pub mod spark_aggregate;
 pub mod spark_function;

@@ -46,6 +46,11 @@ pub(super) fn text(expr: &Expr) -> String {
             let branches = case.when_then_expr.iter().map(|(when, then)| (text(when), text(then)));
             choice(branches, case.else_expr.as_deref().map(text))
         }
+        Expr::Cast(cast) => match (&*cast.expr, cast.field.data_type()) {
+            (Expr::Literal(value, _), DataType::Date32) => format!("DATE '{}'", constant(value)),
+            (Expr::Literal(value, _), DataType::Timestamp(_, Some(_))) => format!("TIMESTAMP '{}'", constant(value)),
+            (inner, to) => format!("CAST({} AS {})", text(inner), type_name(to).to_uppercase()),
+        },
         Expr::ScalarFunction(call) => called(call).unwrap_or_else(|| output_name(expr)),
         other => output_name(other),
     }
@@ -95,6 +100,12 @@ pub(super) fn called(call: &ScalarFunction) -> Option<String> {
         ("bitand", [left, right]) => Some(format!("({} & {})", text(left), text(right))),
         ("bitor", [left, right]) => Some(format!("({} | {})", text(left), text(right))),
         ("bitxor", [left, right]) => Some(format!("({} ^ {})", text(left), text(right))),
+        ("like", [value, pattern]) => Some(format!("{} LIKE {}", text(value), text(pattern))),
+        ("ceil" | "floor", [_]) => Some(format!("{}({})", call.name().to_uppercase(), texts(arguments))),
+        // Arguments that are left out are shown.
+        ("round" | "bround", [_]) => Some(format!("{}({}, 0)", call.name(), texts(arguments))),
+        ("split", [_, _]) => Some(format!("split({}, -1)", texts(arguments))),
+        ("regexp_replace", [_, _, _]) => Some(format!("regexp_replace({}, 1)", texts(arguments))),
         ("pow", _) => Some(format!("POWER({})", texts(arguments))),
         ("rlike", _) => Some(format!("RLIKE({})", texts(arguments))),
         ("from_json", [value, ..]) => Some(format!("from_json({})", text(value))),

@@ -98,10 +98,40 @@ fn check_node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             "union between a stream and a table is not supported; read the table as a stream, or write both to one sink"
                 .to_string(),
         )),
+        LogicalPlan::Sequence { .. } | LogicalPlan::Window { .. } | LogicalPlan::Cached { .. } => Err(table_only(plan)),
         LogicalPlan::Join { left, right, join_type, condition, .. } => {
             check_join(left, right, *join_type, condition.as_ref(), mode)
         }
         _ => Ok(()),
+    }
+}
+
+/// Why a relation over a stream that needs all of its rows is refused.
+pub(crate) fn table_only(plan: &LogicalPlan) -> Error {
+    match plan {
+        LogicalPlan::Window { calls, .. } => {
+            let calls: Vec<String> = calls.iter().map(|call| super::resolve::output_name(&call.expr)).collect();
+            Error::new(
+                ErrorCode::NonTimeWindow,
+                format!(
+                    "window function is not supported in {} on a stream, which supports time windows only; group by window(...), or use \
+                     foreach_batch",
+                    calls.join(", ")
+                ),
+            )
+        }
+        LogicalPlan::Sequence { calls, .. } => {
+            let calls: Vec<String> = calls.iter().map(ToString::to_string).collect();
+            unsupported(format!(
+                "{} is not supported on a stream, because a batch that is replayed after a failure must give the same rows; derive the \
+                 value from a column, as hash() does, or use foreach_batch",
+                calls.join(", ")
+            ))
+        }
+        _ => unsupported(
+            "the rows of a stream cannot be kept, because they are never all there; use write_stream().start(), or cache() in foreach_batch"
+                .to_string(),
+        ),
     }
 }
 

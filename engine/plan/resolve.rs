@@ -9,6 +9,7 @@ use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
 use super::{coerce, names};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::lambda::Applied;
 use crate::functions::placed::placed;
 use crate::functions::session_window::{window_of, window_time};
 use crate::functions::{self, cast::CastOptions};
@@ -44,6 +45,10 @@ pub fn resolve(expr: Expr, scope: &Scope, environment: &Environment) -> Result<E
             },
             Expr::AggregateFunction(call) => {
                 Ok(Transformed::yes(Expr::AggregateFunction(spark_aggregate::with_environment(call, environment))))
+            }
+            Expr::WindowFunction(mut call) => {
+                call.fun = spark_aggregate::over_window(call.fun, environment);
+                Ok(Transformed::yes(Expr::WindowFunction(call)))
             }
             other => Ok(coerce::operator(other, &schema, environment)?),
         })
@@ -192,6 +197,7 @@ pub fn output_name(expr: &Expr) -> String {
             Some(Kind::Cast { .. }) if matches!(call.args.first(), Some(Expr::Column(_) | Expr::Alias(_))) => {
                 call.args.first().map(output_name).unwrap_or_default()
             }
+            Some(Kind::Lambda { parameters, body }) => functions::lambda::text(parameters, body, names::text),
             _ => names::called(call).unwrap_or_else(|| format!("{}({})", call.name(), names::texts(&call.args))),
         },
         Expr::AggregateFunction(call) => {
@@ -213,6 +219,9 @@ pub fn output_name(expr: &Expr) -> String {
         | Expr::Like(_)
         | Expr::Case(_)
         | Expr::Literal(..) => names::text(expr),
+        Expr::WindowFunction(call) => crate::frame::window_text(call, names::texts),
+        Expr::Cast(cast) if matches!(&*cast.expr, Expr::WindowFunction(_)) => output_name(&cast.expr),
+        Expr::Cast(_) => names::text(expr),
         other => other.schema_name().to_string(),
     }
 }
@@ -273,6 +282,9 @@ fn spark_call(
             let expanded = (rewrite.expand)(args);
             let meant = expanded.transform_up(|e| Ok(coerce::operator(e, schema, environment)?))?;
             return Ok(meant.data);
+        }
+        Kind::HigherOrder { name, function } => {
+            return functions::lambda::bind(name, *function, args, scope, schema, environment);
         }
         Kind::Arithmetic { .. } => return Ok(function.folded(coerce::beside_decimals(args, schema)?)),
         Kind::Scalar(builtin) if builtin.name == "get_item" => {
@@ -386,7 +398,10 @@ pub fn is_fallible(expr: &Expr) -> bool {
     let mut fallible = false;
     let visit = expr.apply(|e| {
         fallible |= match e {
-            Expr::ScalarFunction(call) => SparkFunction::of(call).is_some_and(SparkFunction::is_fallible),
+            Expr::ScalarFunction(call) => match SparkFunction::of(call) {
+                Some(function) => function.is_fallible(),
+                None => Applied::of(call).is_some_and(Applied::is_fallible),
+            },
             Expr::BinaryExpr(b) => b.op == Operator::Modulo,
             _ => false,
         };

@@ -4,22 +4,23 @@
 //! Comes in: a function as the user wrote it, without an environment. `resolve` gives it the session's [`Environment`].
 //! Goes out: columns. Fails: values that ANSI mode refuses.
 
+mod udf;
+mod values;
+
 use crate::decode::{JsonDecoder, JsonOptions, ParseMode, Wanted, zone};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions;
 use crate::functions::arithmetic::{self, Math};
 use crate::functions::builtin::{Arguments, Builtin, Call, conform};
 use crate::functions::conditional::Rewrite;
+use crate::functions::lambda::HigherOrder;
 use crate::functions::to_json::ToJsonOptions;
 use crate::operator::clock::BatchClock;
 use crate::options::Options;
 use crate::source::Origin;
-use crate::types::{self, StructType, timestamp};
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
-};
+use crate::types::{self, StructType};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
@@ -30,6 +31,8 @@ use datafusion::logical_expr::{
 };
 use std::any::Any;
 use std::sync::Arc;
+use values::window_struct;
+pub use values::{deep_normalize, normalize, window_array, window_fields};
 
 /// What the session decides for every function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,6 +78,10 @@ pub enum Kind {
     Normalize,
     /// The batch's time, from its clock once the expression is compiled for a stream.
     CurrentTimestamp { clock: Option<BatchClock> },
+    /// `x -> x + 1` as an argument, until the call that it belongs to is resolved.
+    Lambda { parameters: Vec<String>, body: Box<Expr> },
+    /// A function of lambdas, until it is resolved.
+    HigherOrder { name: &'static str, function: HigherOrder },
     /// A function of the table in [`crate::functions`].
     Scalar(&'static Builtin),
     /// A function that is another expression once its arguments are known.
@@ -415,6 +422,9 @@ impl SparkFunction {
                 let instant = TimestampMicrosecondArray::from(vec![now.saturating_mul(1000)]);
                 Ok(Arc::new(instant.with_timezone(crate::types::UTC)))
             }
+            Kind::Lambda { .. } | Kind::HigherOrder { .. } => {
+                Err(Error::internal(format!("{} was not resolved", self.name())))
+            }
             Kind::Arithmetic { .. } | Kind::Scalar(_) | Kind::Rewrite(_) | Kind::Generator { .. } => {
                 Err(Error::internal(format!("{} is evaluated with its constants", self.name())))
             }
@@ -506,231 +516,4 @@ fn json_options(options: &[(String, String)], time_zone: Tz) -> Result<JsonOptio
     let json = JsonOptions::read(&mut reader, time_zone)?;
     reader.finish()?;
     Ok(json)
-}
-
-/// `window` as a value: the one tumbling window of each time. Sliding windows make several rows of one: see
-/// [`SparkFunction::window_generator`].
-fn window_struct(time: &ArrayRef, duration: i64, start: i64) -> Result<ArrayRef> {
-    let time = time.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
-        Error::new(ErrorCode::EventTimeNotTimestamp, format!("window() needs a timestamp, not {}", time.data_type()))
-    })?;
-    let starts: TimestampMicrosecondArray =
-        time.unary(|t| t.wrapping_sub((t.wrapping_sub(start)).rem_euclid(duration)));
-    let ends: TimestampMicrosecondArray = starts.unary(|t| t.wrapping_add(duration));
-    Ok(Arc::new(window_array(starts, ends)?))
-}
-
-/// The `window` struct of starts and ends; NULL where the start is.
-pub fn window_array(starts: TimestampMicrosecondArray, ends: TimestampMicrosecondArray) -> Result<StructArray> {
-    let nulls: Option<NullBuffer> = starts.nulls().cloned();
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(starts.with_timezone(crate::types::UTC)), Arc::new(ends.with_timezone(crate::types::UTC))];
-    Ok(StructArray::try_new(window_fields(), columns, nulls)?)
-}
-
-/// Fields of the `window` struct.
-pub fn window_fields() -> Fields {
-    Fields::from(vec![Field::new("start", timestamp(), true), Field::new("end", timestamp(), true)])
-}
-
-/// Doubles with -0.0 as 0.0 and one NaN, inside structs and arrays too; other arrays as they are.
-pub fn normalize(array: &ArrayRef) -> ArrayRef {
-    match array.data_type() {
-        DataType::Float64 => Arc::new(
-            array
-                .as_primitive::<Float64Type>()
-                .unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v + 0.0 }),
-        ),
-        DataType::Float32 => Arc::new(
-            array
-                .as_primitive::<Float32Type>()
-                .unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }),
-        ),
-        DataType::Struct(fields) => {
-            let structs = array.as_struct();
-            let columns = structs.columns().iter().map(normalize).collect();
-            // The same fields, lengths and NULLs as before.
-            match StructArray::try_new(fields.clone(), columns, structs.nulls().cloned()) {
-                Ok(structs) => Arc::new(structs),
-                Err(_) => array.clone(),
-            }
-        }
-        DataType::List(element) => {
-            let lists = array.as_list::<i32>();
-            let values = normalize(lists.values());
-            match ListArray::try_new(element.clone(), lists.offsets().clone(), values, lists.nulls().cloned()) {
-                Ok(lists) => Arc::new(lists),
-                Err(_) => array.clone(),
-            }
-        }
-        _ => array.clone(),
-    }
-}
-
-/// [`normalize`] at every depth of structs and arrays.
-pub fn deep_normalize(array: &ArrayRef) -> Result<ArrayRef> {
-    Ok(match array.data_type() {
-        DataType::Struct(fields) => {
-            let structs = array.as_struct();
-            let columns = structs.columns().iter().map(deep_normalize).collect::<Result<_>>()?;
-            let nulls = structs.nulls().cloned();
-            Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, structs.len())?)
-        }
-        DataType::List(field) => {
-            let list = array.as_list::<i32>();
-            let values = deep_normalize(list.values())?;
-            let nulls = list.nulls().cloned();
-            Arc::new(ListArray::try_new(field.clone(), list.offsets().clone(), values, nulls)?)
-        }
-        _ => normalize(array),
-    })
-}
-
-impl ScalarUDFImpl for SparkFunction {
-    fn name(&self) -> &str {
-        match &self.kind {
-            Kind::Window { .. } => "window",
-            Kind::FromJson { .. } => "from_json",
-            Kind::SessionWindow => "session_window",
-            Kind::ToJson { .. } => "to_json",
-            Kind::FromCsv { .. } => "from_csv",
-            Kind::ToCsv { .. } => "to_csv",
-            Kind::WithField { .. } => "with_field",
-            Kind::DropFields { .. } => "drop_fields",
-            Kind::MakeStruct { .. } => "struct",
-            Kind::Cast { safe: false, .. } => "cast",
-            Kind::Cast { safe: true, .. } => "try_cast",
-            Kind::Arithmetic { op, safe } => op.name(*safe),
-            Kind::CurrentTimestamp { .. } => "current_timestamp",
-            Kind::Scalar(function) => function.name,
-            Kind::Rewrite(rewrite) => rewrite.name,
-            Kind::Generator { function, .. } => function.name,
-            Kind::Normalize => "normalize_nan_and_zero",
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
-        Err(Error::internal("return_field_from_args is called instead").into())
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
-        let mismatch = |needed: &str, found: &DataType| -> datafusion::error::DataFusionError {
-            let text = format!("{} needs {needed}, not {found}", self.name());
-            Error::new(ErrorCode::DatatypeMismatch, text).into()
-        };
-        let argument = args.arg_fields.first().map(|f| f.data_type()).unwrap_or(&DataType::Null);
-        let data_type = match &self.kind {
-            Kind::Window { .. } => match argument {
-                DataType::Timestamp(TimeUnit::Microsecond, _) => DataType::Struct(window_fields()),
-                other => return Err(mismatch("a timestamp", other)),
-            },
-            Kind::SessionWindow => match argument {
-                DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                    let gap = args.arg_fields.get(1).map_or(&DataType::Null, |f| f.data_type());
-                    functions::session_window::check_gap(gap)?;
-                    DataType::Struct(window_fields())
-                }
-                other => return Err(mismatch("a timestamp", other)),
-            },
-            Kind::FromJson { schema, wrapped, .. } => match (argument, schema.fields.as_slice()) {
-                (DataType::Utf8 | DataType::Binary | DataType::Null, [value]) if *wrapped => value.data_type.to_arrow(),
-                (DataType::Utf8 | DataType::Binary | DataType::Null, _) => DataType::Struct(schema.to_arrow()),
-                (other, _) => return Err(mismatch("a string", other)),
-            },
-            Kind::FromCsv { schema, .. } => match argument {
-                DataType::Utf8 | DataType::Null => DataType::Struct(schema.to_arrow()),
-                other => return Err(mismatch("a string", other)),
-            },
-            Kind::ToJson { .. } => match argument {
-                DataType::Struct(_) | DataType::List(_) | DataType::Map(_, _) => DataType::Utf8,
-                other => return Err(mismatch("a struct, an array or a map", other)),
-            },
-            Kind::ToCsv { .. } => match argument {
-                DataType::Struct(_) => DataType::Utf8,
-                other => return Err(mismatch("a struct", other)),
-            },
-            Kind::WithField { name } => {
-                let DataType::Struct(fields) = argument else { return Err(mismatch("a struct", argument)) };
-                let value = args.arg_fields.get(1).map(|f| f.data_type().clone()).unwrap_or(DataType::Null);
-                let replaced = fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
-                let field = |field: &Arc<Field>| match field.name().eq_ignore_ascii_case(name) {
-                    true => Arc::new(Field::new(field.name(), value.clone(), true)),
-                    false => field.clone(),
-                };
-                let added = (!replaced).then(|| Arc::new(Field::new(name, value.clone(), true)));
-                DataType::Struct(fields.iter().map(field).chain(added).collect())
-            }
-            Kind::DropFields { names } => {
-                let DataType::Struct(fields) = argument else { return Err(mismatch("a struct", argument)) };
-                let dropped = |field: &&Arc<Field>| !names.iter().any(|name| field.name().eq_ignore_ascii_case(name));
-                let kept: Fields = fields.iter().filter(dropped).cloned().collect();
-                if kept.is_empty() {
-                    return Err(mismatch("to keep a field", argument));
-                }
-                DataType::Struct(kept)
-            }
-            Kind::MakeStruct { names } => {
-                let fields = names.iter().zip(args.arg_fields).map(|(n, f)| Field::new(n, f.data_type().clone(), true));
-                DataType::Struct(fields.collect())
-            }
-            Kind::Cast { to, .. } => {
-                if !functions::cast::connects(argument, to) {
-                    let (from, to) = (functions::cast::sql_name(argument), functions::cast::sql_name(to));
-                    let text = format!("cannot cast {from} to {to}");
-                    return Err(Error::new(ErrorCode::DatatypeMismatch, text).into());
-                }
-                to.clone()
-            }
-            Kind::Normalize => argument.clone(),
-            Kind::CurrentTimestamp { .. } => timestamp(),
-            Kind::Arithmetic { op, safe } => {
-                let types = types_of(args.arg_fields);
-                arithmetic::types(*op, &self.arguments(op.name(*safe), &types, &args))?.returns
-            }
-            Kind::Scalar(function) | Kind::Generator { function, .. } => {
-                let types = types_of(args.arg_fields);
-                function.typed(&self.arguments(function.name, &types, &args))?.returns
-            }
-            // Replaced as soon as its arguments are resolved.
-            Kind::Rewrite(_) => DataType::Null,
-        };
-        Ok(Arc::new(Field::new(self.name(), data_type, true)))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        let return_type = args.return_field.data_type();
-        // A call on constants alone is evaluated on one row and stays a constant.
-        let constant: Vec<bool> = args.args.iter().map(|a| matches!(a, ColumnarValue::Scalar(_))).collect();
-        let constants_only = constant.iter().all(|constant| *constant);
-        let rows = if constants_only { 1 } else { args.number_rows };
-        let arrays: Vec<ArrayRef> = args
-            .args
-            .iter()
-            .map(|a| match a {
-                ColumnarValue::Scalar(value) => value.to_array(),
-                ColumnarValue::Array(array) => Ok(array.clone()),
-            })
-            .collect::<DataFusionResult<_>>()?;
-        let result = self.evaluate_call(arrays, constant, rows, return_type)?;
-        Ok(if constants_only {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
-        } else {
-            ColumnarValue::Array(result)
-        })
-    }
-}
-
-fn types_of(fields: &[FieldRef]) -> Vec<DataType> {
-    fields.iter().map(|f| f.data_type().clone()).collect()
-}
-
-impl SparkFunction {
-    fn arguments<'a>(&'a self, name: &'static str, types: &'a [DataType], args: &ReturnFieldArgs) -> Arguments<'a> {
-        let constants = args.scalar_arguments.iter().map(|value| value.cloned()).collect();
-        Arguments { name, types, constants, environment: &self.environment }
-    }
 }

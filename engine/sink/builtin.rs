@@ -83,7 +83,8 @@ pub fn create(request: Request<'_>) -> Result<Created> {
             ));
         }
         _ => {
-            let there_are = "parquet, json, csv, text, kafka, console, memory, noop, foreach_batch, and sink() for your own";
+            let there_are =
+                "parquet, json, csv, text, kafka, console, memory, noop, foreach_batch, and sink() for your own";
             return Err(foreign::unknown("sink", format, there_are));
         }
     };

@@ -4,8 +4,8 @@
 //! have or cannot use.
 
 use super::Source;
-use super::foreign;
 use super::files::{FileFormat, Files, Reading};
+use super::foreign;
 use super::memory::MemoryStream;
 use super::provider::SourceProvider;
 use super::rate::{RateSource, system_clock};

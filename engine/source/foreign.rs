@@ -23,8 +23,21 @@ const INSTEAD: &[(&[&str], &str)] = &[
     ),
     (&["jdbc"], "databases are not read or written by a format; use foreach_batch with the database's client"),
     (&["rocketmq", "pulsar", "kinesis", "eventhubs", "pubsub", "mqtt"], "of message brokers there is kafka only"),
-    (&["mongodb", "mongo", "cassandra", "org.apache.spark.sql.cassandra", "redis", "elasticsearch", "es", "snowflake",
-       "bigquery", "redshift"], "stores are not read or written by a format; use foreach_batch with the store's client"),
+    (
+        &[
+            "mongodb",
+            "mongo",
+            "cassandra",
+            "org.apache.spark.sql.cassandra",
+            "redis",
+            "elasticsearch",
+            "es",
+            "snowflake",
+            "bigquery",
+            "redshift",
+        ],
+        "stores are not read or written by a format; use foreach_batch with the store's client",
+    ),
     (&["statestore", "state-metadata"], "the state of a query is not a table; its size is in the query's progress"),
 ];
 
@@ -32,7 +45,9 @@ const INSTEAD: &[(&[&str], &str)] = &[
 pub(crate) fn unknown(role: &str, format: &str, there_are: &str) -> Error {
     let lower = format.to_ascii_lowercase();
     let instead = INSTEAD.iter().find(|(names, _)| names.contains(&lower.as_str()));
-    let instead = instead.map_or(String::new(), |(_, instead)| format!("{instead}. "));
-    let message = format!("there is no {role} of the format {format:?}: {instead}There are {there_are}");
+    let message = match instead {
+        Some((_, instead)) => format!("there is no {role} of the format {format:?}: {instead}. There are {there_are}"),
+        None => format!("there is no {role} of the format {format:?}; there are {there_are}"),
+    };
     Error::new(ErrorCode::DataSourceNotFound, message)
 }

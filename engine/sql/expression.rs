@@ -5,16 +5,19 @@
 
 use super::dialect::{expect_end, negated_number, parser, tokens};
 use super::literal;
+use super::over::Windows;
 use super::place::{At, Failure, Parsed, Source};
+use super::subquery::{Kind, Subquery};
 use super::types::data_type;
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::lambda::lambda;
 use crate::functions::registry::FunctionRegistry;
 use crate::plan::resolve::quoted;
 use crate::plan::spark_function::SparkFunction;
 use crate::types::{DataType, IntoDataType};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::expr::{Case, Like};
+use datafusion::logical_expr::expr::{Case, Like, NullTreatment as DataFusionNulls};
 use datafusion::logical_expr::{Expr, Operator, binary_expr};
 use datafusion::prelude::lit;
 use datafusion::sql::sqlparser::ast::{
@@ -70,11 +73,38 @@ pub fn select_item(text: &str, registry: &FunctionRegistry) -> Result<Expr> {
 pub(super) struct Converter<'a> {
     registry: &'a FunctionRegistry,
     names: RefCell<Vec<(String, Location)>>,
+    /// Windows of the query's WINDOW clause.
+    windows: Windows,
+    /// Queries that expressions mention; None where there is no query around them.
+    subqueries: Option<RefCell<Vec<Subquery>>>,
 }
 
 impl<'a> Converter<'a> {
     pub fn new(registry: &'a FunctionRegistry) -> Self {
-        Self { registry, names: RefCell::new(Vec::new()) }
+        Self { registry, names: RefCell::new(Vec::new()), windows: Windows::new(), subqueries: None }
+    }
+
+    /// A converter of a query's expressions, which may mention its windows and other queries.
+    pub fn of_query(registry: &'a FunctionRegistry, windows: Windows) -> Self {
+        Self { windows, subqueries: Some(RefCell::default()), ..Self::new(registry) }
+    }
+
+    /// The queries that the expressions so far mention.
+    pub fn subqueries(&self) -> Vec<Subquery> {
+        self.subqueries.as_ref().map(RefCell::take).unwrap_or_default()
+    }
+
+    /// The column that stands for a query.
+    fn subquery(&self, tree: &ast::Expr, kind: Kind, query: &ast::Query) -> Parsed<Expr> {
+        let Some(subqueries) = &self.subqueries else {
+            return Err(unsupported(
+                tree,
+                "a query as a value stands in the SELECT list, WHERE or HAVING of a query; join with it",
+            ));
+        };
+        let (subquery, stands) = Subquery::new(kind, query, tree.span());
+        subqueries.borrow_mut().push(subquery);
+        Ok(stands)
     }
 
     /// The failure with the place of the column name that it is about, if it is about one.
@@ -237,28 +267,24 @@ impl<'a> Converter<'a> {
             Tree::Function(function) => self.function(function)?,
             Tree::Wildcard(_) => column("*"),
             Tree::QualifiedWildcard(name, _) => column(&format!("{}.*", dotted(&idents(name)?))),
-            Tree::InSubquery { negated, .. } => {
-                let join = if *negated { "LEFT ANTI JOIN" } else { "LEFT SEMI JOIN" };
-                return Err(unsupported(tree, &format!("IN (SELECT ...) is not supported; write a {join}")));
+            Tree::InSubquery { expr, subquery, negated } => {
+                let values = match &**expr {
+                    Tree::Tuple(values) => self.exprs(values)?,
+                    one => vec![self.expr(one)?],
+                };
+                self.subquery(tree, Kind::In { values, negated: *negated }, subquery)?
             }
-            Tree::Exists { negated, .. } => {
-                let join = if *negated { "LEFT ANTI JOIN" } else { "LEFT SEMI JOIN" };
-                return Err(unsupported(tree, &format!("EXISTS (SELECT ...) is not supported; write a {join}")));
+            Tree::Exists { subquery, negated } => {
+                let there = self.subquery(tree, Kind::Exists, subquery)?;
+                if *negated { !there } else { there }
             }
-            Tree::Subquery(_) => {
-                return Err(unsupported(tree, "a query as a value is not supported; join with it"));
-            }
-            Tree::Lambda(_) => {
-                return Err(unsupported(
-                    tree,
-                    "functions of functions (x -> ...) are not supported; explode the array",
-                ));
+            Tree::Subquery(query) => self.subquery(tree, Kind::Scalar, query)?,
+            Tree::Lambda(written) => {
+                let parameters = written.params.iter().map(|parameter| parameter.name.value.clone()).collect();
+                lambda(parameters, self.expr(&written.body)?)
             }
             Tree::GroupingSets(_) | Tree::Cube(_) | Tree::Rollup(_) => {
-                return Err(unsupported(
-                    tree,
-                    "ROLLUP, CUBE and GROUPING SETS are not supported; group once for each set and UNION ALL",
-                ));
+                return Err(unsupported(tree, "ROLLUP, CUBE and GROUPING SETS stand in GROUP BY only"));
             }
             other => return Err(unsupported(other, &format!("the expression {other} is not supported"))),
         })
@@ -474,11 +500,6 @@ impl<'a> Converter<'a> {
         if parts.len() > 1 {
             return refuse(format!("{}: functions have no namespace; write {name}(...)", function.name));
         }
-        if function.over.is_some() {
-            return refuse(format!(
-                "{name}(...) OVER (...): functions over windows of rows are not supported; group by window(time, duration)"
-            ));
-        }
         if !function.within_group.is_empty() {
             return refuse(format!(
                 "{name}(...) WITHIN GROUP is not supported; use percentile_approx(column, percentage)"
@@ -505,7 +526,10 @@ impl<'a> Converter<'a> {
                 }
             }
         }
-        if ignore_nulls == Some(NullTreatment::IgnoreNulls) {
+        let ignored = ignore_nulls == Some(NullTreatment::IgnoreNulls);
+        // An aggregate is told by an argument.
+        let by_argument = !matches!(name.as_str(), "lag" | "lead" | "nth_value");
+        if ignored && by_argument {
             arguments.push(lit(true));
         }
         let call = match (cast_function(&name), arguments.len(), distinct) {
@@ -515,7 +539,27 @@ impl<'a> Converter<'a> {
             },
             _ => self.registry.call(&name, arguments, distinct).at(span)?,
         };
-        let Some(filter) = &function.filter else { return Ok(call) };
+        let call = match &function.filter {
+            Some(filter) => self.filtered(call, filter, &name, span)?,
+            None => call,
+        };
+        let Some(over) = &function.over else { return Ok(call) };
+        let call = self.over(call, over, &self.windows, span)?;
+        if !ignored || by_argument {
+            return Ok(call);
+        }
+        let told = call.transform_up(|e| match e {
+            Expr::WindowFunction(mut window) => {
+                window.params.null_treatment = Some(DataFusionNulls::IgnoreNulls);
+                Ok(Transformed::yes(Expr::WindowFunction(window)))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+        Ok(told.map_err(Error::from).at(span)?.data)
+    }
+
+    /// `call FILTER (WHERE ...)`.
+    fn filtered(&self, call: Expr, filter: &ast::Expr, name: &str, span: Span) -> Parsed<Expr> {
         let condition = self.expr(filter)?;
         let mut aggregates = 0;
         let filtered = call.transform_up(|e| match e {

@@ -20,14 +20,17 @@ mod catalog;
 mod dialect;
 mod expression;
 mod from;
+mod grouping_sets;
 mod literal;
 mod managed;
+mod over;
 mod place;
 mod query;
 mod relation;
 mod script;
 mod select;
 mod statement;
+mod subquery;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub(super) struct Sorting<'q> {
 
 impl Planner<'_> {
     pub fn converter(&self) -> Converter<'_> {
-        Converter::new(self.registry)
+        Converter::of_query(self.registry, vec![])
     }
 
     /// The frame of a query, with the common table expressions of the queries around it.
@@ -89,17 +89,22 @@ impl Planner<'_> {
             }
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 if *op != SetOperator::Union {
-                    if !matches!(set_quantifier, SetQuantifier::None | SetQuantifier::Distinct) {
-                        let message = format!(
-                            "{op} {set_quantifier} is not supported: every row stands once; leave {set_quantifier} out"
-                        );
-                        return Err(Failure::unsupported(message, right.span()));
-                    }
-                    let (first, second) = (self.body(left, named)?, self.body(right, named)?);
-                    return match op {
-                        SetOperator::Intersect => first.intersect(&second).at(right.span()),
-                        _ => first.except(&second).at(right.span()),
+                    let all = match set_quantifier {
+                        SetQuantifier::None | SetQuantifier::Distinct => false,
+                        SetQuantifier::All => true,
+                        other => {
+                            let message = format!("{op} {other} is not Spark SQL; select the columns in order");
+                            return Err(Failure::unsupported(message, right.span()));
+                        }
                     };
+                    let (first, second) = (self.body(left, named)?, self.body(right, named)?);
+                    let both = match (op, all) {
+                        (SetOperator::Intersect, false) => first.intersect(&second),
+                        (SetOperator::Intersect, true) => first.intersect_all(&second),
+                        (_, false) => first.except(&second),
+                        (_, true) => first.except_all(&second),
+                    };
+                    return both.at(right.span());
                 }
                 let by_name = matches!(
                     set_quantifier,

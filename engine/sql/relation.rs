@@ -31,6 +31,17 @@ pub(super) fn aggregate(frame: &DataFrame, keys: Vec<Expr>, calls: Vec<Expr>) ->
     frame.group_by(keys.into_iter().map(Column::from))?.agg(calls.into_iter().map(Column::from))
 }
 
+/// An aggregation by the keys at the positions of each set.
+pub(super) fn aggregate_sets(
+    frame: &DataFrame,
+    keys: Vec<Expr>,
+    sets: Vec<Vec<usize>>,
+    calls: Vec<Expr>,
+) -> Result<DataFrame> {
+    let keys = keys.into_iter().map(Column::from).collect();
+    frame.grouped_by_sets(keys, sets)?.agg(calls.into_iter().map(Column::from))
+}
+
 /// The columns that `name.*` stands for.
 pub(super) fn columns_of(frame: &DataFrame, name: &str) -> Result<Vec<Expr>> {
     expand_star(super::expression::column(&format!("{name}.*")), &frame.plan().scope())

@@ -8,9 +8,11 @@ use super::from::Relation;
 use super::place::{At, Failure, Parsed};
 use super::query::{Planner, Sorting, Tables, position};
 use super::relation;
+use super::{grouping_sets, over, subquery};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
-use crate::plan::resolve::{output_name, quoted, split_path, strip_alias};
+use crate::functions::placed::{is_grouping, placed};
+use crate::plan::resolve::{expand_star, output_name, quoted, split_path, strip_alias};
 use crate::plan::spark_function::SparkFunction;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, SortExpr};
@@ -22,6 +24,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::HashSet;
 
 /// One item of the SELECT list.
+#[derive(Clone)]
 struct Item {
     expr: Expr,
     alias: Option<String>,
@@ -30,23 +33,31 @@ struct Item {
 
 impl Item {
     fn name(&self) -> String {
-        self.alias.clone().unwrap_or_else(|| output_name(&self.expr))
+        self.alias.clone().unwrap_or_else(|| subquery::shown(output_name(&self.expr)))
     }
 
     /// As a selection takes it; a star keeps its own names.
     fn named(&self) -> Expr {
         match &self.alias {
             Some(alias) => self.expr.clone().alias(alias),
-            None => self.expr.clone(),
+            None => match output_name(&self.expr) {
+                name if name.contains(subquery::PREFIX) => self.expr.clone().alias(self.name()),
+                _ => self.expr.clone(),
+            },
         }
     }
 }
+
+/// Name of QUALIFY's condition among the outputs.
+const QUALIFY: &str = "#qualify";
 
 /// What a grouped SELECT computes below its list.
 #[derive(Default)]
 struct Grouping {
     keys: Vec<(Expr, String)>,
     calls: Vec<(Expr, String)>,
+    /// Positions of the keys in each set of GROUPING SETS, ROLLUP or CUBE.
+    sets: Option<Vec<Vec<usize>>>,
     taken: HashSet<String>,
 }
 
@@ -56,14 +67,25 @@ impl Planner<'_> {
         refuse_clauses(select)?;
         let start = select.select_token.0.span;
         let mut input = self.from(&select.from, &select.lateral_views, named, start)?;
-        let converter = self.converter();
+        let converter = Converter::of_query(self.registry, over::named(&select.named_window)?);
         if let Some(condition) = &select.selection {
             let predicate = converter.expr(condition)?;
-            input.frame = relation::filter(&input.frame, predicate)
-                .map_err(|e| converter.blame(e.into()).or_at(condition.span()))?;
+            let subqueries = converter.subqueries();
+            let own = (!subqueries.is_empty()).then(|| input.frame.plan().scope().all());
+            let frame = self.attach(input.frame, subqueries, named)?;
+            let frame =
+                relation::filter(&frame, predicate).map_err(|e| converter.blame(e.into()).or_at(condition.span()))?;
+            input.frame = match own {
+                Some(own) => relation::select(&frame, own)?,
+                None => frame,
+            };
         }
-        let items = self.items(select, &input, &converter)?;
+        let mut items = self.items(select, &input, &converter)?;
         let having = match &select.having {
+            Some(tree) => Some((with_aliases(converter.expr(tree)?, &items, &input)?, tree.span())),
+            None => None,
+        };
+        let qualify = match &select.qualify {
             Some(tree) => Some((with_aliases(converter.expr(tree)?, &items, &input)?, tree.span())),
             None => None,
         };
@@ -91,12 +113,33 @@ impl Planner<'_> {
                 }
             })?,
         };
+        let subqueries = converter.subqueries();
+        let mut pending = subqueries;
+        if !pending.is_empty() {
+            // Columns that stand for queries are not among those of a star.
+            items = items.into_iter().map(|item| unstarred(item, &input)).collect::<Parsed<Vec<_>>>()?.concat();
+        }
         let after = distinct || keys.iter().all(|key| output_position(&key.expr, &names).is_some());
+        let keys: Vec<SortExpr> = match after {
+            true => keys,
+            // Below the list an output column is what it stands for.
+            false => {
+                let below = |key: SortExpr| match output_position(&key.expr, &names).and_then(|at| items.get(at)) {
+                    Some(item) => SortExpr { expr: strip_alias(&item.expr).clone(), ..key },
+                    None => key,
+                };
+                keys.into_iter().map(below).collect()
+            }
+        };
         let sort = |frame: DataFrame, keys: Vec<SortExpr>| match keys.is_empty() {
             true => Ok(frame),
             false => frame.sort(keys).map_err(|e| converter.blame(e.into()).or_at(start)),
         };
-        let (below, outputs) = match grouped {
+        let mut qualified = qualify.clone();
+        if !grouped {
+            input.frame = self.attach(input.frame, std::mem::take(&mut pending), named)?;
+        }
+        let (below, mut outputs) = match grouped {
             false => (input.frame.clone(), items.iter().map(|item| (item.named(), item.span)).collect::<Vec<_>>()),
             true => {
                 let mut grouping = self.grouping(select, &items, &input, &converter)?;
@@ -114,7 +157,10 @@ impl Planner<'_> {
                     let expr = grouping.lower(key.expr.clone(), None, &input).at(start)?;
                     lowered.push(SortExpr { expr, ..*key });
                 }
+                let qualify = qualify.clone().map(|(e, span)| Ok((grouping.lower(e, None, &input).at(span)?, span)));
+                qualified = qualify.transpose().map_err(|e: Failure| converter.blame(e))?;
                 let mut frame = grouping.frame(&input.frame).map_err(|e| converter.blame(e.into()))?;
+                frame = self.attach(frame, std::mem::take(&mut pending), named)?;
                 if let Some((condition, span)) = condition {
                     frame = relation::filter(&frame, condition).at(span)?;
                 }
@@ -122,9 +168,21 @@ impl Planner<'_> {
             }
         };
         let below = if after || grouped { below } else { sort(below, keys.clone())? };
+        if let Some((condition, span)) = &qualified {
+            outputs.push((condition.clone().alias(QUALIFY), *span));
+        }
         let frame = match grouped && is_identity(&outputs, &below) {
             true => below,
             false => project(&below, outputs, &converter)?,
+        };
+        let frame = match qualified {
+            Some((_, span)) => {
+                let kept = relation::filter(&frame, column(&quoted(QUALIFY))).at(span)?;
+                let columns = kept.plan().scope().all();
+                let own = columns.len().saturating_sub(1);
+                relation::select(&kept, columns.into_iter().take(own).collect()).at(span)?
+            }
+            None => frame,
         };
         let frame = if distinct { frame.distinct().at(start)? } else { frame };
         if after { sort(frame, keys) } else { Ok(frame) }
@@ -170,52 +228,69 @@ impl Planner<'_> {
         let mut grouping = Grouping::default();
         let start = select.select_token.0.span;
         match &select.group_by {
-            GroupByExpr::All(modifiers) | GroupByExpr::Expressions(_, modifiers) if !modifiers.is_empty() => {
-                let message = "ROLLUP, CUBE and GROUPING SETS are not supported; group once for each set and UNION ALL";
-                return Err(Failure::unsupported(message, start));
+            GroupByExpr::All(modifiers) if !modifiers.is_empty() => {
+                return Err(Failure::unsupported("GROUP BY ALL takes no ROLLUP or CUBE; name the columns", start));
             }
             GroupByExpr::All(_) => {
                 for item in items.iter().filter(|item| !is_aggregate(&item.expr)) {
                     grouping.key(item.expr.clone());
                 }
             }
-            GroupByExpr::Expressions(trees, _) => {
+            GroupByExpr::Expressions(trees, modifiers) => {
+                let mut elements = Vec::new();
                 for tree in trees {
-                    let parts = match tree {
-                        ast::Expr::Tuple(parts) => parts.iter().collect(),
-                        other => vec![other],
-                    };
-                    for tree in parts {
-                        let key = match position(tree) {
-                            None => with_aliases(converter.expr(tree)?, items, input)?,
-                            Some(at) => match at.checked_sub(1).and_then(|at| items.get(at)) {
-                                Some(item) => item.expr.clone(),
-                                None => {
-                                    let message = format!("GROUP BY {at}: the SELECT list has {} items", items.len());
-                                    return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
-                                }
-                            },
-                        };
-                        if is_aggregate(&key) {
-                            let message = format!("GROUP BY {tree}: an aggregate cannot be grouped by");
-                            return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
-                        }
-                        grouping.key(key);
-                    }
+                    elements.push(grouping_sets::sets_of(tree));
                 }
+                let given = grouping_sets::modified(&mut elements, modifiers).map_err(|e| e.or_at(start))?;
+                // Columns in front of sets say how these are numbered.
+                let (several, sets) = (given.is_some() || elements.iter().any(|e| e.len() != 1), elements);
+                let mut places: Vec<Vec<usize>> = vec![vec![]];
+                for tree in given.iter().flatten() {
+                    grouping.key(self.key(tree, items, input, converter)?);
+                }
+                for element in &sets {
+                    let mut of_element = Vec::new();
+                    for set in element {
+                        let keys = set.iter().map(|tree| Ok(grouping.key(self.key(tree, items, input, converter)?)));
+                        of_element.push(keys.collect::<Parsed<Vec<usize>>>()?);
+                    }
+                    places = grouping_sets::product(&places, &of_element);
+                }
+                grouping.sets = several.then_some(places);
             }
         }
         Ok(grouping)
     }
+
+    /// One grouping key: an expression, or the position of an item.
+    fn key(&self, tree: &ast::Expr, items: &[Item], input: &Relation, converter: &Converter<'_>) -> Parsed<Expr> {
+        let key = match position(tree) {
+            None => with_aliases(converter.expr(tree)?, items, input)?,
+            Some(at) => match at.checked_sub(1).and_then(|at| items.get(at)) {
+                Some(item) => item.expr.clone(),
+                None => {
+                    let message = format!("GROUP BY {at}: the SELECT list has {} items", items.len());
+                    return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
+                }
+            },
+        };
+        if is_aggregate(&key) {
+            let message = format!("GROUP BY {tree}: an aggregate cannot be grouped by");
+            return Err(Failure::new(ErrorCode::InvalidExpression, message, tree.span()));
+        }
+        Ok(key)
+    }
 }
 
 impl Grouping {
-    fn key(&mut self, expr: Expr) {
+    /// The position of the key, which is added if it is new.
+    fn key(&mut self, expr: Expr) -> usize {
         let expr = strip_alias(&expr).clone();
-        if self.keys.iter().all(|(known, _)| *known != expr) {
+        self.keys.iter().position(|(known, _)| *known == expr).unwrap_or_else(|| {
             let name = self.distinct(&output_name(&expr));
             self.keys.push((expr, name));
-        }
+            self.keys.len() - 1
+        })
     }
 
     /// `name`, or that name with a number where it is taken, in any case.
@@ -233,8 +308,9 @@ impl Grouping {
             if let Some((_, name)) = self.keys.iter().find(|(key, _)| same(key, &e, input)) {
                 return replaced(column(&quoted(name)));
             }
+            let about_sets = placed(&e).is_some_and(|(name, _)| is_grouping(name));
             match e {
-                Expr::AggregateFunction(_) => {
+                e if about_sets || matches!(e, Expr::AggregateFunction(_)) => {
                     if let Some((_, name)) = self.calls.iter().find(|(call, _)| *call == e) {
                         return replaced(column(&quoted(name)));
                     }
@@ -247,6 +323,7 @@ impl Grouping {
                     self.calls.push((e, name));
                     replaced(by)
                 }
+                Expr::Column(c) if c.name.contains(subquery::PREFIX) => Ok(Transformed::no(Expr::Column(c))),
                 Expr::Column(c) => {
                     // window.start is a field of the key `window`, and a window is a column of that name.
                     let path = split_path(&c.name);
@@ -280,7 +357,11 @@ impl Grouping {
             Expr::Column(_) if output_name(expr) == *name => expr.clone(),
             _ => expr.clone().alias(name),
         };
-        relation::aggregate(input, self.keys.iter().map(named).collect(), self.calls.iter().map(named).collect())
+        let (keys, calls) = (self.keys.iter().map(named).collect(), self.calls.iter().map(named).collect());
+        match &self.sets {
+            None => relation::aggregate(input, keys, calls),
+            Some(sets) => relation::aggregate_sets(input, keys, sets.clone(), calls),
+        }
     }
 }
 
@@ -296,8 +377,6 @@ fn refuse_clauses(select: &Select) -> Parsed<()> {
             "DISTRIBUTE BY is not supported: rows have no partitions here; leave it out",
         ),
         (!select.sort_by.is_empty(), "SORT BY is not supported: rows have no partitions here; use ORDER BY"),
-        (!select.named_window.is_empty(), "WINDOW clauses are not supported; group by window(time, duration)"),
-        (select.qualify.is_some(), "QUALIFY is not supported; functions over windows of rows are not there"),
         (select.value_table_mode.is_some(), "SELECT AS STRUCT or AS VALUE is not Spark SQL; use struct(...)"),
         (select.exclude.is_some(), "EXCLUDE is not Spark SQL; use * EXCEPT (...)"),
     ];
@@ -351,6 +430,15 @@ fn output_position(key: &Expr, names: &[String]) -> Option<usize> {
 
 fn has_except(options: &WildcardAdditionalOptions) -> bool {
     options.opt_except.is_some()
+}
+
+/// The columns that a star stands for; another item as it is.
+fn unstarred(item: Item, input: &Relation) -> Parsed<Vec<Item>> {
+    if !is_star(&item.expr) {
+        return Ok(vec![item]);
+    }
+    let columns = expand_star(item.expr, &input.frame.plan().scope()).at(item.span)?;
+    Ok(columns.into_iter().map(|expr| Item { expr, alias: None, span: item.span }).collect())
 }
 
 /// `* EXCEPT (a, b)`.

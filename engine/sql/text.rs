@@ -65,7 +65,10 @@ pub(crate) fn expand(expr: Expr, registry: &FunctionRegistry) -> Result<Expr> {
         (Some(Written::Call(name)), Expr::ScalarFunction(marker)) => {
             Ok(Transformed::yes(registry.call(name, marker.args.clone(), false)?))
         }
-        _ => Ok(Transformed::no(e)),
+        _ => match crate::functions::lambda::with_body(&e, |body| expand(body.clone(), registry))? {
+            Some(lambda) => Ok(Transformed::yes(lambda)),
+            None => Ok(Transformed::no(e)),
+        },
     });
     Ok(expanded?.data)
 }

@@ -5,6 +5,7 @@
 //! Fails: what opening sources fails with.
 
 use super::scan::BranchTable;
+use super::window;
 use crate::error::{Error, ErrorCode, Result};
 use crate::operator::aggregate::windows_over;
 use crate::operator::clock::BatchClock;
@@ -13,12 +14,13 @@ use crate::plan::aggregate::WindowKey;
 use crate::plan::logical::{JoinType, join_scope};
 use crate::plan::resolve::{df_schema, is_fallible};
 use crate::plan::scope::{Scope, distinct_names, next_relation, reference};
+use crate::plan::sequence::Sequence;
 use crate::plan::spark_function::{Kind, SparkFunction, window_array, window_fields};
 use crate::plan::{LogicalPlan, Named};
 use crate::session::Session;
 use crate::source::local::LocalRelation;
 use crate::types::timestamp;
-use arrow::array::{AsArray, ListArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, ListArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{Column, DFSchemaRef, JoinType as DataFusionJoin, NullEquality, ScalarValue, UnnestOptions};
@@ -117,6 +119,30 @@ fn lowered<'a>(
                 let right = lowered(session, right, clock).await?.project(renamed)?.build()?;
                 join(lowered(session, left, clock).await?, right, *join_type, condition.as_ref(), &scope, width, clock)
             }
+            LogicalPlan::Sequence { input, calls, schema, .. } => {
+                let mut values: Vec<_> = calls.iter().map(Sequence::start).collect();
+                let mut rows = Vec::new();
+                for batch in super::collect(session, input).await? {
+                    let added = values.iter_mut().map(|values| values.take(batch.num_rows()));
+                    let columns: Vec<ArrayRef> = batch.columns().iter().cloned().chain(added).collect();
+                    rows.push(RecordBatch::try_new(schema.clone(), columns)?);
+                }
+                at_hand(session, schema, rows, clock)
+            }
+            LogicalPlan::Cached { input, rows } => {
+                let rows = rows.get_or_try_init(|| super::collect(session, input)).await?;
+                at_hand(session, input.schema(), rows.clone(), clock)
+            }
+            LogicalPlan::Window { input, calls, schema, .. } => {
+                let below = lowered(session, input, clock).await?;
+                let names = distinct_names(schema).split_off(input.schema().fields().len());
+                let inner = df_schema(input.schema())?;
+                let calls = calls
+                    .iter()
+                    .zip(names)
+                    .map(|(call, name)| Ok(window::call(&executable(&call.expr, &inner, clock)?, &inner)?.alias(name)));
+                window::computed(below, calls.collect::<Result<_>>()?)
+            }
             LogicalPlan::Sort { input, keys } => {
                 let schema = df_schema(input.schema())?;
                 let keys = keys.iter().map(|key| Ok(SortExpr { expr: executable(&key.expr, &schema, clock)?, ..*key }));
@@ -175,7 +201,7 @@ fn at_hand(
 }
 
 /// An expression by whose values rows are equal or not: of doubles, the one that stands for all that are equal to it.
-fn comparable(expr: Expr, schema: &DFSchemaRef) -> Result<Expr> {
+pub(super) fn comparable(expr: Expr, schema: &DFSchemaRef) -> Result<Expr> {
     Ok(match has_floats(&expr.get_type(schema.as_ref())?) {
         true => SparkFunction::normalize().call(vec![expr]),
         false => expr,

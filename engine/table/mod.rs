@@ -9,6 +9,7 @@
 mod lower;
 mod prepare;
 mod scan;
+mod window;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::Observed;

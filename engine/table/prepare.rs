@@ -17,11 +17,13 @@ use crate::plan::scope::{distinct_names, next_relation, reference};
 use crate::plan::spark_function::{window_array, window_fields};
 use crate::session::Session;
 use crate::source::local::LocalRelation;
-use arrow::array::{Array, ArrayRef, AsArray, DurationMicrosecondArray, RecordBatch, StructArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, DurationMicrosecondArray, RecordBatch, StructArray, TimestampMicrosecondArray,
+};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use futures::{FutureExt, TryStreamExt};
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -70,7 +72,8 @@ impl<'s> Preparation<'s> {
             }
             match &mut plan {
                 LogicalPlan::Observe { input, name, metrics, time_zone, observation } => {
-                    let batches: Vec<RecordBatch> = compute(self.session, input, self.clock).await?.try_collect().await?;
+                    let batches: Vec<RecordBatch> =
+                        compute(self.session, input, self.clock).await?.try_collect().await?;
                     let schema = unique(input.schema());
                     let mut measure = Measure::new(metrics, &schema, *time_zone, self.clock)?;
                     for batch in &batches {
@@ -85,7 +88,8 @@ impl<'s> Preparation<'s> {
                 }
                 LogicalPlan::Aggregate { input, keys, schema, .. } => {
                     if let Some(at) = session_key(keys, schema)? {
-                        let batches: Vec<RecordBatch> = compute(self.session, input, self.clock).await?.try_collect().await?;
+                        let batches: Vec<RecordBatch> =
+                            compute(self.session, input, self.clock).await?.try_collect().await?;
                         let all = arrow::compute::concat_batches(input.schema(), &batches)?;
                         let all = all.with_schema(unique(input.schema()))?;
                         *input = Arc::new(self.sessions(&all, keys, at)?);

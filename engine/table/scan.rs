@@ -151,7 +151,9 @@ struct Work {
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.work.lock() {
-            Some(work) => f.debug_list().entries(work.plan.sources().into_iter().map(|provider| provider.describe())).finish(),
+            Some(work) => {
+                f.debug_list().entries(work.plan.sources().into_iter().map(|provider| provider.describe())).finish()
+            }
             None => f.write_str("read"),
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::oracle::Ride;
 use crate::pipelines::{Settings, ride_schema};
+use crate::sinks;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use tidemill::Result;
@@ -52,27 +53,19 @@ pub async fn pickups(session: &Session, settings: &Settings) -> Result<DataStrea
         .option("checkpointLocation", format!("{}/pickups", settings.checkpoints)))
 }
 
-/// Every row of every Parquet file, as any reader of the directory finds them.
-pub fn parquet(directory: &str) -> Vec<Row> {
+/// The rows that were written.
+pub fn pickups_in(directory: &str) -> Vec<Row> {
     let mut rows = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "parquet") {
-            continue;
-        }
-        let file = std::fs::File::open(path).unwrap();
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-        for batch in reader.build().unwrap().map(|batch| batch.unwrap()) {
-            let riders = batch.column(0).as_string::<i32>();
-            let time = |column: usize, row: usize| {
-                let times = batch.column(column).as_primitive::<TimestampMicrosecondType>();
-                times.is_valid(row).then(|| times.value(row) / 1_000_000)
-            };
-            let fares = batch.column(3).as_primitive::<Float64Type>();
-            for row in 0..batch.num_rows() {
-                let fare = fares.is_valid(row).then(|| fares.value(row).to_bits());
-                rows.push((riders.value(row).to_string(), time(1, row).unwrap(), time(2, row), fare));
-            }
+    for batch in sinks::batches(directory) {
+        let riders = batch.column(0).as_string::<i32>();
+        let time = |column: usize, row: usize| {
+            let times = batch.column(column).as_primitive::<TimestampMicrosecondType>();
+            times.is_valid(row).then(|| times.value(row) / 1_000_000)
+        };
+        let fares = batch.column(3).as_primitive::<Float64Type>();
+        for row in 0..batch.num_rows() {
+            let fare = fares.is_valid(row).then(|| fares.value(row).to_bits());
+            rows.push((riders.value(row).to_string(), time(1, row).unwrap(), time(2, row), fare));
         }
     }
     rows

@@ -118,7 +118,7 @@ fn parquet_append_survives_every_kill() {
     let others = [fail::KAFKA_SENT, fail::KAFKA_COMMITTED, fail::DURING_GC, fail::FILE_PUBLISHED];
     let points: Vec<_> = fail::ALL.iter().copied().filter(|p| !others.contains(p)).collect();
     let rides = survive("drivers", &settings, &kills(&points, 26));
-    oracle::check_drivers(&rides, &sinks::parquet(&settings.drivers_path));
+    oracle::check_drivers(&rides, &sinks::drivers(&settings.drivers_path));
 }
 
 /// A join of two streams in append mode into Parquet: the files together are the batch computation of the join, every ride without a partner
@@ -130,7 +130,7 @@ fn a_join_survives_every_kill() {
     let others = [fail::KAFKA_SENT, fail::KAFKA_COMMITTED, fail::DURING_GC, fail::FILE_PUBLISHED];
     let points: Vec<_> = fail::ALL.iter().copied().filter(|p| !others.contains(p)).collect();
     let rides = survive("pickups", &settings, &kills(&points, 16));
-    join::check(&rides, join::parquet(&join::directory(&settings)));
+    join::check(&rides, join::pickups_in(&join::directory(&settings)));
 }
 
 /// The child's side: does nothing unless it was started as a child.

@@ -2,7 +2,7 @@
 
 use crate::oracle::{DriverRow, Ride};
 use crate::pipelines::Settings;
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -63,32 +63,28 @@ pub fn committed(brokers: &str, topic: &str) -> Vec<(String, serde_json::Value)>
     records
 }
 
-/// Every row of every Parquet file, as any reader of the directory finds them.
-pub fn parquet(directory: &str) -> Vec<DriverRow> {
-    let mut rows = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "parquet") {
-            continue;
-        }
+/// The batches of every Parquet file, as any reader of the directory finds them.
+pub fn batches(directory: &str) -> impl Iterator<Item = RecordBatch> {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    files.flat_map(|path| {
         let file = std::fs::File::open(path).unwrap();
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-        for batch in reader.build().unwrap() {
-            let batch = batch.unwrap();
-            let starts = batch.column(0).as_struct().column(0).as_primitive::<TimestampMicrosecondType>();
-            let drivers = batch.column(1).as_string::<i32>();
-            let means = batch.column(3).as_primitive::<Float64Type>();
-            let int = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
-            for row in 0..batch.num_rows() {
-                let mean = means.is_valid(row).then(|| means.value(row).to_bits());
-                rows.push((
-                    starts.value(row) / 1_000_000,
-                    drivers.value(row).to_string(),
-                    int(2, row),
-                    mean,
-                    int(4, row),
-                ));
-            }
+        reader.build().unwrap().map(|batch| batch.unwrap())
+    })
+}
+
+/// The rows of the drivers' metrics.
+pub fn drivers(directory: &str) -> Vec<DriverRow> {
+    let mut rows = Vec::new();
+    for batch in batches(directory) {
+        let starts = batch.column(0).as_struct().column(0).as_primitive::<TimestampMicrosecondType>();
+        let drivers = batch.column(1).as_string::<i32>();
+        let means = batch.column(3).as_primitive::<Float64Type>();
+        let int = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+        for row in 0..batch.num_rows() {
+            let mean = means.is_valid(row).then(|| means.value(row).to_bits());
+            rows.push((starts.value(row) / 1_000_000, drivers.value(row).to_string(), int(2, row), mean, int(4, row)));
         }
     }
     rows

@@ -39,6 +39,17 @@ async fn value(column: Column) -> Error {
     }
 }
 
+/// What a query is refused with.
+async fn query(text: &str) -> Error {
+    session().await.sql(text).await.err().expect(text)
+}
+
+/// What `function` of something that is not grouped by is refused with.
+async fn rolled_up(function: &str) -> Error {
+    let grouped = ids().await.rollup(["id"]).unwrap();
+    grouped.agg([call_function(function, vec![col("id") + 1])]).unwrap_err()
+}
+
 async fn call(name: &str, arguments: Vec<Column>) -> Error {
     value(call_function(name, arguments)).await
 }
@@ -299,6 +310,34 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         (RemainderByZero, call!(value(lit(1) % col("id")).await)),
         (CastOverflow, call!(value((col("id") + 300).cast("tinyint")).await)),
         (NumericValueOutOfRange, call!(value((col("id") + 300).cast("decimal(2, 0)")).await)),
+        (UnsupportedGrouping, call!(ids().await.select([grouping("id")]).unwrap_err())),
+        (GroupingColumnMismatch, call!(ids().await.rollup(["id"]).unwrap().agg([grouping(lit(1))]).unwrap_err())),
+        (
+            GroupingIdColumnMismatch,
+            call!(ids().await.rollup(["id"]).unwrap().agg([expr("grouping_id(1)")]).unwrap_err()),
+        ),
+        (NumColumnsMismatch, call!(ids().await.to_df(&["a", "b"]).unwrap_err())),
+        (
+            IncompatibleColumnType,
+            call! {
+                let lists = ids().await.select([array([lit(1)])]).unwrap();
+                ids().await.union(&lists).unwrap_err()
+            },
+        ),
+        (
+            NonTimeWindow,
+            call! {
+                let ranked = rank().over(&WindowSpec::partition_by(["n"]).order_by([col("n").asc()]));
+                rows().await.select([ranked]).unwrap().write_stream().format("noop").start().await.err().unwrap()
+            },
+        ),
+        (
+            ScalarSubqueryTooManyRows,
+            call! {
+                let two = "SELECT (SELECT x FROM VALUES (1), (2) AS t(x))";
+                session().await.sql(two).await.unwrap().collect().await.unwrap_err()
+            },
+        ),
         (UnresolvedRoutine, call!(call("no_such_function", vec![col("id")]).await)),
         (WrongNumArgs, call!(call("upper", vec![lit("a"), lit("b")]).await)),
         (InvalidParameterValue, call!(call("rlike", vec![col("id").cast("string"), lit("(")]).await)),
@@ -317,6 +356,10 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         ),
         (IllegalDayOfWeek, call!(value(next_day(lit("2024-01-01").cast("date"), "someday")).await)),
         (InvalidExtractField, call!(value(date_part("FORTNIGHT", lit("2024-01-01").cast("date"))).await)),
+        (UnsupportedGrouping, call!(query("SELECT grouping(id) FROM range(1) GROUP BY id").await)),
+        (GroupingColumnMismatch, call!(rolled_up("grouping").await)),
+        (GroupingIdColumnMismatch, call!(rolled_up("grouping_id").await)),
+        (NumColumnsMismatch, call!(query("SELECT 1 AS a INTERSECT SELECT 1 AS a, 2 AS b").await)),
         (UserRaisedException, call!(value(raise_error("enough")).await)),
         (KafkaDataLoss, Test("tests/kafka/source.rs", "lost_offsets_stop_the_query_or_are_counted")),
         (Kafka, Test("tests/kafka/source.rs", "a_wrong_password_is_refused_and_never_shown")),

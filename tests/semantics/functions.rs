@@ -507,3 +507,10 @@ async fn what_makes_no_sense_is_refused_with_a_code() {
     assert_eq!(wrong("first", vec![column.clone(), column]), ErrorCode::InvalidExpression);
     assert!(spark_aggregate::call("upper", vec![Expr::Literal(ScalarValue::Null, None)], false).is_none());
 }
+
+/// The number that the README gives.
+#[test]
+fn there_are_some_four_hundred_functions() {
+    let names = tidemill::functions::registry::FunctionRegistry::default().names();
+    assert!((380..450).contains(&names.len()), "{}", names.len());
+}

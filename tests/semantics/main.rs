@@ -25,6 +25,7 @@ mod programs;
 mod recovery;
 mod refusals;
 mod stateful;
+mod table_operations;
 mod table_windows;
 mod tables;
 mod triggers;

@@ -42,50 +42,40 @@ fn add_counts(total: &mut i64, states: &[ArrayRef], index: usize) -> Result<()> 
     Ok(())
 }
 
-/// Rows where every argument has a value.
-#[derive(Debug, Default)]
+/// How many of a batch's rows count.
+type Counted = fn(&[ArrayRef]) -> Result<usize>;
+
+/// A count of rows.
+#[derive(Debug)]
 pub struct Count {
     count: i64,
+    counted: Counted,
+}
+
+impl Count {
+    /// Rows where every argument has a value.
+    pub fn of_values() -> Self {
+        let counted = |values: &[ArrayRef]| {
+            let rows = values.first().map_or(0, |v| v.len());
+            let nulls = values.iter().filter(|v| v.data_type() != &DataType::Null).map(|v| v.logical_nulls());
+            let nulls = nulls.fold(None, |all, own| arrow::buffer::NullBuffer::union(all.as_ref(), own.as_ref()));
+            let none = values.iter().any(|v| v.data_type() == &DataType::Null);
+            let missing = if none { rows } else { nulls.map_or(0, |n| n.null_count()) };
+            Ok(rows - missing)
+        };
+        Self { count: 0, counted }
+    }
+
+    /// Rows where the condition is TRUE.
+    pub fn of_truths() -> Self {
+        let counted = |values: &[ArrayRef]| Ok(column(values, 0, |c| c.as_boolean_opt().cloned())?.true_count());
+        Self { count: 0, counted }
+    }
 }
 
 impl Accumulator for Count {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let rows = values.first().map_or(0, |v| v.len());
-        let nulls = values.iter().filter(|v| v.data_type() != &DataType::Null).map(|v| v.logical_nulls());
-        let nulls = nulls.fold(None, |all, own| arrow::buffer::NullBuffer::union(all.as_ref(), own.as_ref()));
-        let none = values.iter().any(|v| v.data_type() == &DataType::Null);
-        let missing = if none { rows } else { nulls.map_or(0, |n| n.null_count()) };
-        self.count += (rows - missing) as i64;
-        Ok(())
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Int64(Some(self.count)))
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::Int64(Some(self.count))])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        add_counts(&mut self.count, states, 0)
-    }
-}
-
-/// Rows where the condition is TRUE.
-#[derive(Debug, Default)]
-pub struct CountIf {
-    count: i64,
-}
-
-impl Accumulator for CountIf {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let truth = column(values, 0, |c| c.as_boolean_opt().cloned())?;
-        self.count += truth.true_count() as i64;
+        self.count += (self.counted)(values)? as i64;
         Ok(())
     }
 

@@ -4,8 +4,8 @@
 //! that need its JVM or its catalogs, by name.
 
 use super::execution::Execution;
-use super::plan::{Planner, literal};
 use super::plan::types::to_proto;
+use super::plan::{Planner, literal};
 use super::rows::Encoder;
 use super::session::ClientSession;
 use super::{functions, streaming};

@@ -96,6 +96,8 @@ fn scalar(client: &ClientSession, function: &CommonInlineUserDefinedFunction) ->
 fn other_language(what: &str) -> Error {
     Error::new(
         ErrorCode::UnsupportedOperation,
-        format!("{what}: this server runs functions in Python; functions of Scala and Java need a JVM, which it has not"),
+        format!(
+            "{what}: this server runs functions in Python; functions of Scala and Java need a JVM, which it has not"
+        ),
     )
 }

@@ -172,7 +172,8 @@ impl ConnectServer {
             })
         };
         let (ending, ended) = watch::channel(());
-        let listeners = [Some((server, listener, options.token)), door.map(|(l, token)| (Server::builder(), l, Some(token)))];
+        let listeners =
+            [Some((server, listener, options.token)), door.map(|(l, token)| (Server::builder(), l, Some(token)))];
         let served = listeners.into_iter().flatten().map(|(mut server, listener, token)| {
             let service = SparkConnectServiceServer::new(Service { sessions: sessions.clone() })
                 .max_decoding_message_size(MESSAGE_BYTES)
@@ -198,9 +199,9 @@ impl ConnectServer {
         let served = futures::try_join!(futures::future::try_join_all(served), shutdown);
         sweeping.abort();
         sessions.close().await;
-        served.map(drop).map_err(|cause| {
-            Error::caused_by(ErrorCode::Io, format!("the server on {address} ended: {cause}"), cause)
-        })
+        served
+            .map(drop)
+            .map_err(|cause| Error::caused_by(ErrorCode::Io, format!("the server on {address} ended: {cause}"), cause))
     }
 }
 

@@ -375,7 +375,8 @@ impl Sessions {
         if inner.open.contains_key(&key) || inner.closed.contains(&key) {
             return Err(Failure::handle("SESSION_ALREADY_EXISTS", &id, "Session already exists."));
         }
-        let copy = ClientSession::new(&session.user, &id, session.session.clone_session().map_err(Failure::from)?, &self.door);
+        let copy =
+            ClientSession::new(&session.user, &id, session.session.clone_session().map_err(Failure::from)?, &self.door);
         copy.artifacts.copy_from(&session.artifacts);
         let copy = Arc::new(copy);
         inner.open.insert(key, copy.clone());
@@ -450,7 +451,12 @@ mod tests {
             .build()
             .await
             .unwrap();
-        Sessions::new(base, Door { address: SocketAddr::from(([127, 0, 0, 1], 15002)), token: None }, limit, Duration::from_secs(3600))
+        Sessions::new(
+            base,
+            Door { address: SocketAddr::from(([127, 0, 0, 1], 15002)), token: None },
+            limit,
+            Duration::from_secs(3600),
+        )
     }
 
     fn class<T>(result: Result<T, Failure>) -> String {

@@ -72,6 +72,7 @@ impl Foreach {
                 "foreach",
                 &[Argument::Bytes(&self.udf.command), Argument::Text(&columns)],
             )?),
+            grouped: false,
         };
         self.workers.run(&task, &schema, &batches).map(drop)
     }

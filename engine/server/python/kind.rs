@@ -18,20 +18,30 @@ pub(super) const SCALAR_PANDAS_ITER: i32 = 204;
 pub(super) const SCALAR_ARROW: i32 = 250;
 /// `arrow_udf` over an iterator of arrays.
 pub(super) const SCALAR_ARROW_ITER: i32 = 251;
+/// `applyInPandas`.
+pub(super) const GROUPED_MAP_PANDAS: i32 = 201;
+/// `applyInArrow`.
+pub(super) const GROUPED_MAP_ARROW: i32 = 209;
+/// `mapInPandas`.
+pub(super) const MAP_PANDAS: i32 = 205;
+/// `mapInArrow`.
+pub(super) const MAP_ARROW: i32 = 207;
+/// `pandas_udf` and `arrow_udf` from columns to a value, over the group or over an iterator of its parts.
+pub(super) const AGGREGATES: [i32; 4] = [202, 217, 252, 254];
 
 const NAMES: &[(i32, &str)] = &[
     (BATCHED, "SQL_BATCHED_UDF"),
     (ARROW_BATCHED, "SQL_ARROW_BATCHED_UDF"),
     (SCALAR_PANDAS, "SQL_SCALAR_PANDAS_UDF"),
-    (201, "SQL_GROUPED_MAP_PANDAS_UDF"),
+    (GROUPED_MAP_PANDAS, "SQL_GROUPED_MAP_PANDAS_UDF"),
     (202, "SQL_GROUPED_AGG_PANDAS_UDF"),
     (203, "SQL_WINDOW_AGG_PANDAS_UDF"),
     (SCALAR_PANDAS_ITER, "SQL_SCALAR_PANDAS_ITER_UDF"),
-    (205, "SQL_MAP_PANDAS_ITER_UDF"),
+    (MAP_PANDAS, "SQL_MAP_PANDAS_ITER_UDF"),
     (206, "SQL_COGROUPED_MAP_PANDAS_UDF"),
-    (207, "SQL_MAP_ARROW_ITER_UDF"),
+    (MAP_ARROW, "SQL_MAP_ARROW_ITER_UDF"),
     (208, "SQL_GROUPED_MAP_PANDAS_UDF_WITH_STATE"),
-    (209, "SQL_GROUPED_MAP_ARROW_UDF"),
+    (GROUPED_MAP_ARROW, "SQL_GROUPED_MAP_ARROW_UDF"),
     (210, "SQL_COGROUPED_MAP_ARROW_UDF"),
     (211, "SQL_TRANSFORM_WITH_STATE_PANDAS_UDF"),
     (212, "SQL_TRANSFORM_WITH_STATE_PANDAS_INIT_STATE_UDF"),
@@ -70,7 +80,7 @@ pub fn refuse(name: &str, eval_type: i32) -> Error {
         ErrorCode::UnsupportedOperation,
         format!(
             "the Python function {name} is a {kind} ({eval_type}), which is not run here; udf, pandas_udf and arrow_udf from columns to a column \
-             are, and foreachBatch can do the rest with the rows of each batch"
+             are run everywhere, and foreachBatch can do the rest with the rows of each batch"
         ),
     )
 }

@@ -18,11 +18,13 @@
 //! # }
 //! ```
 
+mod aggregate;
 mod convert;
 mod foreach;
 mod foreach_batch;
 mod interpreter;
 mod kind;
+mod map;
 mod process;
 mod scalar;
 mod task;
@@ -34,9 +36,11 @@ mod tests;
 
 #[allow(unused_imports, reason = "named in the documentation")]
 use crate::error::ErrorCode;
+pub use aggregate::aggregate_udf;
 pub use foreach::ForeachPythonSink;
 pub use foreach_batch::{ForeachBatchWorker, local_url};
 pub use interpreter::Interpreter;
 pub use kind::refuse;
+pub use map::{map_batches, map_groups};
 pub use scalar::scalar_udf;
 pub use workers::Workers;

@@ -39,7 +39,11 @@ pub(super) struct Killer(Arc<Mutex<Child>>);
 impl Killer {
     pub fn kill(&self) {
         let mut child = self.0.lock();
-        // Both fail only for a process that has ended and was waited for.
+        // With it go the processes that it started. All fail only for a process that has ended and was waited for.
+        #[cfg(unix)]
+        if let (Ok(None), Some(group)) = (child.try_wait(), rustix::process::Pid::from_raw(child.id().cast_signed())) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
         let _ = child.kill();
         let _ = child.wait();
     }

@@ -91,13 +91,14 @@ impl PythonFunction {
         let schema = convert::schema(&fields)?;
         let batches = convert::batches(&schema, columns, rows, self.workers.rows_per_batch())?;
         let keywords: Vec<&str> = self.keywords.iter().map(String::as_str).collect();
+        let named = named(columns.len(), &self.keywords);
         let arguments = convert::json_struct(schema.fields())?.to_string();
         let command = &self.udf.command;
         let (eval_type, function) = if self.udf.eval_type == kind::BATCHED {
             let arguments = [Argument::Bytes(command), Argument::Text(&arguments), Argument::Texts(&keywords)];
             (kind::NON_UDF, Function::Iterator(call("plain", &arguments)?))
         } else {
-            (self.udf.eval_type, Function::Columns { command, count: columns.len(), keywords: &keywords })
+            (self.udf.eval_type, Function::Columns { command, arguments: named })
         };
         let task = Task {
             eval_type,
@@ -107,6 +108,7 @@ impl PythonFunction {
             conf: self.workers.conf(),
             settings: &[("input_type", arguments)],
             function,
+            grouped: false,
         };
         let returned = self.workers.run(&task, &schema, &batches)?;
         let returned = returned.iter().map(|batch| match batch.columns() {
@@ -124,6 +126,13 @@ impl PythonFunction {
         }
         Ok(column)
     }
+}
+
+/// The numbers of the arguments of a function, the last of which have names.
+pub(super) fn named(count: usize, keywords: &[String]) -> Vec<(usize, Option<&str>)> {
+    let positional = count.saturating_sub(keywords.len());
+    let name = |column: usize| column.checked_sub(positional).and_then(|at| keywords.get(at)).map(String::as_str);
+    (0..count).map(|column| (column, name(column))).collect()
 }
 
 impl ScalarUDFImpl for PythonFunction {

@@ -29,14 +29,16 @@ pub(super) struct Task<'a> {
     /// Settings of the kind of function.
     pub settings: &'a [(&'a str, String)],
     pub function: Function<'a>,
+    /// Whether each batch is a group of its own.
+    pub grouped: bool,
 }
 
 /// A function and where it takes its arguments from.
 pub(super) enum Function<'a> {
     /// A pickled function over an iterator.
     Iterator(Vec<u8>),
-    /// A pickled function of the columns, in order; the last have the names by which they are passed.
-    Columns { command: &'a [u8], count: usize, keywords: &'a [&'a str] },
+    /// A pickled function, and the numbers of the columns that it is given, with the names of those that it is given by name.
+    Columns { command: &'a [u8], arguments: Vec<(usize, Option<&'a str>)> },
 }
 
 /// What came back.
@@ -84,13 +86,12 @@ impl Task<'_> {
                 debug_assert_eq!(self.eval_type, NON_UDF);
                 body.bytes(command)?;
             }
-            Function::Columns { command, count, keywords } => {
-                body.int(1).count(*count)?;
-                let positional = count.saturating_sub(keywords.len());
-                for column in 0..*count {
-                    body.count(column)?;
-                    match column.checked_sub(positional).and_then(|at| keywords.get(at)) {
-                        Some(keyword) => body.flag(true).text(keyword)?,
+            Function::Columns { command, arguments } => {
+                body.int(1).count(arguments.len())?;
+                for (column, name) in arguments {
+                    body.count(*column)?;
+                    match name {
+                        Some(name) => body.flag(true).text(name)?,
                         None => body.flag(false),
                     };
                 }
@@ -105,14 +106,19 @@ impl Task<'_> {
     /// Runs the function over `batches`.
     pub fn run(&self, process: &mut Process, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Outcome> {
         let opening = self.opening()?;
+        let killer = process.killer();
         let Process { input, output, .. } = process;
         // The worker writes while it still reads, so that one thread alone would wait for ever.
         let outcome = std::thread::scope(|scope| {
             let sender = std::thread::Builder::new()
                 .name("python-input".to_string())
-                .spawn_scoped(scope, || send(input, &opening, schema, batches));
+                .spawn_scoped(scope, || send(input, &opening, self.grouped, schema, batches));
             let sender = sender.map_err(Failure::from)?;
             let received = receive(output);
+            if matches!(received, Err(Failure::Raised(_))) {
+                // It reads no further, and the sender may wait for it to.
+                killer.kill();
+            }
             // A worker that raised has stopped to read; the exception says more than the broken pipe.
             let sent = sender.join();
             match (received, sent) {
@@ -131,18 +137,38 @@ impl Task<'_> {
     }
 }
 
-fn send(input: &mut BufWriter<ChildStdin>, opening: &[u8], schema: &SchemaRef, batches: &[RecordBatch]) -> Result<()> {
+fn send(
+    input: &mut BufWriter<ChildStdin>,
+    opening: &[u8],
+    grouped: bool,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> Result<()> {
     let broken = |error: io::Error| {
         Error::caused_by(ErrorCode::UserCode, "the Python worker stopped reading its input".to_string(), error)
     };
+    let mut closing = Message::default();
     input.write_all(opening).map_err(broken)?;
-    let mut writer = StreamWriter::try_new(&mut *input, schema)?;
+    if grouped {
+        for batch in batches {
+            // The number of frames in the group.
+            input.write_all(&1_i32.to_be_bytes()).map_err(broken)?;
+            stream(input, schema, std::slice::from_ref(batch))?;
+        }
+        closing.int(0);
+    } else {
+        stream(input, schema, batches)?;
+    }
+    closing.int(wire::END_OF_STREAM);
+    input.write_all(&closing.take()).and_then(|()| input.flush()).map_err(broken)
+}
+
+fn stream(input: &mut BufWriter<ChildStdin>, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<()> {
+    let mut writer = StreamWriter::try_new(input, schema)?;
     for batch in batches {
         writer.write(batch)?;
     }
-    writer.finish()?;
-    drop(writer);
-    input.write_all(&wire::END_OF_STREAM.to_be_bytes()).and_then(|()| input.flush()).map_err(broken)
+    Ok(writer.finish()?)
 }
 
 fn receive(output: &mut impl io::Read) -> Result<Outcome, Failure> {

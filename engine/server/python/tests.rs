@@ -1,6 +1,8 @@
 //! Python functions in real workers, where there is a Python with PySpark.
 
-use super::{ForeachBatchWorker, ForeachPythonSink, Workers, refuse, scalar_udf};
+use super::{
+    ForeachBatchWorker, ForeachPythonSink, Workers, aggregate_udf, map_batches, map_groups, refuse, scalar_udf,
+};
 use crate::error::{Error, ErrorCode, Result};
 use crate::sink::{OutputMode, Prepared, Sink, Writer};
 use arrow::array::{
@@ -35,15 +37,26 @@ fn workers(test: &str) -> Option<Workers> {
 
 /// What a client sends: the pickle of `value`, an expression after the statements of `source`.
 fn pickled(workers: &Workers, source: &str, value: &str, eval_type: i32) -> PythonUdf {
+    all_pickled(workers, source, &[value.to_string()], eval_type).remove(0)
+}
+
+/// The pickles of several values, by one Python.
+fn all_pickled(workers: &Workers, source: &str, values: &[String], eval_type: i32) -> Vec<PythonUdf> {
     let python = workers.interpreter().unwrap();
     let program = format!(
         "import sys\nfrom pyspark.serializers import CloudPickleSerializer\nfrom pyspark.sql.types import *\n{source}\n\
-         sys.stdout.buffer.write(CloudPickleSerializer().dumps({value}))"
+         for value in [{}]: CloudPickleSerializer()._write_with_length(value, sys.stdout.buffer)",
+        values.join(", ")
     );
     let output = Command::new(python.program()).args(["-c", &program]).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success());
     let python_ver = python.version().to_string();
-    PythonUdf { command: output.stdout.into(), python_ver, eval_type, ..PythonUdf::default() }
+    let mut pickles = output.stdout.as_slice();
+    let command = |_: &String| super::wire::read_bytes(&mut pickles).unwrap().into();
+    let commands = values.iter().map(command);
+    commands
+        .map(|command| PythonUdf { command, python_ver: python_ver.clone(), eval_type, ..PythonUdf::default() })
+        .collect()
 }
 
 /// A function from columns to a column: `f`, which `source` defines, with the type `returns` of PySpark.
@@ -80,13 +93,6 @@ fn longs(values: &[i64]) -> ArrayRef {
 fn texts(column: &ArrayRef) -> Vec<String> {
     let formatter = ArrayFormatter::try_new(column, &FormatOptions::default()).unwrap();
     (0..column.len()).map(|row| formatter.value(row).to_string()).collect()
-}
-
-/// What a plain function that returns `value` is worth as `returns`.
-fn plain(workers: &Workers, value: &str, returns: &str, data_type: DataType) -> Result<String> {
-    let source = format!("import datetime, decimal\ndef f(x): return {value}");
-    let f = function(workers, &source, returns, 100, data_type, &[]);
-    Ok(texts(&call(&f, vec![longs(&[0])], 1)?).remove(0))
 }
 
 #[test]
@@ -173,15 +179,29 @@ fn plain_functions_return_what_the_jvm_makes_of_it() {
         ("ArrayType(IntegerType())", list, "'ab'", ""),
         ("StructType().add('a', 'integer').add('b', 'string')", pair.clone(), "{'a': 1}", "{a: 1, b: }"),
         ("StructType().add('a', 'integer').add('b', 'string')", pair.clone(), "[1, 2]", "{a: 1, b: 2}"),
+        ("StructType().add('a', 'integer').add('b', 'string')", pair, "(1,)", "STRUCT_ARRAY_LENGTH_MISMATCH]"),
+        (
+            "DecimalType(10, 2)",
+            DataType::Decimal128(10, 2),
+            "decimal.Decimal(123456789012)",
+            "NUMERIC_VALUE_OUT_OF_RANGE",
+        ),
     ];
-    for (python_type, data_type, value, expected) in returns {
-        let found = plain(&workers, value, python_type, data_type).unwrap();
-        assert_eq!(found, expected, "{value} as {python_type}");
+    let values: Vec<String> =
+        returns.iter().map(|(returns, _, value, _)| format!("(lambda x: {value}, {returns})")).collect();
+    let functions = all_pickled(&workers, "import decimal, datetime", &values, 100);
+    for ((python_type, data_type, value, expected), udf) in returns.into_iter().zip(functions) {
+        let function = scalar_udf(&workers, "f", true, &udf, data_type, &[]).unwrap();
+        match call(&function, vec![longs(&[0])], 1) {
+            Ok(column) => assert_eq!(texts(&column), [expected], "{value} as {python_type}"),
+            Err(error) => {
+                assert!(
+                    !expected.is_empty() && error.message().contains(&format!("[{expected}")),
+                    "{value} as {python_type}: {error}"
+                )
+            }
+        }
     }
-    let short = plain(&workers, "(1,)", "StructType().add('a', 'integer').add('b', 'string')", pair).unwrap_err();
-    assert!(short.message().contains("STRUCT_ARRAY_LENGTH_MISMATCH"), "{short}");
-    let large = plain(&workers, "decimal.Decimal(123456789012)", "DecimalType(10, 2)", DataType::Decimal128(10, 2));
-    assert!(large.unwrap_err().message().contains("NUMERIC_VALUE_OUT_OF_RANGE"));
     workers.stop();
 }
 
@@ -442,4 +462,85 @@ async fn foreach_batch_tells_of_a_worker_that_ends() {
     let error = ForeachBatchWorker::start(&python, &url, &Uuid::new_v4().to_string(), &udf).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::PythonException);
     assert!(error.message().contains("UnpicklingError"), "{error}");
+}
+
+fn ids_and_names(ids: &[i64], names: &[&str]) -> RecordBatch {
+    let fields = vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8, true)];
+    let names: ArrayRef = Arc::new(StringArray::from(names.to_vec()));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![longs(ids), names]).unwrap()
+}
+
+/// The rows as text.
+fn rows(batches: &[RecordBatch]) -> Vec<String> {
+    let batches = batches.iter().map(|batch| Arc::new(arrow::array::StructArray::from(batch.clone())) as ArrayRef);
+    batches.flat_map(|rows| texts(&rows)).collect()
+}
+
+#[test]
+fn rows_to_rows() {
+    let Some(workers) = workers("rows_to_rows") else { return };
+    let input = ids_and_names(&[1, 2], &["a", "b"]);
+    let output = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
+    let pandas = "import pandas as pd\ndef f(parts):\n    for part in parts:\n        \
+                  yield pd.DataFrame({'text': part['name'] * part['id']})\n        yield pd.DataFrame({'text': ['end']})";
+    let arrow = "import pyarrow as pa\ndef f(parts):\n    for part in parts:\n        \
+                 rows = part.to_pylist()\n        \
+                 yield pa.RecordBatch.from_pydict({'text': [row['name'] * row['id'] for row in rows] + ['end']})";
+    for (eval_type, source) in [(205, pandas), (207, arrow)] {
+        let udf = pickled(&workers, source, "(f, StructType().add('text', 'string'))", eval_type);
+        let map = |output| map_batches(&workers, "f", &udf, &input.schema(), &[input.clone(), input.clone()], output);
+        let found = rows(&map(&output).unwrap());
+        assert_eq!(found, ["{text: a}", "{text: bb}", "{text: end}", "{text: a}", "{text: bb}", "{text: end}"]);
+        let wrong = Arc::new(Schema::new(vec![Field::new("text", DataType::Int64, true)]));
+        let error = map(&wrong).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "the Python function f returned a column text of the type Utf8, and declares text Int64"
+        );
+    }
+    let scalar = PythonUdf { eval_type: 101, ..PythonUdf::default() };
+    let error = map_batches(&workers, "f", &scalar, &input.schema(), &[], &output).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
+    workers.stop();
+}
+
+#[test]
+fn groups_to_rows() {
+    let Some(workers) = workers("groups_to_rows") else { return };
+    let groups = [ids_and_names(&[1, 2], &["a", "a"]), ids_and_names(&[3], &["b"])];
+    let fields = vec![Field::new("name", DataType::Utf8, true), Field::new("total", DataType::Int64, true)];
+    let output = Arc::new(Schema::new(fields));
+    let pandas =
+        "import pandas as pd\ndef f(key, rows): return pd.DataFrame({'total': [rows['id'].sum()], 'name': [key[0]]})";
+    let arrow = "import pyarrow as pa, pyarrow.compute as pc\n\
+                 def f(key, rows): return pa.Table.from_pydict({'name': [key[0].as_py()], 'total': [pc.sum(rows['id']).as_py()]})";
+    let columns = "(f, StructType().add('name', 'string').add('total', 'long'))";
+    for (eval_type, source) in [(201, pandas), (209, arrow)] {
+        let udf = pickled(&workers, source, columns, eval_type);
+        let returned = map_groups(&workers, "f", &udf, &groups[0].schema(), &groups, &[1], &[0, 1], &output).unwrap();
+        assert_eq!(rows(&returned), ["{name: a, total: 3}", "{name: b, total: 3}"], "kind {eval_type}");
+    }
+    workers.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_to_values() {
+    let Some(workers) = workers("groups_to_values") else { return };
+    let pandas = "def f(a): return float(a.median())";
+    let arrow = "import pyarrow.compute as pc\ndef f(a): return pc.quantile(a, 0.5)[0].as_py()";
+    let parts = "import pandas as pd\ndef f(parts): return float(pd.concat(list(parts)).median())";
+    for (eval_type, source) in [(202, pandas), (217, parts), (252, arrow)] {
+        let udf = pickled(&workers, source, "(f, DoubleType())", eval_type);
+        let median = aggregate_udf(&workers, "f", true, &udf, DataType::Float64, &[]).unwrap();
+        let context = datafusion::prelude::SessionContext::new();
+        let rows = ids_and_names(&[1, 7, 2, 9, 3], &["a", "b", "a", "b", "a"]);
+        let frame = context.read_batch(rows).unwrap();
+        let by_name = vec![datafusion::prelude::col("name")];
+        let frame =
+            frame.aggregate(by_name, vec![median.call(vec![datafusion::prelude::col("id")]).alias("m")]).unwrap();
+        let frame = frame.sort_by(vec![datafusion::prelude::col("name")]).unwrap();
+        let found = self::rows(&frame.collect().await.unwrap());
+        assert_eq!(found, ["{name: a, m: 2.0}", "{name: b, m: 8.0}"], "kind {eval_type}");
+    }
+    workers.stop();
 }

@@ -122,10 +122,11 @@ pub(super) fn rate_limit(limit: u64, start: &Offsets, until: &Offsets) -> Offset
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn offsets(values: &[i64]) -> Offsets {
+    /// Offsets of the first partitions of a topic.
+    pub(in crate::source::kafka) fn offsets(values: &[i64]) -> Offsets {
         let topic: Arc<str> = "t".into();
         values.iter().enumerate().map(|(p, offset)| (TopicPartition::new(&topic, p as i32), *offset)).collect()
     }

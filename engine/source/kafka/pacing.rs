@@ -76,14 +76,8 @@ fn backlog(start: &Offsets, latest: &Offsets) -> i128 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::offsets::TopicPartition;
+    use super::super::offsets::tests::offsets;
     use super::*;
-    use std::sync::Arc;
-
-    fn offsets(values: &[i64]) -> Offsets {
-        let topic: Arc<str> = "t".into();
-        values.iter().enumerate().map(|(p, offset)| (TopicPartition::new(&topic, p as i32), *offset)).collect()
-    }
 
     #[test]
     fn a_batch_waits_for_its_minimum_or_for_the_delay() {

@@ -22,6 +22,9 @@ pub(super) const CATALOG: &str = "spark_catalog";
 /// The database that every table is in.
 pub(super) const DATABASE: &str = "default";
 
+/// The database of global temporary views.
+pub(super) const GLOBAL: &str = "global_temp";
+
 /// The answer to a question.
 pub(super) async fn answer(planner: &Planner<'_>, request: &proto::Catalog) -> Result<DataFrame> {
     let session = planner.session();

@@ -5,12 +5,13 @@
 
 use super::literal;
 use super::types;
-use super::{Planner, children, required, unsupported};
+use super::{Planner, children, required, unsupported, window};
 use crate::error::{Error, Result};
 use crate::frame::Column;
 use crate::frame::functions::col;
-use crate::plan::resolve::split_path;
-use crate::types::{DataType, IntoDataType};
+use crate::functions::lambda::lambda;
+use crate::plan::resolve::{quoted, split_path};
+use crate::types::IntoDataType;
 use datafusion::logical_expr::{Expr, SortExpr};
 use proto::expression::cast::{CastToType, EvalMode};
 use proto::expression::sort_order::{NullOrdering, SortDirection};
@@ -48,7 +49,8 @@ pub(super) fn sort_key(planner: &Planner<'_>, order: &SortOrder) -> Result<SortE
     Ok(sorted(expr, order))
 }
 
-fn sorted(expr: Expr, order: &SortOrder) -> SortExpr {
+/// An expression in the order that a plan asks for.
+pub(super) fn sorted(expr: Expr, order: &SortOrder) -> SortExpr {
     let ascending = order.direction() != SortDirection::Descending;
     let nulls_first = match order.null_ordering() {
         NullOrdering::SortNullsUnspecified => ascending,
@@ -101,7 +103,7 @@ fn build(planner: &Planner<'_>, expression: &proto::Expression, parts: Vec<Expr>
         ExprType::Cast(cast) => {
             let to = match required(cast.cast_to_type.as_ref(), "the type of a cast")? {
                 CastToType::Type(data_type) => types::from_proto(data_type)?,
-                CastToType::TypeStr(text) => cast_type(text)?,
+                CastToType::TypeStr(text) => text.as_str().into_data_type()?,
             };
             let value = Column::from(next()?);
             match cast.eval_mode() {
@@ -118,12 +120,15 @@ fn build(planner: &Planner<'_>, expression: &proto::Expression, parts: Vec<Expr>
             Ok(updated(parent, &split_path(&update.field_name), value)?)
         }
         ExprType::SortOrder(_) => unsupported("a sort order (asc, desc) stands in sort() and in windows only"),
-        ExprType::LambdaFunction(_) | ExprType::UnresolvedNamedLambdaVariable(_) => unsupported(
-            "functions that take a lambda are not computed; use explode() and an aggregation, or a function of your own",
-        ),
-        ExprType::Window(_) => unsupported(
-            "functions over windows of rows (over(Window...)) are not computed; group by window(time, duration)",
-        ),
+        ExprType::LambdaFunction(of) => {
+            let parameters = of.arguments.iter().map(|variable| variable.name_parts.join("."));
+            Ok(lambda(parameters.collect(), next()?))
+        }
+        ExprType::UnresolvedNamedLambdaVariable(variable) => {
+            let parts: Vec<String> = variable.name_parts.iter().map(|part| quoted(part)).collect();
+            col(&parts.join(".")).0
+        }
+        ExprType::Window(window) => window::call(window, parts.collect()),
         ExprType::NamedArgumentExpression(argument) => {
             unsupported(format!("the named argument {} => ...: give the arguments in order", argument.key))
         }
@@ -135,11 +140,6 @@ fn build(planner: &Planner<'_>, expression: &proto::Expression, parts: Vec<Expr>
         ExprType::DirectShufflePartitionId(_) => unsupported("direct_shuffle_partition_id: rows are not shuffled here"),
         ExprType::Extension(extension) => unsupported(format!("the expression extension {}", extension.type_url)),
     }
-}
-
-/// The type of a text; `interval` types cannot be cast to.
-fn cast_type(text: &str) -> Result<DataType> {
-    text.into_data_type()
 }
 
 /// A struct with the field at `path` set to `value`, or without it.

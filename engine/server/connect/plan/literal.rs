@@ -7,7 +7,7 @@ use super::{required, unsupported};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::cast::{CastOptions, cast};
 use crate::types::UTC;
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_empty_array};
+use arrow::array::{Array, ArrayRef, ListArray, MapArray, StructArray, new_empty_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNano};
 use chrono_tz::Tz;
@@ -259,9 +259,4 @@ fn map_to_proto(entries: &StructArray, data_type: proto::DataType) -> Result<Lit
     };
     let side = |index: usize| entries.columns().get(index).map_or(Ok(vec![]), literals);
     Ok(LiteralType::Map(parts::Map { key_type, value_type, keys: side(0)?, values: side(1)? }))
-}
-
-/// The texts of a column of texts.
-pub(super) fn texts(values: &ArrayRef) -> Vec<Option<String>> {
-    values.as_string_opt::<i32>().map_or(vec![], |texts| texts.iter().map(|text| text.map(str::to_string)).collect())
 }

@@ -11,6 +11,7 @@ mod children;
 mod expression;
 pub(crate) mod literal;
 mod local;
+mod missing;
 mod parse;
 pub(super) mod questions;
 mod relation;
@@ -18,9 +19,11 @@ mod select;
 mod set;
 mod show;
 mod sql;
+mod statistics;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
+mod window;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame};

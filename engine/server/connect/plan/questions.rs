@@ -44,7 +44,9 @@ fn branch(text: &mut String, prefix: &str, label: &str, data_type: &DataType, no
                 branch(text, &below, field.name(), field.data_type(), " (nullable = true)", depth);
             }
         }
-        DataType::List(element) => branch(text, &below, "element", element.data_type(), " (containsNull = true)", depth),
+        DataType::List(element) => {
+            branch(text, &below, "element", element.data_type(), " (containsNull = true)", depth)
+        }
         DataType::Map(entries, _) => {
             if let DataType::Struct(fields) = entries.data_type()
                 && let [key, value] = fields.as_ref()

@@ -4,13 +4,16 @@
 //! on a frame fails with.
 
 use super::expression::sort_key;
-use super::{Planner, catalog, local, parse, required, select, set, show, sql, unsupported};
+use super::{
+    Planner, catalog, literal, local, missing, parse, required, select, set, show, sql, statistics, unsupported,
+};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame, JoinOn};
 use crate::functions::schema_text;
 use crate::plan::logical::JoinType;
 use crate::plan::resolve::split_path;
 use crate::types::{DataType, StructType};
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::lit;
 use proto::aggregate::GroupType;
 use proto::join::JoinType as ProtoJoin;
@@ -39,7 +42,7 @@ pub(super) async fn build(
         }
         RelType::Filter(filter) => {
             let condition = planner.expression(required(filter.condition.as_ref(), "the condition of a filter")?)?;
-            input()?.filter(condition)
+            missing::filtered(&input()?, condition)
         }
         RelType::Join(join) => {
             let (left, right) = (input()?, input()?);
@@ -48,7 +51,7 @@ pub(super) async fn build(
         RelType::SetOp(operation) => set::combined(&input()?, &input()?, operation),
         RelType::Sort(sort) => {
             let keys = sort.order.iter().map(|order| sort_key(planner, order)).collect::<Result<Vec<_>>>()?;
-            input()?.sort(keys)
+            missing::sorted(&input()?, keys)
         }
         RelType::Limit(limit) => Ok(input()?.limit(count(limit.limit, "limit")?)),
         RelType::Offset(offset) => Ok(input()?.offset(count(offset.offset, "offset")?)),
@@ -56,7 +59,7 @@ pub(super) async fn build(
             let rows = count(tail.limit, "tail")?;
             local::tail(&input()?, rows).await
         }
-        RelType::Aggregate(aggregate) => grouped(planner, aggregate, &input()?),
+        RelType::Aggregate(aggregate) => grouped(planner, aggregate, &input()?).await,
         RelType::Sql(query) => sql::query(planner, query).await,
         RelType::LocalRelation(rows) => local::relation(session, rows),
         RelType::CachedLocalRelation(cached) => local::cached(planner.resources, cached),
@@ -76,7 +79,10 @@ pub(super) async fn build(
         RelType::SubqueryAlias(alias) => Ok(input()?.alias(&alias.alias)),
         // Where rows are is not decided by a program here.
         RelType::Repartition(_) | RelType::RepartitionByExpression(_) | RelType::Hint(_) => input(),
-        RelType::ToDf(names) => select::renamed(&input()?, &names.column_names),
+        RelType::ToDf(names) => {
+            let names: Vec<&str> = names.column_names.iter().map(String::as_str).collect();
+            input()?.to_df(&names)
+        }
         RelType::WithColumnsRenamed(renames) => select::with_columns_renamed(input()?, renames),
         RelType::WithColumns(with) => select::with_columns(planner, &input()?, &with.aliases),
         RelType::Drop(drop) => select::dropped(planner, &input()?, drop),
@@ -108,26 +114,20 @@ pub(super) async fn build(
         }
         // The root comes last.
         RelType::WithRelations(_) => frames.last().ok_or_else(|| Error::internal("with_relations without a root")),
-        RelType::Sample(_) => {
-            unsupported("sample(): rows that are chosen by chance are another choice after a failure")
-        }
-        RelType::FillNa(_) => unsupported("na.fill(): use coalesce() for each column"),
-        RelType::DropNa(_) => unsupported("na.drop(): filter by isNotNull() for each column"),
-        RelType::Replace(_) => unsupported("na.replace(): use when() for each column"),
-        RelType::Summary(_) => unsupported("summary(): aggregate the columns"),
-        RelType::Describe(_) => unsupported("describe(): aggregate the columns"),
-        RelType::Crosstab(_) => unsupported("stat.crosstab(): group by both columns"),
-        RelType::Cov(_) => unsupported("stat.cov(): aggregate with covar_samp(a, b)"),
-        RelType::Corr(_) => unsupported("stat.corr(): aggregate with corr(a, b)"),
-        RelType::ApproxQuantile(_) => {
-            unsupported("approxQuantile(): aggregate with percentile_approx(column, percentage)")
-        }
-        RelType::FreqItems(_) => unsupported("stat.freqItems(): group by the columns and count"),
-        RelType::SampleBy(_) => {
-            unsupported("sampleBy(): rows that are chosen by chance are another choice after a failure")
-        }
-        RelType::Unpivot(_) => unsupported("unpivot(): use stack() or a union of selections"),
-        RelType::Transpose(_) => unsupported("transpose(): columns of a frame are known before its rows"),
+        RelType::Sample(sample) => statistics::sample(&input()?, sample),
+        RelType::FillNa(fill) => statistics::fill(&input()?, fill),
+        RelType::DropNa(drop) => statistics::drop(&input()?, drop),
+        RelType::Replace(replace) => statistics::replace(&input()?, replace),
+        RelType::Summary(summary) => statistics::summary(&input()?, summary),
+        RelType::Describe(describe) => statistics::describe(&input()?, describe),
+        RelType::Crosstab(crosstab) => input()?.crosstab(&crosstab.col1, &crosstab.col2).await,
+        RelType::Cov(cov) => input()?.cov(&cov.col1, &cov.col2),
+        RelType::Corr(corr) => statistics::corr(&input()?, corr),
+        RelType::ApproxQuantile(quantile) => statistics::approx_quantile(&input()?, quantile),
+        RelType::FreqItems(items) => statistics::freq_items(&input()?, items),
+        RelType::SampleBy(sample) => statistics::sample_by(planner, &input()?, sample),
+        RelType::Unpivot(unpivot) => statistics::unpivot(planner, &input()?, unpivot),
+        RelType::Transpose(transpose) => statistics::transpose(&input()?, transpose).await,
         RelType::MapPartitions(_) => {
             unsupported("mapInPandas and mapInArrow: functions over batches of rows are not run here")
         }
@@ -224,7 +224,7 @@ pub(super) fn table_name(identifier: &str) -> Result<String> {
     let name = parts.pop().unwrap_or_default();
     let home = match parts.as_slice() {
         [] => true,
-        [database] => database.eq_ignore_ascii_case(catalog::DATABASE),
+        [database] => [catalog::DATABASE, catalog::GLOBAL].iter().any(|home| database.eq_ignore_ascii_case(home)),
         [catalog, database] => {
             catalog.eq_ignore_ascii_case(catalog::CATALOG) && database.eq_ignore_ascii_case(catalog::DATABASE)
         }
@@ -268,17 +268,32 @@ fn joined(planner: &Planner<'_>, join: &proto::Join, left: &DataFrame, right: &D
     }
 }
 
-fn grouped(planner: &Planner<'_>, aggregate: &proto::Aggregate, input: &DataFrame) -> Result<DataFrame> {
+async fn grouped(planner: &Planner<'_>, aggregate: &proto::Aggregate, input: &DataFrame) -> Result<DataFrame> {
     let columns = |expressions: &[proto::Expression]| -> Result<Vec<Column>> {
         expressions.iter().map(|expression| planner.expression(expression)).collect()
     };
     let keys = columns(&aggregate.grouping_expressions)?;
     let calls = columns(&aggregate.aggregate_expressions)?;
-    match aggregate.group_type() {
-        GroupType::Groupby | GroupType::Unspecified => input.group_by(keys)?.agg(calls),
-        GroupType::Rollup => unsupported("rollup(): unite the groupings by each level"),
-        GroupType::Cube => unsupported("cube(): unite the groupings by each set of columns"),
-        GroupType::Pivot => unsupported("pivot(): aggregate with when() for each value"),
-        GroupType::GroupingSets => unsupported("groupingSets(): unite the groupings by each set of columns"),
-    }
+    let groups = match aggregate.group_type() {
+        GroupType::Groupby | GroupType::Unspecified => input.group_by(keys)?,
+        GroupType::Rollup => input.rollup(keys)?,
+        GroupType::Cube => input.cube(keys)?,
+        GroupType::GroupingSets => {
+            let sets = aggregate.grouping_sets.iter().map(|set| columns(&set.grouping_set));
+            input.grouping_sets(sets.collect::<Result<Vec<_>>>()?, keys)?
+        }
+        GroupType::Pivot => {
+            let pivot = required(aggregate.pivot.as_ref(), "the column of a pivot")?;
+            let column = planner.expression(required(pivot.col.as_ref(), "the column of a pivot")?)?;
+            let groups = input.group_by(keys)?;
+            match pivot.values.as_slice() {
+                [] => groups.pivot_distinct(column).await?,
+                values => {
+                    let value = |value| Ok(Column::from(Expr::Literal(literal::scalar(value)?, None)));
+                    groups.pivot(column, values.iter().map(value).collect::<Result<Vec<Column>>>()?)?
+                }
+            }
+        }
+    };
+    groups.agg(calls)
 }

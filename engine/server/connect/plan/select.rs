@@ -6,12 +6,11 @@ use super::types::from_proto;
 use super::{Planner, required, unsupported};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame};
-use crate::plan::resolve::{quoted, split_path};
-use crate::plan::scope::Scope;
+use crate::plan::resolve::split_path;
 use crate::session::Session;
-use crate::types::{DataType, StructField};
+use crate::types::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column as Name, ScalarValue};
 use datafusion::logical_expr::Expr;
 use proto::expression::{Alias, ExprType};
 use regex::RegexBuilder;
@@ -80,31 +79,13 @@ pub(super) fn with_columns(planner: &Planner<'_>, frame: &DataFrame, aliases: &[
     frame.with_columns(columns)
 }
 
-/// `toDF`: a name for each column.
-pub(super) fn renamed(frame: &DataFrame, names: &[String]) -> Result<DataFrame> {
-    let width = frame.schema().fields().len();
-    if names.len() != width {
-        return Err(Error::new(
-            ErrorCode::InvalidExpression,
-            format!("toDF gives {} names ({}), but the DataFrame has {width} columns", names.len(), names.join(", ")),
-        ));
-    }
-    let columns = frame.plan().scope().all().into_iter().zip(names);
-    frame.select(columns.map(|(column, name)| Column::from(column.alias(name))))
-}
-
 /// `withColumnsRenamed`, one after the other.
 pub(super) fn with_columns_renamed(frame: DataFrame, renames: &proto::WithColumnsRenamed) -> Result<DataFrame> {
     #[allow(deprecated)] // Older clients send a map.
-    let older = renames.rename_columns_map.iter().map(|(from, to)| (from.as_str(), to.as_str()));
-    let pairs = renames.renames.iter().map(|rename| (rename.col_name.as_str(), rename.new_col_name.as_str()));
-    let mut frame = frame;
-    for (from, to) in pairs.chain(older) {
-        // The frame takes a name without quotes.
-        let plain = split_path(from).join(".");
-        frame = frame.with_column_renamed(&plain, to)?;
-    }
-    Ok(frame)
+    let older = renames.rename_columns_map.iter().map(|(from, to)| (from, to));
+    let pairs = renames.renames.iter().map(|rename| (&rename.col_name, &rename.new_col_name)).chain(older);
+    let pairs: Vec<(String, &str)> = pairs.map(|(from, to)| (split_path(from).join("."), to.as_str())).collect();
+    frame.with_columns_renamed(&pairs.iter().map(|(from, to)| (from.as_str(), *to)).collect::<Vec<_>>())
 }
 
 /// `drop`: columns by name and by reference; what there is not is passed over.
@@ -137,31 +118,9 @@ pub(super) fn dropped(planner: &Planner<'_>, frame: &DataFrame, drop: &proto::Dr
 
 /// `to(schema)`: columns by name in the schema's order, with its types.
 pub(super) fn to_schema(frame: &DataFrame, schema: &proto::DataType) -> Result<DataFrame> {
-    let DataType::Struct(schema) = from_proto(schema)? else {
-        return Err(Error::new(ErrorCode::DatatypeMismatch, "to(schema): the schema must be a struct"));
-    };
-    let scope = frame.plan().scope();
-    let columns = schema.fields.iter().map(|field| column_of(&scope, field)).collect::<Result<Vec<_>>>()?;
-    frame.select(columns)
-}
-
-/// The column for a field, which is NULL where there is none and the field may be NULL.
-fn column_of(scope: &Scope, field: &StructField) -> Result<Column> {
-    let to = field.data_type.to_arrow();
-    match scope.find(&Name::new_unqualified(quoted(&field.name))) {
-        Ok(Expr::Column(found)) => {
-            let index = scope.position(&found.name);
-            let reference = index.and_then(|index| scope.reference_to(index));
-            let reference = reference.ok_or_else(|| Error::internal("a column without a place"))?;
-            let same = index.and_then(|i| scope.schema().fields().get(i)).is_some_and(|f| *f.data_type() == to);
-            let column = Column::from(reference);
-            Ok(if same { column } else { column.cast(field.data_type.clone()) }.alias(&field.name))
-        }
-        Err(error) if error.code() == ErrorCode::UnresolvedColumn && field.nullable => {
-            Ok(Column::from(Expr::Literal(ScalarValue::try_from(&to)?, None)).alias(&field.name))
-        }
-        Ok(other) => Err(Error::internal(format!("{other} is not a column"))),
-        Err(error) => Err(error),
+    match from_proto(schema)? {
+        DataType::Struct(schema) => frame.to_schema(schema),
+        _ => Err(Error::new(ErrorCode::DatatypeMismatch, "to(schema): the schema must be a struct")),
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) async fn string(frame: &DataFrame, given: &proto::ShowString) -> Resu
             show::vertical(&batches, frame.schema(), rows, truncate, time_zone)?
         }
     };
+    // The client ends the last line, and the table's border has an empty one after it.
+    let text = match text.strip_suffix('\n') {
+        Some(cut) if cut.lines().last().is_some_and(|line| line.starts_with("only showing top")) => cut.to_string(),
+        _ => text,
+    };
     answer(frame, "show_string", text)
 }
 

@@ -1,0 +1,168 @@
+//! Spark's functions as DataFusion's: their names, the types that they give, and their evaluation.
+//!
+//! Comes in: a call with the types or the columns of its arguments. Goes out: its type or its column. Fails: arguments of types that the function
+//! does not take, and what evaluating it fails with.
+
+use super::{Kind, SparkFunction, window_fields};
+use crate::error::{Error, ErrorCode};
+use crate::functions;
+use crate::functions::arithmetic;
+use crate::functions::builtin::Arguments;
+use crate::types::timestamp;
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature};
+use std::sync::Arc;
+
+impl ScalarUDFImpl for SparkFunction {
+    fn name(&self) -> &str {
+        match &self.kind {
+            Kind::Window { .. } => "window",
+            Kind::FromJson { .. } => "from_json",
+            Kind::SessionWindow => "session_window",
+            Kind::ToJson { .. } => "to_json",
+            Kind::FromCsv { .. } => "from_csv",
+            Kind::ToCsv { .. } => "to_csv",
+            Kind::WithField { .. } => "with_field",
+            Kind::DropFields { .. } => "drop_fields",
+            Kind::MakeStruct { .. } => "struct",
+            Kind::Cast { safe: false, .. } => "cast",
+            Kind::Cast { safe: true, .. } => "try_cast",
+            Kind::Arithmetic { op, safe } => op.name(*safe),
+            Kind::CurrentTimestamp { .. } => "current_timestamp",
+            Kind::Lambda { .. } => "lambdafunction",
+            Kind::HigherOrder { name, .. } => name,
+            Kind::Scalar(function) => function.name,
+            Kind::Rewrite(rewrite) => rewrite.name,
+            Kind::Generator { function, .. } => function.name,
+            Kind::Normalize => "normalize_nan_and_zero",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
+        Err(Error::internal("return_field_from_args is called instead").into())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
+        let mismatch = |needed: &str, found: &DataType| -> datafusion::error::DataFusionError {
+            let text = format!("{} needs {needed}, not {found}", self.name());
+            Error::new(ErrorCode::DatatypeMismatch, text).into()
+        };
+        let argument = args.arg_fields.first().map(|f| f.data_type()).unwrap_or(&DataType::Null);
+        let data_type = match &self.kind {
+            Kind::Window { .. } => match argument {
+                DataType::Timestamp(TimeUnit::Microsecond, _) => DataType::Struct(window_fields()),
+                other => return Err(mismatch("a timestamp", other)),
+            },
+            Kind::SessionWindow => match argument {
+                DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                    let gap = args.arg_fields.get(1).map_or(&DataType::Null, |f| f.data_type());
+                    functions::session_window::check_gap(gap)?;
+                    DataType::Struct(window_fields())
+                }
+                other => return Err(mismatch("a timestamp", other)),
+            },
+            Kind::FromJson { schema, wrapped, .. } => match (argument, schema.fields.as_slice()) {
+                (DataType::Utf8 | DataType::Binary | DataType::Null, [value]) if *wrapped => value.data_type.to_arrow(),
+                (DataType::Utf8 | DataType::Binary | DataType::Null, _) => DataType::Struct(schema.to_arrow()),
+                (other, _) => return Err(mismatch("a string", other)),
+            },
+            Kind::FromCsv { schema, .. } => match argument {
+                DataType::Utf8 | DataType::Null => DataType::Struct(schema.to_arrow()),
+                other => return Err(mismatch("a string", other)),
+            },
+            Kind::ToJson { .. } => match argument {
+                DataType::Struct(_) | DataType::List(_) | DataType::Map(_, _) => DataType::Utf8,
+                other => return Err(mismatch("a struct, an array or a map", other)),
+            },
+            Kind::ToCsv { .. } => match argument {
+                DataType::Struct(_) => DataType::Utf8,
+                other => return Err(mismatch("a struct", other)),
+            },
+            Kind::WithField { name } => {
+                let DataType::Struct(fields) = argument else { return Err(mismatch("a struct", argument)) };
+                let value = args.arg_fields.get(1).map(|f| f.data_type().clone()).unwrap_or(DataType::Null);
+                let replaced = fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
+                let field = |field: &Arc<Field>| match field.name().eq_ignore_ascii_case(name) {
+                    true => Arc::new(Field::new(field.name(), value.clone(), true)),
+                    false => field.clone(),
+                };
+                let added = (!replaced).then(|| Arc::new(Field::new(name, value.clone(), true)));
+                DataType::Struct(fields.iter().map(field).chain(added).collect())
+            }
+            Kind::DropFields { names } => {
+                let DataType::Struct(fields) = argument else { return Err(mismatch("a struct", argument)) };
+                let dropped = |field: &&Arc<Field>| !names.iter().any(|name| field.name().eq_ignore_ascii_case(name));
+                let kept: Fields = fields.iter().filter(dropped).cloned().collect();
+                if kept.is_empty() {
+                    return Err(mismatch("to keep a field", argument));
+                }
+                DataType::Struct(kept)
+            }
+            Kind::MakeStruct { names } => {
+                let fields = names.iter().zip(args.arg_fields).map(|(n, f)| Field::new(n, f.data_type().clone(), true));
+                DataType::Struct(fields.collect())
+            }
+            Kind::Cast { to, .. } => {
+                if !functions::cast::connects(argument, to) {
+                    let (from, to) = (functions::cast::sql_name(argument), functions::cast::sql_name(to));
+                    let text = format!("cannot cast {from} to {to}");
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, text).into());
+                }
+                to.clone()
+            }
+            Kind::Normalize => argument.clone(),
+            Kind::CurrentTimestamp { .. } => timestamp(),
+            Kind::Arithmetic { op, safe } => {
+                let types = types_of(args.arg_fields);
+                arithmetic::types(*op, &self.arguments(op.name(*safe), &types, &args))?.returns
+            }
+            Kind::Scalar(function) | Kind::Generator { function, .. } => {
+                let types = types_of(args.arg_fields);
+                function.typed(&self.arguments(function.name, &types, &args))?.returns
+            }
+            // Replaced as soon as its arguments are resolved.
+            Kind::Rewrite(_) | Kind::Lambda { .. } | Kind::HigherOrder { .. } => DataType::Null,
+        };
+        Ok(Arc::new(Field::new(self.name(), data_type, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        let return_type = args.return_field.data_type();
+        // A call on constants alone is evaluated on one row and stays a constant.
+        let constant: Vec<bool> = args.args.iter().map(|a| matches!(a, ColumnarValue::Scalar(_))).collect();
+        let constants_only = constant.iter().all(|constant| *constant);
+        let rows = if constants_only { 1 } else { args.number_rows };
+        let arrays: Vec<ArrayRef> = args
+            .args
+            .iter()
+            .map(|a| match a {
+                ColumnarValue::Scalar(value) => value.to_array(),
+                ColumnarValue::Array(array) => Ok(array.clone()),
+            })
+            .collect::<DataFusionResult<_>>()?;
+        let result = self.evaluate_call(arrays, constant, rows, return_type)?;
+        Ok(if constants_only {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+        } else {
+            ColumnarValue::Array(result)
+        })
+    }
+}
+
+fn types_of(fields: &[FieldRef]) -> Vec<DataType> {
+    fields.iter().map(|f| f.data_type().clone()).collect()
+}
+
+impl SparkFunction {
+    fn arguments<'a>(&'a self, name: &'static str, types: &'a [DataType], args: &ReturnFieldArgs) -> Arguments<'a> {
+        let constants = args.scalar_arguments.iter().map(|value| value.cloned()).collect();
+        Arguments { name, types, constants, environment: &self.environment }
+    }
+}
