@@ -170,6 +170,11 @@ impl Session {
         self.inner.memory_tables.lock().values().map(|table| table.name().to_string()).collect()
     }
 
+    /// Takes the name of a memory sink's table away; whether there was one.
+    pub(crate) fn forget_memory_table(&self, name: &str) -> bool {
+        self.inner.memory_tables.lock().remove(&name.to_lowercase()).is_some()
+    }
+
     /// Keeps the table of a memory sink under its query's name, in place of that of an earlier query.
     pub(crate) fn keep_memory_table(&self, table: MemoryTable) {
         self.inner.memory_tables.lock().insert(table.name().to_lowercase(), table);

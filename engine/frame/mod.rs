@@ -20,7 +20,7 @@ mod sample;
 mod set;
 mod statistics;
 mod table;
-mod table_writer;
+pub(crate) mod table_writer;
 mod writer;
 
 pub use column::{Column, IntoColumn, Operand};

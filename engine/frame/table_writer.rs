@@ -422,6 +422,14 @@ fn list(root: &Path, below: &str, found: &mut Vec<String>) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes every file below a place, as of a table that is dropped.
+///
+/// # Errors
+/// What the place does not let go.
+pub(crate) async fn remove_all(place: &Location) -> Result<()> {
+    remove(place, files_of(place).await?).await
+}
+
 /// Removes files, and directories that they leave empty.
 async fn remove(place: &Location, names: Vec<String>) -> Result<()> {
     match place {

@@ -1,13 +1,15 @@
 //! Tables whose files the session places: `save_as_table` and `to_table`, and reading tables by name.
 //!
-//! Comes in: a name. Goes out: where its files are, or a frame over them. Fails: names of views, and names that nothing has.
+//! Comes in: a name. Goes out: where its files are, or a frame over them; or neither is there any more. Fails: names of views, and names that
+//! nothing has.
 
 use super::catalog::Entry;
 use super::script;
 use super::table::{TableDefinition, TableOption};
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::DataFrame;
+use crate::frame::{DataFrame, table_writer};
 use crate::session::Session;
+use crate::storage::Location;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::sync::Arc;
 
@@ -50,8 +52,7 @@ impl Managed {
                         ),
                     ));
                 }
-                let warehouse = session.conf().get(WAREHOUSE).unwrap_or_default();
-                let location = format!("{}/{}", warehouse.trim_end_matches('/'), name.to_lowercase());
+                let location = placed(session, name);
                 let table = TableDefinition {
                     name: name.to_string(),
                     format: format.to_string(),
@@ -73,6 +74,38 @@ impl Managed {
             Some(table) => session.catalog().put(&table.name.clone(), Entry::Table(Arc::new(table)), true),
             None => Ok(()),
         }
+    }
+}
+
+/// Where the files of a table are that names no place.
+fn placed(session: &Session, name: &str) -> String {
+    let warehouse = session.conf().get(WAREHOUSE).unwrap_or_default();
+    format!("{}/{}", warehouse.trim_end_matches('/'), name.to_lowercase())
+}
+
+/// Takes the name of a view or a table away; of a table that the session placed, the files too. `view` takes no table.
+pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_exists: bool) -> Result<()> {
+    let catalog = session.catalog();
+    match catalog.get(name) {
+        Some(Entry::View(_)) => {
+            catalog.remove(name);
+            Ok(())
+        }
+        Some(Entry::Table(_)) if view => Err(Error::new(
+            ErrorCode::InvalidExpression,
+            format!("`{name}` is a table and no view; write DROP TABLE {name}"),
+        )),
+        Some(Entry::Table(table)) => {
+            catalog.remove(name);
+            match &table.location {
+                Some(location) if *location == placed(session, name) => {
+                    table_writer::remove_all(&Location::parse(location, session.conf())?).await
+                }
+                _ => Ok(()),
+            }
+        }
+        None if session.forget_memory_table(name) || if_exists => Ok(()),
+        None => Err(Error::new(ErrorCode::TableNotFound, catalog.missing(name, []))),
     }
 }
 

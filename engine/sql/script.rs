@@ -4,6 +4,7 @@
 //! text, all found before anything starts, at their place; and what only a start can find, such as a checkpoint of another query.
 
 use super::catalog::Entry;
+use super::managed;
 use super::place::{At, Failure, Parsed, Source, SqlError};
 use super::query::{Planner, Tables};
 use super::relation;
@@ -190,6 +191,10 @@ impl Script {
                         false => Action::Show { frame, span },
                     });
                 }
+                Statement::Drop { name, .. } => {
+                    let message = "DROP in a script would come before what the script starts; drop with session.sql()";
+                    return Err(Failure::unsupported(message, name.span));
+                }
                 definition => define(session, definition).await?,
             }
         }
@@ -253,6 +258,9 @@ pub(super) async fn define(session: &Session, statement: &Statement) -> Parsed<(
         Statement::Set { key, value } => {
             session.conf().set(key, value)?;
             Ok(())
+        }
+        Statement::Drop { name, view, if_exists } => {
+            managed::drop_relation(session, &name.value, *view, *if_exists).await.at(name.span)
         }
         Statement::Insert { .. } | Statement::Select { .. } | Statement::Explain { .. } => Ok(()),
     }

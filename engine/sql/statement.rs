@@ -43,6 +43,12 @@ pub(super) enum Statement {
         key: String,
         value: String,
     },
+    /// `DROP TABLE` and, with `view`, `DROP VIEW`.
+    Drop {
+        name: Ident,
+        view: bool,
+        if_exists: bool,
+    },
     Explain {
         statement: Box<Statement>,
     },
@@ -100,6 +106,7 @@ impl Reader<'_> {
             "CREATE" => self.create(),
             "INSERT" => self.insert(),
             "SET" => self.set(),
+            "DROP" => self.drop(),
             "EXPLAIN" => {
                 self.parser.advance_token();
                 // One explanation says everything.
@@ -116,7 +123,7 @@ impl Reader<'_> {
             other => {
                 let shown = if other.is_empty() { first.token.to_string() } else { other.to_string() };
                 let message = format!(
-                    "{shown} does not begin a statement here; there are CREATE TABLE, CREATE VIEW, INSERT INTO, SELECT, SET and EXPLAIN"
+                    "{shown} does not begin a statement here; there are CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW, INSERT INTO, SELECT, SET and EXPLAIN"
                 );
                 Err(Failure::new(ErrorCode::ParseSyntaxError, message, first.span))
             }
@@ -176,6 +183,18 @@ impl Reader<'_> {
             return Err(Failure::new(ErrorCode::ParseSyntaxError, "expected SET key = value", span));
         }
         Ok(Statement::Set { key: key.trim_matches('`').to_string(), value })
+    }
+
+    fn drop(&mut self) -> Parsed<Statement> {
+        self.parser.advance_token();
+        let view = self.words(&["VIEW"]);
+        if !view {
+            self.expect_words(&["TABLE"])?;
+        }
+        let if_exists = self.words(&["IF", "EXISTS"]);
+        let name = self.name()?;
+        let _ = self.words(&["PURGE"]);
+        Ok(Statement::Drop { name, view, if_exists })
     }
 
     fn create(&mut self) -> Parsed<Statement> {

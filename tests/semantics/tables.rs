@@ -28,6 +28,17 @@ async fn shown(frame: &DataFrame) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_field_is_selected_above_a_sort_by_its_struct() {
+    let (session, directory) = (session().await, tempfile::tempdir().unwrap());
+    let lines = r#"{"w":{"start":1,"end":2},"n":5}
+{"w":{"start":3,"end":4},"n":6}
+"#;
+    let rows = table(&session, directory.path(), "rows", "w STRUCT<start: INT, end: INT>, n INT", lines).await;
+    let newest = rows.sort([order("w", false)]).unwrap().limit(1).select(["w.start", "n"]).unwrap();
+    assert_eq!(shown(&newest).await, "+-------+---+\n| start | n |\n+-------+---+\n| 3     | 6 |\n+-------+---+");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_filtered_grouped_sorted_and_cut() {
     let (session, directory) = (session().await, tempfile::tempdir().unwrap());
     let lines = r#"{"city":"sf","fare":10.5,"n":1}

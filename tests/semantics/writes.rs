@@ -187,3 +187,28 @@ async fn what_cannot_be_written_is_refused_by_name() {
     refused(stream.write().format("noop"), ErrorCode::CallOnStreamingDataset, "write_stream()").await;
     assert!(!place.path("out").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_dropped_takes_its_files_with_it_and_another_does_not() {
+    let place = Place::new();
+    let builder = Session::builder().config("tidemill.device", "cpu");
+    let session = builder.config("spark.sql.warehouse.dir", place.text("warehouse")).build().await.unwrap();
+    let rows = DataFrame::range(&session, 0, 3, 1).unwrap();
+    rows.write().save_as_table("kept").await.unwrap();
+    rows.write().option("path", place.text("elsewhere")).save().await.unwrap();
+    let elsewhere = place.text("elsewhere");
+    session.sql(&format!("CREATE TABLE other USING parquet LOCATION '{elsewhere}'")).await.unwrap();
+    rows.create_or_replace_temp_view("seen").unwrap();
+
+    let error = session.sql("DROP VIEW kept").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidExpression, "{error}");
+    for statement in ["DROP TABLE kept", "drop table if exists Other", "DROP VIEW seen", "DROP TABLE IF EXISTS kept"] {
+        session.sql(statement).await.unwrap();
+    }
+    assert!(place.files("warehouse/kept").is_empty());
+    assert!(!place.files("elsewhere").is_empty());
+    for name in ["kept", "other", "seen"] {
+        let error = session.sql(&format!("DROP TABLE {name}")).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::TableNotFound, "{error}");
+    }
+}
