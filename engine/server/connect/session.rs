@@ -422,6 +422,7 @@ impl Sessions {
     }
 
     /// How many sessions are open.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.inner.lock().open.len()
     }

@@ -83,13 +83,16 @@ pub(super) fn expressions(expression: &Expression) -> Result<Vec<&Expression>> {
         ExprType::CallFunction(call) => call.arguments.iter().collect(),
         // Whoever calls the function knows the names from the call itself.
         ExprType::CommonInlineUserDefinedFunction(call) => {
-            let value = |argument| match argument {
-                Expression { expr_type: Some(ExprType::NamedArgumentExpression(argument)), .. } => {
-                    required(argument.value.as_deref(), "the value of a named argument")
-                }
-                argument => Ok(argument),
-            };
-            call.arguments.iter().map(value).collect::<Result<_>>()?
+            let mut values = Vec::with_capacity(call.arguments.len());
+            for argument in &call.arguments {
+                values.push(match &argument.expr_type {
+                    Some(ExprType::NamedArgumentExpression(named)) => {
+                        required(named.value.as_deref(), "the value of a named argument")?
+                    }
+                    _ => argument,
+                });
+            }
+            values
         }
         ExprType::Alias(alias) => vec![required(alias.expr.as_deref(), "the expression of an alias")?],
         ExprType::Cast(cast) => vec![required(cast.expr.as_deref(), "the value of a cast")?],
