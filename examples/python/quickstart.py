@@ -41,8 +41,8 @@ query = (
 
 for _ in range(args.seconds):
     query.awaitTermination(1)
-    newest = spark.table("city_rides").orderBy(col("window").desc(), "city").limit(6)
-    newest.select("window.start", "city", "rides", "average_fare").show(truncate=False)
+    rows = spark.table("city_rides").select("window.start", "city", "rides", "average_fare")
+    rows.orderBy(col("start").desc(), "city").limit(6).show(truncate=False)
 
 progress = query.lastProgress
 print(f"{progress.batchId + 1} batches; the watermark stands at {progress.eventTime['watermark']}")

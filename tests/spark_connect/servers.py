@@ -94,5 +94,5 @@ def tidemill(path=None):
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = [str(binary(path)), "server", "--connect", f"127.0.0.1:{port}"]
-        with process(command, port, folder, os.environ | {"TZ": "UTC"}, 30) as address:
+        with process(command, port, folder, os.environ | {"TZ": "UTC", "PYSPARK_PYTHON": sys.executable}, 30) as address:
             yield address

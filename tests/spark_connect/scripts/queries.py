@@ -148,7 +148,7 @@ def run(spark, check, work_dir):
     listener.events, listener.ended = [], threading.Event()
     failing = start_broken("broken2")
     error(failing.awaitTermination)
-    check("listener: a query that fails", lambda: [listener.ended.wait(30), listener.events[-1]])
+    check("listener: a query that fails", lambda: [listener.ended.wait(30), [event for event in listener.events if event[0] == "terminated"][-1]])
     spark.streams.removeListener(listener)
     spark.streams.resetTerminated()
     check("listener: removed", lambda: [quiet(events, work_dir), len([e for e in listener.events if e[0] == "started" and e[1] == "quiet"])][1])
