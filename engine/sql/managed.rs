@@ -9,6 +9,7 @@ use super::table::{TableDefinition, TableOption};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataFrame, table_writer};
 use crate::session::Session;
+use crate::sink::files::FORMATS;
 use crate::storage::Location;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::sync::Arc;
@@ -109,6 +110,22 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
     }
 }
 
+/// Makes the directory of a table whose files this session places, so that the table can be read before rows are in it.
+pub(super) fn make_place(session: &Session, name: &str) -> Result<()> {
+    let Some(Entry::Table(table)) = session.catalog().get(name) else { return Ok(()) };
+    let own = placed(session, name);
+    if table.location.as_ref() != Some(&own) {
+        return Ok(());
+    }
+    match Location::parse(&own, session.conf())? {
+        Location::Local(path) => std::fs::create_dir_all(&path).map_err(|cause| {
+            Error::caused_by(ErrorCode::Io, format!("cannot make the directory {}: {cause}", path.display()), cause)
+        }),
+        // An object store has no directories.
+        _ => Ok(()),
+    }
+}
+
 /// Adds rows to a table by position, or puts them in place of those that are there.
 pub(crate) async fn insert(frame: &DataFrame, name: &str, overwrite: bool) -> Result<()> {
     let catalog = frame.session().catalog();
@@ -143,6 +160,19 @@ pub(crate) async fn read_table(session: &Session, name: &str, streaming: bool) -
 }
 
 impl TableDefinition {
+    /// The same table as `CREATE TABLE` means it in Spark: not a stream, and with a place for its files.
+    pub(super) fn placed(&self, session: &Session) -> Self {
+        let has = |key: &str| self.options.iter().any(|option| option.key.eq_ignore_ascii_case(key));
+        let mut table = match has(super::table::STREAMING) {
+            true => self.clone(),
+            false => self.read_as(false),
+        };
+        if table.location.is_none() && !has("path") && FORMATS.contains(&table.format.to_ascii_lowercase().as_str()) {
+            table.location = Some(placed(session, &table.name));
+        }
+        table
+    }
+
     /// The same table, read as a stream or as what it is now.
     fn read_as(&self, streaming: bool) -> Self {
         let option =

@@ -58,16 +58,42 @@ impl Session {
     /// What the text does wrong, with line and column.
     pub async fn sql(&self, text: &str) -> Result<DataFrame> {
         let source = Source { name: "", text };
-        self.run_sql(&source).await.map_err(|failure| source.error(failure).into())
+        self.run_sql(&source, false).await.map_err(|failure| source.error(failure).into())
     }
 
-    async fn run_sql(&self, source: &Source<'_>) -> Parsed<DataFrame> {
+    /// [`Session::sql`] as `spark.sql` has it: a table is read as what it is now unless it says otherwise, one of files without a place has them below
+    /// `spark.sql.warehouse.dir`, and rows of tables are inserted at once.
+    ///
+    /// # Errors
+    /// As [`Session::sql`].
+    #[cfg(feature = "connect")]
+    pub(crate) async fn spark_sql(&self, text: &str) -> Result<DataFrame> {
+        let source = Source { name: "", text };
+        self.run_sql(&source, true).await.map_err(|failure| source.error(failure).into())
+    }
+
+    async fn run_sql(&self, source: &Source<'_>, tables: bool) -> Parsed<DataFrame> {
         let statements = statements(source)?;
         let mut result = None;
         for statement in &statements {
             result = None;
             match statement {
                 Statement::Select { query, .. } => result = Some(script::frame_of(self, query).await?),
+                Statement::Insert { table, query, overwrite } if tables => {
+                    let frame = script::frame_of(self, query).await?;
+                    if frame.is_streaming() {
+                        let message = "INSERT INTO of a stream starts a query; use writeStream.toTable() on the frame of the SELECT";
+                        return Err(Failure::unsupported(message, table.span));
+                    }
+                    insert(&frame, &table.value, *overwrite).await.map_err(|e| Failure::from(e).or_at(table.span))?;
+                }
+                Statement::CreateTable { table, replace, if_not_exists, name } if tables => {
+                    let table = Box::new(table.placed(self));
+                    let (replace, if_not_exists) = (*replace, *if_not_exists);
+                    let statement = Statement::CreateTable { table, replace, if_not_exists, name: name.clone() };
+                    script::define(self, &statement).await?;
+                    managed::make_place(self, &name.value)?;
+                }
                 Statement::Insert { table, .. } => {
                     let message =
                         "INSERT INTO starts a query; use Script, or write_stream() on the frame of the SELECT";

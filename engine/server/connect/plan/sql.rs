@@ -20,7 +20,7 @@ use std::fmt::Write;
 /// The frame of a query.
 pub(super) async fn query(planner: &Planner<'_>, sql: &proto::Sql) -> Result<DataFrame> {
     let text = bound(planner, sql)?;
-    planner.session().sql(&text).await
+    planner.session().spark_sql(&text).await
 }
 
 /// What stands for the parameters of a text.
