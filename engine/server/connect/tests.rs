@@ -322,6 +322,35 @@ async fn a_mistake_has_sparks_exception_and_its_details_can_be_asked_for() {
     server.stop().await;
 }
 
+/// `spark.sql` of a text that is done at once, or of a query whose first column is of longs.
+async fn sql(client: &mut Client, text: &str) -> Vec<i64> {
+    let input = Some(relation(RelType::Sql(proto::Sql { query: text.into(), ..Default::default() })));
+    let asked = proto::SqlCommand { input, ..Default::default() };
+    let (answers, _) = client.run(command(CommandType::SqlCommand(asked))).await.unwrap();
+    let Some(ResponseType::SqlCommandResult(result)) = answers.into_iter().next() else { panic!("no result") };
+    client.run(OpType::Root(result.relation.unwrap())).await.unwrap().1.values
+}
+
+#[tokio::test]
+async fn tables_of_sql_are_tables_with_a_place_of_their_own() {
+    let place = tempfile::tempdir().unwrap();
+    let server = server(ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    let session = server.sessions.get("ada", &client.session, None).unwrap();
+    session.session.conf().initialize("spark.sql.warehouse.dir", place.path().display()).unwrap();
+    assert_eq!(sql(&mut client, "CREATE TABLE t (n BIGINT, s STRING) USING parquet").await, [0i64; 0]);
+    assert_eq!(sql(&mut client, "SELECT n FROM t").await, [0i64; 0]);
+    sql(&mut client, "INSERT INTO t VALUES (1, 'a'), (2, 'b')").await;
+    sql(&mut client, "INSERT INTO t SELECT 3, 'c'").await;
+    assert_eq!(sql(&mut client, "SELECT n FROM t ORDER BY n").await, [1, 2, 3]);
+    sql(&mut client, "INSERT OVERWRITE t VALUES (4, 'd')").await;
+    assert_eq!(sql(&mut client, "SELECT n FROM t").await, [4]);
+    assert!(place.path().join("t").is_dir());
+    sql(&mut client, "DROP TABLE t").await;
+    assert!(!place.path().join("t").exists());
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_token_is_asked_for_and_other_machines_need_one() {
     let open = ConnectOptions { address: SocketAddr::from(([0, 0, 0, 0], 0)), ..ConnectOptions::default() };
