@@ -92,7 +92,10 @@ impl Read {
         match &answer.response_type {
             Some(ResponseType::ArrowBatch(batch)) => {
                 for rows in StreamReader::try_new(batch.data.as_ref(), None).unwrap() {
-                    self.values.extend(rows.unwrap().column(0).as_primitive::<Int64Type>().values());
+                    // What a definition answers has no columns.
+                    if let Some(first) = rows.unwrap().columns().first() {
+                        self.values.extend(first.as_primitive::<Int64Type>().values());
+                    }
                 }
             }
             Some(ResponseType::ResultComplete(_)) => self.complete = true,
