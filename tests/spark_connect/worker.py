@@ -79,6 +79,8 @@ def load(path):
 def session(address):
     from pyspark.sql import SparkSession
 
+    # For scripts that need sessions of their own; `newSession` came with PySpark 4.3.
+    os.environ["CONNECT_ADDRESS"] = address
     spark = SparkSession.builder.remote(address).create()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     spark.conf.set("spark.sql.shuffle.partitions", "1")

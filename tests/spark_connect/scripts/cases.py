@@ -1,8 +1,11 @@
 """Every tests/semantics/cases/*.case through Connect: what each step gave, on either server."""
 
 import importlib.util
+import os
 import pathlib
 import tempfile
+
+from pyspark.sql import SparkSession
 
 CASES = pathlib.Path(__file__).resolve().parents[2] / "semantics"
 
@@ -20,7 +23,8 @@ def outcome(cases, spark, path):
 
     class ThroughConnect(cases.Run):
         def __init__(self, place):
-            self.case, self.place, self.session = case, place, spark.newSession()
+            self.case, self.place = case, place
+            self.session = SparkSession.builder.remote(os.environ["CONNECT_ADDRESS"]).create()
             self.session.conf.set("spark.sql.session.timeZone", "UTC")
             self.session.conf.set("spark.sql.shuffle.partitions", "1")
             for key, value in case.conf:
