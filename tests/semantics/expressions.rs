@@ -246,10 +246,7 @@ async fn calls_answer_as_spark_does() {
 #[test]
 fn functions_that_are_refused() {
     for (call, code) in [
-        ("rand()", ErrorCode::UnsupportedOperation),
-        ("uuid()", ErrorCode::UnsupportedOperation),
         ("shuffle(array(1))", ErrorCode::UnsupportedOperation),
-        ("transform(array(1), 1)", ErrorCode::UnsupportedOperation),
         ("to_number('1', '9')", ErrorCode::UnsupportedOperation),
         ("uper('a')", ErrorCode::UnresolvedRoutine),
         ("upper()", ErrorCode::WrongNumArgs),

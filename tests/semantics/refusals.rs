@@ -62,6 +62,8 @@ fn by(names: &[&str]) -> Vec<datafusion::logical_expr::SortExpr> {
 
 const S: Option<ErrorCode> = Some(ErrorCode::OutputModeUnsupported);
 const L: Option<ErrorCode> = Some(ErrorCode::UnsupportedOperation);
+    /// A function over a window of rows.
+    const W: Option<ErrorCode> = Some(ErrorCode::NonTimeWindow);
 const OK: Option<ErrorCode> = None;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,18 +204,18 @@ async fn what_no_stream_can_answer_is_refused_by_name() {
     let sorted = "SELECT * FROM rows ORDER BY v";
     let sorted_below = "SELECT k, count(*) FROM (SELECT * FROM rows ORDER BY v) GROUP BY k";
     let counts = "SELECT k, count(*) AS n FROM rows GROUP BY k ORDER BY n";
-    let unlike_each_time = ["another value each time", "derive the value from a column"];
+    let unlike_each_time = ["replayed after a failure", "derive the value from a column"];
     let rows: Vec<(&str, OutputMode, Option<ErrorCode>, Vec<&str>)> = vec![
         // Functions over windows of rows.
         (
             "SELECT k, row_number() OVER (PARTITION BY k ORDER BY v) FROM rows",
             Append,
-            L,
+            W,
             vec!["row_number", "group by window("],
         ),
-        ("SELECT k, rank() OVER (PARTITION BY k ORDER BY v) FROM rows", Update, L, vec!["rank", "group by window("]),
-        ("SELECT k, sum(v) OVER (PARTITION BY k) FROM rows", Append, L, vec!["sum", "group by window("]),
-        ("SELECT k, lag(v) OVER (PARTITION BY k ORDER BY t) FROM rows", Append, L, vec!["lag", "group by window("]),
+        ("SELECT k, rank() OVER (PARTITION BY k ORDER BY v) FROM rows", Update, W, vec!["rank", "group by window("]),
+        ("SELECT k, sum(v) OVER (PARTITION BY k) FROM rows", Append, W, vec!["sum", "group by window("]),
+        ("SELECT k, lag(v) OVER (PARTITION BY k ORDER BY t) FROM rows", Append, W, vec!["lag", "group by window("]),
         // Values that no replay would give again.
         (
             "SELECT monotonically_increasing_id() FROM rows",

@@ -117,7 +117,7 @@ fn what_the_engine_does_not_have_is_named() {
     let refused = [
         ("SELECT a FROM t WHERE a NOT IN (SELECT a FROM t u WHERE u.b = t.b)", "2:23", "use NOT EXISTS"),
         ("SELECT sum(DISTINCT a) OVER (ORDER BY a) FROM t", "2:8", "collect_set"),
-        ("SELECT a FROM t INTERSECT SELECT a FROM t", "2:27", "use a left semi join"),
+        ("SELECT a FROM t INTERSECT SELECT a FROM t", "2:27", "use a left semi"),
         ("SELECT id FROM range(3) EXCEPT ALL BY NAME SELECT id FROM range(2)", "2:44", "columns in order"),
         ("SELECT a FROM t WHERE EXISTS (SELECT a FROM t u WHERE u.a > t.a)", "2:55", "write a join"),
         ("SELECT a, count(*) FROM t GROUP BY a WITH TOTALS", "2:36", "ROLLUP"),
