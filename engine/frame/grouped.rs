@@ -101,7 +101,7 @@ impl DataFrame {
     /// As [`DataFrame::grouping_sets`].
     pub fn cube<C: IntoColumn>(&self, keys: impl IntoIterator<Item = C>) -> Result<GroupedFrame> {
         let keys: Vec<Column> = keys.into_iter().map(IntoColumn::into_column).collect();
-        if keys.len() >= MOST_SETS.ilog2() as usize + 1 {
+        if keys.len() > MOST_SETS.ilog2() as usize {
             return Err(too_many_sets());
         }
         let set = |mask: usize| (0..keys.len()).filter(|at| mask >> (keys.len() - 1 - at) & 1 == 0).collect();

@@ -41,7 +41,7 @@ async fn value(column: Column) -> Error {
 
 /// What a query is refused with.
 async fn query(text: &str) -> Error {
-    session().await.sql(text).await.err().expect(text)
+    session().await.sql(text).await.expect_err(text)
 }
 
 /// What `function` of something that is not grouped by is refused with.

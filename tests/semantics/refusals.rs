@@ -62,8 +62,8 @@ fn by(names: &[&str]) -> Vec<datafusion::logical_expr::SortExpr> {
 
 const S: Option<ErrorCode> = Some(ErrorCode::OutputModeUnsupported);
 const L: Option<ErrorCode> = Some(ErrorCode::UnsupportedOperation);
-    /// A function over a window of rows.
-    const W: Option<ErrorCode> = Some(ErrorCode::NonTimeWindow);
+/// A function over a window of rows.
+const W: Option<ErrorCode> = Some(ErrorCode::NonTimeWindow);
 const OK: Option<ErrorCode> = None;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,7 +82,7 @@ pub(super) fn with_columns(planner: &Planner<'_>, frame: &DataFrame, aliases: &[
 /// `withColumnsRenamed`, one after the other.
 pub(super) fn with_columns_renamed(frame: DataFrame, renames: &proto::WithColumnsRenamed) -> Result<DataFrame> {
     #[allow(deprecated)] // Older clients send a map.
-    let older = renames.rename_columns_map.iter().map(|(from, to)| (from, to));
+    let older = renames.rename_columns_map.iter();
     let pairs = renames.renames.iter().map(|rename| (&rename.col_name, &rename.new_col_name)).chain(older);
     let pairs: Vec<(String, &str)> = pairs.map(|(from, to)| (split_path(from).join("."), to.as_str())).collect();
     frame.with_columns_renamed(&pairs.iter().map(|(from, to)| (from.as_str(), *to)).collect::<Vec<_>>())
