@@ -1,6 +1,6 @@
 //! Spark Connect: PySpark programs run against this engine with `SparkSession.builder.remote("sc://localhost:15002")`.
 //!
-//! Comes in: gRPC calls of clients. Goes out: Arrow rows, schemas, statuses and events of queries. Fails: with Spark's exception classes ([`errors`]).
+//! Comes in: gRPC calls of clients. Goes out: Arrow rows, schemas, statuses and events of queries. Fails: with Spark's exception classes.
 //!
 //! ```text
 //! service -> session -> execution -> command -> plan (relations, expressions) -> DataFrame -> rows
