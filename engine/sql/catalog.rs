@@ -63,6 +63,7 @@ impl Catalog {
     }
 
     /// Every name as written, and whether it is a view's.
+    #[cfg(feature = "connect")]
     pub fn names(&self) -> Vec<(String, bool)> {
         let entries = self.entries.lock();
         entries.values().map(|(name, entry)| (name.clone(), matches!(entry, Entry::View(_)))).collect()
