@@ -427,7 +427,16 @@ fn list(root: &Path, below: &str, found: &mut Vec<String>) -> io::Result<()> {
 /// # Errors
 /// What the place does not let go.
 pub(crate) async fn remove_all(place: &Location) -> Result<()> {
-    remove(place, files_of(place).await?).await
+    remove(place, files_of(place).await?).await?;
+    let Location::Local(root) = place else { return Ok(()) };
+    let root = root.clone();
+    on_disk(move || match std::fs::remove_dir(&root) {
+        Err(cause) if !matches!(cause.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
+            Err(failed("remove", &root, cause))
+        }
+        _ => Ok(()),
+    })
+    .await
 }
 
 /// Removes files, and directories that they leave empty.
