@@ -229,9 +229,9 @@ impl DataFrameWriter {
                 ));
             }
             SaveMode::Ignore if self.frame.session().catalog().get(name).is_some() => return Ok(()),
-            // What is below the place of a table that is not known is in nobody's way.
-            SaveMode::ErrorIfExists | SaveMode::Overwrite => SaveMode::Overwrite,
-            SaveMode::Append | SaveMode::Ignore => SaveMode::Append,
+            // Rows in the place of a table that is not known are another session's: only who says so overwrites them.
+            SaveMode::Ignore => SaveMode::ErrorIfExists,
+            mode => mode,
         };
         let Target::Format(format) = &self.target else { return Err(not_a_table(name)) };
         let session = self.frame.session().clone();

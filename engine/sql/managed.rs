@@ -45,15 +45,7 @@ impl Managed {
                 Ok(Self { format: table.format.clone(), location, new: None })
             }
             None => {
-                if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
-                    return Err(Error::new(
-                        ErrorCode::InvalidOption,
-                        format!(
-                            "the table name {name:?} cannot name a directory below {WAREHOUSE}; use letters, digits and _"
-                        ),
-                    ));
-                }
-                let location = placed(session, name);
+                let location = placed(session, name)?;
                 let table = TableDefinition {
                     name: name.to_string(),
                     format: format.to_string(),
@@ -78,10 +70,16 @@ impl Managed {
     }
 }
 
-/// Where the files of a table are that names no place.
-fn placed(session: &Session, name: &str) -> String {
+/// Where the files of a table are that names no place: below the warehouse, and nowhere else.
+fn placed(session: &Session, name: &str) -> Result<String> {
+    if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
+        return Err(Error::new(
+            ErrorCode::InvalidOption,
+            format!("the table name {name:?} cannot name a directory below {WAREHOUSE}; use letters, digits and _"),
+        ));
+    }
     let warehouse = session.conf().get(WAREHOUSE).unwrap_or_default();
-    format!("{}/{}", warehouse.trim_end_matches('/'), name.to_lowercase())
+    Ok(format!("{}/{}", warehouse.trim_end_matches('/'), name.to_lowercase()))
 }
 
 /// Takes the name of a view or a table away; of a table that the session placed, the files too. `view` takes no table.
@@ -99,7 +97,7 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
         Some(Entry::Table(table)) => {
             catalog.remove(name);
             match &table.location {
-                Some(location) if *location == placed(session, name) => {
+                Some(location) if placed(session, name).is_ok_and(|own| *location == own) => {
                     table_writer::remove_all(&Location::parse(location, session.conf())?).await
                 }
                 _ => Ok(()),
@@ -113,10 +111,9 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
 /// Makes the directory of a table whose files this session places, so that the table can be read before rows are in it.
 pub(super) fn make_place(session: &Session, name: &str) -> Result<()> {
     let Some(Entry::Table(table)) = session.catalog().get(name) else { return Ok(()) };
-    let own = placed(session, name);
-    if table.location.as_ref() != Some(&own) {
+    let Some(own) = placed(session, name).ok().filter(|own| table.location.as_ref() == Some(own)) else {
         return Ok(());
-    }
+    };
     match Location::parse(&own, session.conf())? {
         Location::Local(path) => std::fs::create_dir_all(&path).map_err(|cause| {
             Error::caused_by(ErrorCode::Io, format!("cannot make the directory {}: {cause}", path.display()), cause)
@@ -161,16 +158,16 @@ pub(crate) async fn read_table(session: &Session, name: &str, streaming: bool) -
 
 impl TableDefinition {
     /// The same table as `CREATE TABLE` means it in Spark: not a stream, and with a place for its files.
-    pub(super) fn placed(&self, session: &Session) -> Self {
+    pub(super) fn placed(&self, session: &Session) -> Result<Self> {
         let has = |key: &str| self.options.iter().any(|option| option.key.eq_ignore_ascii_case(key));
         let mut table = match has(super::table::STREAMING) {
             true => self.clone(),
             false => self.read_as(false),
         };
         if table.location.is_none() && !has("path") && FORMATS.contains(&table.format.to_ascii_lowercase().as_str()) {
-            table.location = Some(placed(session, &table.name));
+            table.location = Some(placed(session, &table.name)?);
         }
-        table
+        Ok(table)
     }
 
     /// The same table, read as a stream or as what it is now.

@@ -88,7 +88,7 @@ impl Session {
                     insert(&frame, &table.value, *overwrite).await.map_err(|e| Failure::from(e).or_at(table.span))?;
                 }
                 Statement::CreateTable { table, replace, if_not_exists, name } if tables => {
-                    let table = Box::new(table.placed(self));
+                    let table = Box::new(table.placed(self)?);
                     let (replace, if_not_exists) = (*replace, *if_not_exists);
                     let statement = Statement::CreateTable { table, replace, if_not_exists, name: name.clone() };
                     script::define(self, &statement).await?;

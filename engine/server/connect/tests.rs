@@ -350,6 +350,13 @@ async fn tables_of_sql_are_tables_with_a_place_of_their_own() {
     assert_eq!(sql(&mut client, "SELECT n FROM t").await, [4]);
     assert!(place.path().join("t").is_dir());
     sql(&mut client, "DROP TABLE t").await;
+    // A name leads nowhere else.
+    let outside = OpType::Root(relation(RelType::Sql(proto::Sql {
+        query: "CREATE TABLE `../t` (n BIGINT) USING parquet".into(),
+        ..Default::default()
+    })));
+    let status = client.run(outside).await.unwrap_err();
+    assert_eq!(status.get_details_error_info().unwrap().metadata["errorClass"], "INVALID_OPTION");
     // Its rows went with it: another table of the name has none.
     sql(&mut client, "CREATE TABLE t (n BIGINT, s STRING) USING parquet").await;
     assert_eq!(sql(&mut client, "SELECT n FROM t").await, [0i64; 0]);
