@@ -212,3 +212,27 @@ async fn a_table_that_is_dropped_takes_its_files_with_it_and_another_does_not() 
         assert_eq!(error.code(), ErrorCode::TableNotFound, "{error}");
     }
 }
+
+/// After a restart nobody knows the tables whose files are there: rows are added or overwritten only by who says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_table_that_is_not_known_any_more_are_not_overwritten() {
+    let place = Place::new();
+    let warehouse = place.text("warehouse");
+    let session = async || {
+        let builder = Session::builder().config("tidemill.device", "cpu");
+        builder.config("spark.sql.warehouse.dir", &warehouse).build().await.unwrap()
+    };
+    let before = session().await;
+    DataFrame::range(&before, 0, 3, 1).unwrap().write().save_as_table("t").await.unwrap();
+    for (mode, rows) in [("errorifexists", None), ("ignore", None), ("append", Some(5)), ("overwrite", Some(2))] {
+        let after = session().await;
+        let saved = DataFrame::range(&after, 0, 2, 1).unwrap().write().mode(mode).save_as_table("t").await;
+        match rows {
+            None => assert_eq!(saved.unwrap_err().code(), ErrorCode::PathAlreadyExists, "{mode}"),
+            Some(rows) => {
+                saved.unwrap();
+                assert_eq!(after.table("t").await.unwrap().count().await.unwrap(), rows, "{mode}");
+            }
+        }
+    }
+}
