@@ -42,6 +42,8 @@ pub use expression::{expression, select_item};
 pub(crate) use managed::{Managed, insert, read_table};
 pub use place::SqlError;
 pub use script::Script;
+#[cfg(feature = "connect")]
+pub(crate) use subquery::{PREFIX as SUBQUERY, shown as subquery_shown};
 
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
