@@ -29,10 +29,12 @@ pub(super) async fn build(
 ) -> Result<DataFrame> {
     let kind = required(relation.rel_type.as_ref(), "a relation")?;
     refuse_carried(planner, kind, &inputs)?;
-    let made = made(planner, kind, inputs).await?;
-    // What no relation has taken up.
-    planner.refuse_pending()?;
-    Ok(made)
+    let made = made(planner, kind, inputs).await;
+    // What no relation has taken up is a column that is nowhere.
+    if made.as_ref().err().is_none_or(|error| error.code() == ErrorCode::UnresolvedColumn) {
+        planner.refuse_pending()?;
+    }
+    made
 }
 
 /// Refuses relations of rows that carry the rows around them, where it is not written what that means.

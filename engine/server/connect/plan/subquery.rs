@@ -421,8 +421,7 @@ fn value(
             let calls = [Column::from(first).alias(at(0)), count_all().alias(at(1))];
             let facts = rows.group_by(carried(rows)?)?.agg(calls)?;
             let joined = join(frame, &facts, None)?;
-            let several = binary_expr(named(&at(1)), Operator::Gt, lit(1i64)).and(too_many_rows(named(&at(1))));
-            finish(joined, case(several, Expr::Literal(ScalarValue::Null, None), named(&at(0))))
+            finish(joined, case(too_many_rows(named(&at(1))), Expr::Literal(ScalarValue::Null, None), named(&at(0))))
         }
         SubqueryType::Exists => {
             let facts = rows.group_by(carried(rows)?)?.agg([count_all().alias(at(0))])?;

@@ -441,9 +441,8 @@ async fn what_cannot_run_is_refused_by_its_name() {
         assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
         assert!(error.message().contains(name), "{error}");
     };
-    let input = Some(Box::new(range(1)));
-    let map = proto::MapPartitions { input, func: None, is_barrier: None, profile_id: None };
-    refused(client.plan(&relation(RelType::MapPartitions(Box::new(map)))).await.unwrap_err(), "mapInPandas");
+    let stateful = relation(RelType::ApplyInPandasWithState(Box::default()));
+    refused(client.plan(&stateful).await.unwrap_err(), "applyInPandasWithState");
     let udf = proto::CommonInlineUserDefinedFunction { function_name: "twice".into(), ..Default::default() };
     let plan = project(range(1), vec![expression(ExprType::CommonInlineUserDefinedFunction(udf))]);
     refused(client.plan(&plan).await.unwrap_err(), "twice");
@@ -687,7 +686,7 @@ async fn metadata_of_columns() {
     let counted = kept.group_by(["n"]).unwrap().count().unwrap();
     for (frame, rows) in [(&frame, 3), (&kept, 2), (&counted, 2)] {
         let field = types::field_to_proto(frame.schema().field(0));
-        assert_eq!(field.metadata.as_deref(), Some("{\"of\":[1,2],\"unit\":\"km\"}"));
+        assert_eq!(field.metadata.as_deref(), Some("{\"unit\":\"km\",\"of\":[1,2]}"));
         assert_eq!(frame.count().await.unwrap(), rows);
     }
     let refused = client.plan(&described("[1]")).await.unwrap_err();
