@@ -217,6 +217,7 @@ impl FunctionRegistry {
                 near.join(", ")
             ),
         )
+        .with_parameter("routineName", format!("`{name}`"))
     }
 }
 
