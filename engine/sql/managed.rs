@@ -169,7 +169,9 @@ pub(crate) async fn insert(frame: &DataFrame, name: &str, overwrite: bool) -> Re
 pub(crate) async fn read_table(session: &Session, name: &str, streaming: bool) -> Result<DataFrame> {
     let kept = session.catalog().kept(name).filter(|_| !streaming);
     let frame = match session.catalog().get(name) {
-        Some(Entry::Table(table)) if table.location.is_some() && kept.is_none() => table.read_as(streaming).read(session).await?,
+        Some(Entry::Table(table)) if table.location.is_some() && kept.is_none() => {
+            table.read_as(streaming).read(session).await?
+        }
         _ => {
             let found = script::table(session, name).await.map_err(|failure| failure.error)?;
             found.ok_or_else(|| session.catalog().missing(name, []))?

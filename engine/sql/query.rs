@@ -128,9 +128,7 @@ impl Planner<'_> {
     pub fn named(&self, name: &str, named: &Tables, span: Span) -> Parsed<DataFrame> {
         let key = name.to_ascii_lowercase();
         let found = named.get(&key).or_else(|| self.tables.get(&key)).cloned();
-        found.ok_or_else(|| {
-            Failure::from(self.session.catalog().missing(name, named.keys())).or_at(span)
-        })
+        found.ok_or_else(|| Failure::from(self.session.catalog().missing(name, named.keys())).or_at(span))
     }
 
     fn sorting<'q>(&self, order_by: Option<&'q OrderBy>) -> Parsed<Option<Sorting<'q>>> {

@@ -268,9 +268,10 @@ pub(super) async fn define(session: &Session, statement: &Statement) -> Parsed<(
         Statement::Drop { name, view, if_exists } => {
             managed::drop_relation(session, &name.value, *view, *if_exists).await.at(name.span)
         }
-        Statement::Insert { .. } | Statement::Select { .. } | Statement::Explain { .. } | Statement::Settings { .. } => {
-            Ok(())
-        }
+        Statement::Insert { .. }
+        | Statement::Select { .. }
+        | Statement::Explain { .. }
+        | Statement::Settings { .. } => Ok(()),
     }
 }
 

@@ -450,13 +450,22 @@ fn parts() -> Vec<(&'static str, Proof)> {
         ("DATATYPE_MISMATCH.DATA_DIFF_TYPES", call!(value(col("id").isin([array([lit(1)])])).await)),
         ("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", call!(ids().await.filter(col("id") + 1).unwrap_err())),
         ("DATATYPE_MISMATCH.INVALID_JSON_SCHEMA", call!(query("SELECT from_json('1', 'INT')").await)),
-        ("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", call!(query("SELECT window(timestamp'2024-01-01', id) FROM range(1)").await)),
+        (
+            "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT",
+            call!(query("SELECT window(timestamp'2024-01-01', id) FROM range(1)").await),
+        ),
         (
             "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION",
             call!(rows().await.group_by([window_sliding("t", "5 seconds", "6 seconds")]).err().unwrap()),
         ),
-        ("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", call!(rows().await.group_by([window("k", "5 seconds")]).err().unwrap())),
-        ("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", call!(rows().await.group_by([window("t", "0 seconds")]).err().unwrap())),
+        (
+            "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+            call!(rows().await.group_by([window("k", "5 seconds")]).err().unwrap()),
+        ),
+        (
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            call!(rows().await.group_by([window("t", "0 seconds")]).err().unwrap()),
+        ),
         ("INVALID_INTERVAL_FORMAT.ARITHMETIC_EXCEPTION", call!(interval("9999999999999 weeks"))),
         ("INVALID_INTERVAL_FORMAT.INPUT_IS_EMPTY", call!(interval(""))),
         ("INVALID_INTERVAL_FORMAT.INVALID_FRACTION", call!(interval("1.5 minutes"))),

@@ -106,14 +106,15 @@ pub(super) async fn answer(planner: &Planner<'_>, request: &proto::Catalog) -> R
         CatType::DropView(drop) => match session.drop_temp_view(&table_name(&drop.view_name)?) || drop.if_exists {
             true => done(),
             false => Err(known(planner, &drop.view_name).err().unwrap_or_else(|| {
-                Error::new(ErrorCode::WrongObjectType, format!("{} is a table and no view; use dropTable", drop.view_name))
+                Error::new(
+                    ErrorCode::WrongObjectType,
+                    format!("{} is a table and no view; use dropTable", drop.view_name),
+                )
             })),
         },
         // Every view is of one session here.
         CatType::DropGlobalTempView(_) => flag(false),
-        CatType::IsCached(of) => {
-            flag(session.catalog().kept(&known(planner, &of.table_name)?.0).is_some())
-        }
+        CatType::IsCached(of) => flag(session.catalog().kept(&known(planner, &of.table_name)?.0).is_some()),
         CatType::CacheTable(of) => {
             crate::sql::keep(session, &known(planner, &of.table_name)?.0).await?;
             done()
