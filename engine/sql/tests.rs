@@ -292,7 +292,7 @@ async fn set_answers_with_what_it_has_set() {
         let text_of = |array: &ArrayRef, row| array.as_string::<i32>().value(row).to_string();
         let batches = frame.collect().await.unwrap();
         let rows = batches.iter().flat_map(|rows| {
-            (0..rows.num_rows()).map(|row| (text_of(rows.column(0), row), text_of(rows.column(1), row)))
+            (0..rows.num_rows()).map(move |row| (text_of(rows.column(0), row), text_of(rows.column(1), row)))
         });
         rows.collect::<Vec<_>>()
     };
@@ -307,6 +307,7 @@ async fn set_answers_with_what_it_has_set() {
     assert_eq!(session.sql("SET spark.executor.memory = 1g").await.unwrap_err().code(), ErrorCode::ConfCore);
 }
 
+#[cfg(feature = "connect")]
 #[tokio::test]
 async fn kept_rows_stay_until_they_may_be_others() {
     let session = session().await;
