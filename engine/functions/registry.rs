@@ -217,6 +217,7 @@ impl FunctionRegistry {
                 near.join(", ")
             ),
         )
+        .with_parameter("routineName", format!("`{name}`"))
     }
 }
 
@@ -402,7 +403,8 @@ fn window(args: &[Expr]) -> Result<Expr> {
         Some([duration, slide, start]) => f::window_from(time, duration, slide, start).0,
         Some(_) => Err(wrong_number("window", args.len(), "2 to 4")),
         None => {
-            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'"))
+            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'")
+                .with_sub_condition("NON_FOLDABLE_INPUT"))
         }
     }
 }

@@ -19,6 +19,8 @@ mod udaf;
 
 use super::spark_function::Environment;
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::builtin::wrong_number;
+use crate::functions::cast::sql_name;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Float64Type, Schema};
 use bits::BitOperation;
@@ -171,7 +173,7 @@ fn planned(name: &'static str, kind: Kind, mut args: Vec<Expr>, distinct: bool) 
             (least, most) if least == most => least.to_string(),
             (least, most) => format!("{least} to {most}"),
         };
-        return refuse(format!("{wanted} arguments are needed, not {}", args.len()));
+        return Err(wrong_number(name, args.len(), &wanted));
     }
     let mut nulls = None;
     match kind {
@@ -255,7 +257,8 @@ impl SparkAggregate {
     }
 
     fn mismatch(&self, needed: &str, found: &DataType) -> datafusion::error::DataFusionError {
-        Error::new(ErrorCode::DatatypeMismatch, format!("{}() needs {needed}, not {found}", self.name)).into()
+        let found = sql_name(found);
+        Error::of_argument(format!("{}() needs {needed}, not {found}", self.name), 0, needed, &found).into()
     }
 
     fn plain_accumulator(&self, args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -315,7 +318,9 @@ impl SparkAggregate {
                     ScalarValue::Int64(Some(accuracy)) if accuracy > 0 && accuracy <= i64::from(i32::MAX) => accuracy,
                     other => {
                         let text = format!("{}(): the accuracy must lie in (0, 2147483647], not {other}", self.name);
-                        return Err(Error::new(ErrorCode::DatatypeMismatch, text));
+                        return Err(
+                            Error::new(ErrorCode::DatatypeMismatch, text).with_sub_condition("VALUE_OUT_OF_RANGE")
+                        );
                     }
                 };
                 collections::percentile_approx(first, ranks, several, accuracy)?
@@ -411,7 +416,8 @@ fn percentages(name: &str, value: &ScalarValue) -> Result<(Vec<f64>, bool)> {
         _ => Err(Error::new(
             ErrorCode::DatatypeMismatch,
             format!("{name}(): the percentage must lie between 0.0 and 1.0, not {value}"),
-        )),
+        )
+        .with_sub_condition("VALUE_OUT_OF_RANGE")),
     }
 }
 
