@@ -174,6 +174,26 @@ error_codes! {
     IllegalDayOfWeek => "ILLEGAL_DAY_OF_WEEK",
     /// A field of a time that is none.
     InvalidExtractField => "INVALID_EXTRACT_FIELD",
+    /// A pattern of a number that is none.
+    InvalidFormat => "INVALID_FORMAT",
+    /// A text that does not follow its pattern of a number.
+    FormatMismatch => "INVALID_FORMAT.MISMATCH_INPUT",
+    /// A text that does not stand for bytes in its format.
+    ConversionInvalidInput => "CONVERSION_INVALID_INPUT",
+    /// Bytes that are no UTF-8.
+    InvalidUtf8 => "INVALID_UTF8_STRING",
+    /// A text that is no URL (ANSI mode).
+    InvalidUrl => "INVALID_URL",
+    /// Seconds of a time beyond its minute (ANSI mode).
+    InvalidFractionOfSecond => "INVALID_FRACTION_OF_SECOND",
+    /// An interval that is too long.
+    IntervalOverflow => "INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION",
+    /// A bit outside of its bitmap.
+    InvalidBitmapPosition => "INVALID_BITMAP_POSITION",
+    /// Vectors of different dimensions.
+    VectorDimensionMismatch => "VECTOR_DIMENSION_MISMATCH",
+    /// A norm of a vector that is not 1, 2 or infinity.
+    InvalidVectorNormDegree => "INVALID_VECTOR_NORM_DEGREE",
     /// `raise_error` or `assert_true` in a query.
     UserRaisedException => "USER_RAISED_EXCEPTION",
     /// Input offsets that the source no longer holds.
