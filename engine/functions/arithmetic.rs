@@ -165,6 +165,9 @@ fn wrong(op: Math, left: &DataType, right: &DataType) -> Error {
             sql_name(right)
         ),
     )
+    .with_sub_condition("BINARY_OP_DIFF_TYPES")
+    .with_parameter("left", format!("\"{}\"", sql_name(left)))
+    .with_parameter("right", format!("\"{}\"", sql_name(right)))
 }
 
 /// Types of an operation.

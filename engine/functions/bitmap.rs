@@ -3,6 +3,7 @@
 //! Comes in: numbers, and bitmaps. Goes out: numbers. Fails: counts of what are no bytes.
 
 use super::builtin::{Builtin, Typed, strict, total, typed};
+use crate::error::Result;
 use arrow::array::Int64Array;
 use arrow::datatypes::DataType;
 

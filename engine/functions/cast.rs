@@ -181,6 +181,7 @@ impl Cast<'_> {
             ErrorCode::DatatypeMismatch,
             format!("cannot cast {} to {}", sql_name(self.array.data_type()), sql_name(self.to)),
         )
+        .with_sub_condition("CAST_WITHOUT_SUGGESTION")
     }
 
     fn malformed(&self, text: &str) -> Error {
@@ -193,6 +194,9 @@ impl Cast<'_> {
                 sql_name(self.to)
             ),
         )
+        .with_parameter("expression", format!("'{text}'"))
+        .with_parameter("sourceType", format!("\"{}\"", sql_name(self.array.data_type())))
+        .with_parameter("targetType", format!("\"{}\"", sql_name(self.to)))
     }
 
     fn overflow_code(&self) -> ErrorCode {

@@ -12,20 +12,29 @@ use std::sync::{Arc, LazyLock};
 const SPARK_VERSION: &str = "4.3.0";
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
-    typed("version", (0, 0), |a| Typed::new(a.types, DataType::Utf8), |c| {
-        text(c, format!("{SPARK_VERSION} tidemill-{}", env!("CARGO_PKG_VERSION")))
-    }),
-    typed("current_timezone", (0, 0), |a| Typed::new(a.types, DataType::Utf8), |c| {
-        text(c, c.environment.time_zone.name().to_string())
-    }),
+    typed(
+        "version",
+        (0, 0),
+        |a| Typed::new(a.types, DataType::Utf8),
+        |c| text(c, format!("{SPARK_VERSION} tidemill-{}", env!("CARGO_PKG_VERSION"))),
+    ),
+    typed(
+        "current_timezone",
+        (0, 0),
+        |a| Typed::new(a.types, DataType::Utf8),
+        |c| text(c, c.environment.time_zone.name().to_string()),
+    ),
     typed("current_catalog", (0, 0), |a| Typed::new(a.types, DataType::Utf8), |c| text(c, CATALOG.to_string())),
     typed("current_schema", (0, 0), |a| Typed::new(a.types, DataType::Utf8), |c| text(c, SCHEMA.to_string())),
     typed("current_user", (0, 0), |a| Typed::new(a.types, DataType::Utf8), |c| text(c, USER.clone())),
     typed("user", (0, 0), |a| Typed::new(a.types, DataType::Utf8), |c| text(c, USER.clone())),
     typed("session_user", (0, 0), |a| Typed::new(a.types, DataType::Utf8), |c| text(c, USER.clone())),
-    typed("collation", (1, 1), |a| texts(a.types, a.mismatch(0, "STRING")), |c| {
-        text(c, format!("SYSTEM.BUILTIN.{BYTES}"))
-    }),
+    typed(
+        "collation",
+        (1, 1),
+        |a| texts(a.types, a.mismatch(0, "STRING")),
+        |c| text(c, format!("SYSTEM.BUILTIN.{BYTES}")),
+    ),
     typed(
         "collate",
         (2, 2),
@@ -33,7 +42,9 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
             Some(name) if name.eq_ignore_ascii_case(BYTES) => texts(a.types, a.mismatch(0, "STRING")),
             _ => Err(Error::new(
                 ErrorCode::UnsupportedOperation,
-                format!("collate(): texts are compared by their bytes, which is the collation {BYTES}; there is no other"),
+                format!(
+                    "collate(): texts are compared by their bytes, which is the collation {BYTES}; there is no other"
+                ),
             )),
         },
         |c| c.expanded(0),

@@ -15,15 +15,20 @@ const CALENDAR: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("make_interval", (7, 7), |a| parts(a, 6, CALENDAR), calendar),
     typed("try_make_interval", (7, 7), |a| parts(a, 6, CALENDAR), calendar),
-    typed("make_dt_interval", (4, 4), |a| parts(a, 3, DataType::Duration(TimeUnit::Microsecond)), |c| {
-        let value = |row: usize| {
-            let Some(([days, hours, minutes], micros)) = row_of::<3>(c, row)? else { return Ok(None) };
-            let time = micros_of(hours, minutes, micros);
-            let whole = time.and_then(|time| days.checked_mul(DAY)?.checked_add(time));
-            whole.map(Some).ok_or_else(|| overflowed(c))
-        };
-        Ok(Arc::new((0..c.rows).map(value).collect::<Result<DurationMicrosecondArray>>()?))
-    }),
+    typed(
+        "make_dt_interval",
+        (4, 4),
+        |a| parts(a, 3, DataType::Duration(TimeUnit::Microsecond)),
+        |c| {
+            let value = |row: usize| {
+                let Some(([days, hours, minutes], micros)) = row_of::<3>(c, row)? else { return Ok(None) };
+                let time = micros_of(hours, minutes, micros);
+                let whole = time.and_then(|time| days.checked_mul(DAY)?.checked_add(time));
+                whole.map(Some).ok_or_else(|| overflowed(c))
+            };
+            Ok(Arc::new((0..c.rows).map(value).collect::<Result<DurationMicrosecondArray>>()?))
+        },
+    ),
     typed(
         "make_ym_interval",
         (2, 2),
@@ -73,7 +78,10 @@ fn micros_of(hours: i64, minutes: i64, micros: i64) -> Option<i64> {
 fn overflowed(call: &Call) -> Error {
     Error::new(
         ErrorCode::IntervalOverflow,
-        format!("{}: Integer overflow while operating with intervals. Try devising appropriate values for the interval parameters.", call.name),
+        format!(
+            "{}: Integer overflow while operating with intervals. Try devising appropriate values for the interval parameters.",
+            call.name
+        ),
     )
 }
 

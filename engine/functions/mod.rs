@@ -57,10 +57,11 @@ pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
             placed::FUNCTIONS,
             frequent::FUNCTIONS,
             bitmap::FUNCTIONS,
+            csv_text::FUNCTIONS,
             facts::FUNCTIONS,
             interval::FUNCTIONS,
             vector::FUNCTIONS,
-            shuffle::FUNCTIONS,
+            std::slice::from_ref(&shuffle::SHUFFLE),
             std::slice::from_ref(&conditional::RAISE_ERROR),
         ];
         tables.into_iter().flatten().map(|function| (function.name, function)).collect()

@@ -32,7 +32,12 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("randn", (0, 1), |a| Typed::new(a.types, DataType::Float64), never),
     typed("uuid", (0, 1), |a| Typed::new(a.types, DataType::Utf8), never),
     typed("randstr", (1, 2), |a| Typed::new(a.types, DataType::Utf8), never),
-    typed("uniform", (2, 3), |a| Sequence::range(a.types).map(|to| Typed { arguments: a.types.to_vec(), returns: to }), never),
+    typed(
+        "uniform",
+        (2, 3),
+        |a| Sequence::range(a.types).map(|to| Typed { arguments: a.types.to_vec(), returns: to }),
+        never,
+    ),
     typed("monotonically_increasing_id", (0, 0), |a| Typed::new(a.types, DataType::Int64), never),
     typed("spark_partition_id", (0, 0), |a| Typed::new(a.types, DataType::Int32), never),
 ];
@@ -69,10 +74,12 @@ pub(crate) fn misplaced(name: &str) -> Error {
             ErrorCode::UnsupportedGrouping,
             format!("{name}() can only be used with rollup, cube or grouping sets; aggregate by one of them"),
         ),
-        "rand" | "randn" | "uuid" | "randstr" | "uniform" | "monotonically_increasing_id" | "spark_partition_id" => Error::new(
-            ErrorCode::UnsupportedOperation,
-            format!("{name}() stands in a selection or a filter only; select it under a name first"),
-        ),
+        "rand" | "randn" | "uuid" | "randstr" | "uniform" | "monotonically_increasing_id" | "spark_partition_id" => {
+            Error::new(
+                ErrorCode::UnsupportedOperation,
+                format!("{name}() stands in a selection or a filter only; select it under a name first"),
+            )
+        }
         _ => Error::new(
             ErrorCode::InvalidExpression,
             format!("{name}() is a function over a window of rows; add over(...), or OVER (...) in SQL"),

@@ -140,10 +140,10 @@ const MISSING: &[(&str, &str)] = &[
     ),
     (
         "input_file_name input_file_block_start input_file_block_length",
-        "a row does not know its file; read _metadata.file_path of a table of files instead",
+        "a row does not know the file that it was read from; keep its name in a column of the file, or in the directories (partition columns)",
     ),
     (
-        "collect_union counter_diff current_path histogram_numeric schema_of_csv sentences vector_avg vector_sum",
+        "counter_diff current_path histogram_numeric sentences vector_avg vector_sum",
         "it is not computed in this version; register a function of your own under another name",
     ),
 ];
@@ -339,6 +339,7 @@ const SPECIAL: &[&str] = &[
     "boolean",
     "equal_null",
     "get_field",
+    "schema_of_csv",
     "shuffle",
 ];
 
@@ -421,6 +422,15 @@ fn special(name: &str, args: &[Expr]) -> Option<Result<Expr>> {
         },
         "from_json" | "from_csv" => parse(name, args),
         "shuffle" => super::shuffle::call(args),
+        "schema_of_csv" => match args {
+            [csv, given] => options(name, given).and_then(|given| {
+                let given = given.into_iter().flat_map(|(key, value)| [key, value]);
+                let given = given.map(|text| Expr::Literal(ScalarValue::Utf8(Some(text)), None));
+                Ok(SparkFunction::named(name)?.call([csv.clone()].into_iter().chain(given).collect()))
+            }),
+            [csv] => SparkFunction::named(name).map(|function| function.call(vec![csv.clone()])),
+            _ => Err(wrong_number(name, args.len(), "1 to 2")),
+        },
         "to_json" | "to_csv" => match args {
             [value] | [value, _] => {
                 let given = args.get(1).map_or(Ok(vec![]), |map| options(name, map));
@@ -457,7 +467,8 @@ fn window(args: &[Expr]) -> Result<Expr> {
         Some([duration, slide, start]) => f::window_from(time, duration, slide, start).0,
         Some(_) => Err(wrong_number("window", args.len(), "2 to 4")),
         None => {
-            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'"))
+            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'")
+                .with_sub_condition("NON_FOLDABLE_INPUT"))
         }
     }
 }
@@ -489,7 +500,7 @@ fn parse(name: &str, args: &[Expr]) -> Result<Expr> {
     let inferred;
     let schema = match schema {
         // schema_of_json('...') is a constant too.
-        Expr::ScalarFunction(call) if call.name() == "schema_of_json" => {
+        Expr::ScalarFunction(call) if matches!(call.name(), "schema_of_json" | "schema_of_csv") => {
             inferred = SparkFunction::constant(schema)?;
             text(&inferred)
         }

@@ -16,9 +16,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use std::sync::Arc;
 
-pub(super) static FUNCTIONS: &[Builtin] = &[SHUFFLE];
-
-static SHUFFLE: Builtin = typed(
+pub(super) static SHUFFLE: Builtin = typed(
     "shuffle",
     (3, 3),
     |a| {
@@ -71,7 +69,12 @@ fn shuffled(call: &Call) -> Result<ArrayRef> {
     }
     let values = take(lists.values(), &UInt32Array::from(picked), None)?;
     let DataType::List(field) = lists.data_type() else { return Err(Error::internal("a list that is none")) };
-    Ok(Arc::new(ListArray::try_new(field.clone(), OffsetBuffer::from_lengths(lengths), values, lists.nulls().cloned())?))
+    Ok(Arc::new(ListArray::try_new(
+        field.clone(),
+        OffsetBuffer::from_lengths(lengths),
+        values,
+        lists.nulls().cloned(),
+    )?))
 }
 
 /// Matsumoto and Nishimura's MT19937, seeded by the two halves of a number.

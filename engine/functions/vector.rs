@@ -5,45 +5,67 @@
 
 use super::builtin::{Arguments, Builtin, Call, Typed, list_of, typed};
 use crate::error::{Error, ErrorCode, Result};
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListBuilder, Float32Builder};
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float32Builder, ListBuilder};
 use arrow::datatypes::{DataType, Field, Float32Type};
 use std::sync::Arc;
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("vector_inner_product", (2, 2), |a| pair(a), |c| of_pairs(c, |l, r| Some(dot(l, r)))),
-    typed("vector_l2_distance", (2, 2), |a| pair(a), |c| {
-        of_pairs(c, |l, r| Some(l.iter().zip(r).map(|(l, r)| (l - r) * (l - r)).sum::<f32>().sqrt()))
-    }),
-    typed("vector_cosine_similarity", (2, 2), |a| pair(a), |c| {
-        of_pairs(c, |l, r| {
-            let lengths = (dot(l, l) * dot(r, r)).sqrt();
-            (lengths != 0.0).then(|| dot(l, r) / lengths)
-        })
-    }),
-    typed("vector_norm", (2, 2), |a| with_degree(a, DataType::Float32), |c| {
-        let values = (0..c.rows).map(|row| Ok(match vector(c, 0, row)?.zip(degree(c, row)?) {
-            Some((vector, degree)) => Some(norm(c, &vector, degree)?),
-            None => None,
-        }));
-        Ok(Arc::new(values.collect::<Result<Float32Array>>()?))
-    }),
-    typed("vector_normalize", (2, 2), |a| with_degree(a, vector_type()), |c| {
-        let mut out = ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
-        for row in 0..c.rows {
-            let scaled = match vector(c, 0, row)?.zip(degree(c, row)?) {
-                Some((vector, degree)) => {
-                    let norm = norm(c, &vector, degree)?;
-                    (norm != 0.0 || vector.is_empty()).then(|| vector.into_iter().map(|x| x / norm).collect::<Vec<f32>>())
+    typed(
+        "vector_l2_distance",
+        (2, 2),
+        |a| pair(a),
+        |c| of_pairs(c, |l, r| Some(total(l.iter().zip(r).map(|(l, r)| (l - r) * (l - r))).sqrt())),
+    ),
+    typed(
+        "vector_cosine_similarity",
+        (2, 2),
+        |a| pair(a),
+        |c| {
+            of_pairs(c, |l, r| {
+                let lengths = (dot(l, l) * dot(r, r)).sqrt();
+                (lengths != 0.0).then(|| dot(l, r) / lengths)
+            })
+        },
+    ),
+    typed(
+        "vector_norm",
+        (2, 2),
+        |a| with_degree(a, DataType::Float32),
+        |c| {
+            let values = (0..c.rows).map(|row| {
+                Ok(match vector(c, 0, row)?.zip(degree(c, row)?) {
+                    Some((vector, degree)) => Some(norm(c, &vector, degree)?),
+                    None => None,
+                })
+            });
+            Ok(Arc::new(values.collect::<Result<Float32Array>>()?))
+        },
+    ),
+    typed(
+        "vector_normalize",
+        (2, 2),
+        |a| with_degree(a, vector_type()),
+        |c| {
+            let mut out =
+                ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
+            for row in 0..c.rows {
+                let scaled = match vector(c, 0, row)?.zip(degree(c, row)?) {
+                    Some((vector, degree)) => {
+                        let norm = norm(c, &vector, degree)?;
+                        (norm != 0.0 || vector.is_empty())
+                            .then(|| vector.into_iter().map(|x| x / norm).collect::<Vec<f32>>())
+                    }
+                    None => None,
+                };
+                match scaled {
+                    Some(scaled) => out.append_value(scaled.into_iter().map(Some)),
+                    None => out.append_null(),
                 }
-                None => None,
-            };
-            match scaled {
-                Some(scaled) => out.append_value(scaled.into_iter().map(Some)),
-                None => out.append_null(),
             }
-        }
-        Ok(Arc::new(out.finish()))
-    }),
+            Ok(Arc::new(out.finish()))
+        },
+    ),
 ];
 
 fn vector_type() -> DataType {
@@ -110,12 +132,17 @@ pub(crate) fn of_other_dimensions(name: &str, left: usize, right: usize) -> Erro
 }
 
 fn dot(left: &[f32], right: &[f32]) -> f32 {
-    left.iter().zip(right).map(|(l, r)| l * r).sum()
+    total(left.iter().zip(right).map(|(l, r)| l * r))
+}
+
+/// A sum from the left, 0.0 of nothing.
+fn total(values: impl Iterator<Item = f32>) -> f32 {
+    values.fold(0.0, |sum, value| sum + value)
 }
 
 fn norm(call: &Call, vector: &[f32], degree: f32) -> Result<f32> {
     if degree == 1.0 {
-        return Ok(vector.iter().map(|x| x.abs()).sum());
+        return Ok(total(vector.iter().map(|x| x.abs())));
     }
     if degree == 2.0 {
         return Ok(dot(vector, vector).sqrt());

@@ -90,13 +90,13 @@ fn spark_meaning(expr: Expr, schema: &DFSchemaRef, environment: &Environment) ->
     })
 }
 
-/// Refuses an aggregate where rows are looked at one by one.
-pub fn refuse_aggregates(expr: &Expr, name: &str) -> Result<()> {
+/// Refuses an aggregate where rows are looked at one by one, with the code that says so there.
+pub fn refuse_aggregates(expr: &Expr, name: &str, code: ErrorCode) -> Result<()> {
     let mut misplaced = None;
     expr.apply(|e| {
         misplaced = match e {
             Expr::WindowFunction(_) => Some(Error::new(
-                ErrorCode::InvalidExpression,
+                code,
                 format!("{name}: a function over a window of rows stands in a selection only; select it first"),
             )),
             other => placed(other).map(|(function, _)| functions::placed::misplaced(function)),
@@ -108,7 +108,7 @@ pub fn refuse_aggregates(expr: &Expr, name: &str) -> Result<()> {
     }
     match expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_))))? {
         true => Err(Error::new(
-            ErrorCode::InvalidExpression,
+            code,
             format!("{name}: an aggregate needs group_by(...).agg(...), and cannot stand inside another"),
         )),
         false => Ok(()),
@@ -122,14 +122,23 @@ pub fn quoted(name: &str) -> String {
 
 /// Resolves a predicate: like [`resolve`], and its type must be boolean.
 pub fn resolve_predicate(expr: Expr, scope: &Scope, environment: &Environment) -> Result<Expr> {
+    let text = output_name(&expr);
     let predicate = resolve(expr, scope, environment)?;
-    refuse_aggregates(&predicate, "filter")?;
+    refuse_aggregates(&predicate, "filter", ErrorCode::InvalidWhereCondition)
+        .map_err(|error| error.with_parameter("condition", &text).with_parameter("expressionList", &text))?;
     match predicate.get_type(df_schema(scope.schema())?.as_ref())? {
         DataType::Boolean => Ok(predicate),
-        other => Err(Error::new(
-            ErrorCode::DatatypeMismatch,
-            format!("a filter must be a boolean expression, but {predicate} is {other}"),
-        )),
+        other => {
+            let found = functions::cast::sql_name(&other);
+            Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("a filter must be a boolean expression, but {text} is {found}; compare it with something"),
+            )
+            .with_sub_condition("FILTER_NOT_BOOLEAN")
+            .with_parameter("sqlExpr", format!("\"{text}\""))
+            .with_parameter("filter", format!("\"{text}\""))
+            .with_parameter("type", format!("\"{found}\"")))
+        }
     }
 }
 

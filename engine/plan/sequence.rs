@@ -5,9 +5,9 @@
 //!
 //! A stream has no such values: a batch that is replayed after a failure must give the same rows.
 
-use crate::error::{Error, ErrorCode, Result};
 use super::coerce::common_type;
 use super::spark_function::SparkFunction;
+use crate::error::{Error, ErrorCode, Result};
 use arrow::array::{
     ArrayRef, Decimal128Array, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, StringArray,
 };
@@ -82,13 +82,24 @@ impl Sequence {
     pub fn range(types: &[DataType]) -> Result<DataType> {
         let [low, high, ..] = types else { return Err(Error::internal("a range without two ends")) };
         if let Some(other) = [low, high].into_iter().find(|end| !end.is_numeric() && !end.is_null()) {
-            return Err(Error::new(ErrorCode::DatatypeMismatch, format!("uniform(): the ends must be numbers, not {other}"))
-                .with_sub_condition("UNEXPECTED_INPUT_TYPE"));
+            return Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("uniform(): the ends must be numbers, not {other}"),
+            )
+            .with_sub_condition("UNEXPECTED_INPUT_TYPE"));
         }
         if low.is_null() || high.is_null() {
             return Ok(DataType::Float64);
         }
-        Ok(common_type(&[low.clone(), high.clone()]).unwrap_or(DataType::Float64))
+        let decimal = |end: &DataType| matches!(end, DataType::Decimal128(..));
+        Ok(match (low, high) {
+            (DataType::Float64, _) | (_, DataType::Float64) => DataType::Float64,
+            (DataType::Float32, _) | (_, DataType::Float32) => DataType::Float32,
+            // A decimal keeps its digits beside an integer.
+            (low, high) if decimal(low) && !decimal(high) => low.clone(),
+            (low, high) if decimal(high) && !decimal(low) => high.clone(),
+            _ => common_type(&[low.clone(), high.clone()]).unwrap_or(DataType::Float64),
+        })
     }
 
     /// The function that a call of this name is.
@@ -141,6 +152,16 @@ impl Sequence {
                     _ => f64::NAN,
                 };
                 let (low, high) = (double(&low), double(&high));
+                if let DataType::Decimal128(precision, scale) = data_type
+                    && low.abs().max(high.abs()) >= 10f64.powi(i32::from(precision) - i32::from(scale))
+                {
+                    return Err(Error::new(
+                        ErrorCode::NumericValueOutOfRange,
+                        format!(
+                            "uniform(): {low} and {high} cannot both be represented as Decimal({precision}, {scale})"
+                        ),
+                    ));
+                }
                 Sequence::Between { low, high, whole: Whole::of(&data_type), seed: seed()? }
             }
             "monotonically_increasing_id" => Sequence::RowNumber,

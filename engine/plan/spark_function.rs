@@ -236,7 +236,8 @@ impl SparkFunction {
             other => Err(Error::new(
                 ErrorCode::DatatypeMismatch,
                 format!("from_json: the schema must be a STRUCT, an ARRAY or a MAP, not {other:?}"),
-            )),
+            )
+            .with_sub_condition("INVALID_JSON_SCHEMA")),
         }
     }
 

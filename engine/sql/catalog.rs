@@ -38,15 +38,28 @@ impl Catalog {
     /// # Errors
     /// [`ErrorCode::TableExists`] for a name that has one, unless it is to be replaced.
     pub fn put(&self, name: &str, entry: Entry, replace: bool) -> Result<()> {
+        self.put_or(name, entry, replace, ErrorCode::TableExists)
+    }
+
+    /// Gives `name` a meaning as a temporary view.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TempViewExists`] for a name that has one, unless it is to be replaced.
+    pub fn put_temporary(&self, name: &str, entry: Entry, replace: bool) -> Result<()> {
+        self.put_or(name, entry, replace, ErrorCode::TempViewExists)
+    }
+
+    fn put_or(&self, name: &str, entry: Entry, replace: bool, taken: ErrorCode) -> Result<()> {
         let mut entries = self.entries.lock();
         let key = name.to_ascii_lowercase();
         if !replace && entries.contains_key(&key) {
             return Err(Error::new(
-                ErrorCode::TableExists,
+                taken,
                 format!(
                     "there is a table or view named `{name}` already; write CREATE OR REPLACE, or choose another name"
                 ),
-            ));
+            )
+            .with_parameter("relationName", format!("`{name}`")));
         }
         entries.insert(key, (name.to_string(), entry));
         Ok(())

@@ -109,7 +109,10 @@ impl<'a> Converter<'a> {
 
     /// The failure with the place of the column name that it is about, if it is about one.
     pub fn blame(&self, mut failure: Failure) -> Failure {
-        let about_a_name = matches!(failure.error.code(), ErrorCode::UnresolvedColumn | ErrorCode::AmbiguousReference);
+        let about_a_name = matches!(
+            failure.error.code(),
+            ErrorCode::UnresolvedColumn | ErrorCode::FieldNotFound | ErrorCode::AmbiguousReference
+        );
         if failure.at.is_none() && about_a_name {
             // Suggestions name columns too, but not the one that is missing.
             let message = failure.error.message();

@@ -91,9 +91,14 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
             Ok(())
         }
         Some(Entry::Table(_)) if view => Err(Error::new(
-            ErrorCode::InvalidExpression,
-            format!("`{name}` is a table and no view; write DROP TABLE {name}"),
-        )),
+            ErrorCode::WrongObjectType,
+            format!("DROP VIEW needs a view, but `{name}` is a table; write DROP TABLE {name}"),
+        )
+        .with_parameter("operation", "DROP VIEW")
+        .with_parameter("requiredType", "VIEW")
+        .with_parameter("objectName", format!("`{name}`"))
+        .with_parameter("foundType", "TABLE")
+        .with_parameter("alternative", "DROP TABLE")),
         Some(Entry::Table(table)) => {
             catalog.remove(name);
             match &table.location {

@@ -51,7 +51,8 @@ use place::{Failure, Parsed, Source};
 use statement::{Statement, statements};
 
 impl Session {
-    /// The frame of a query over the session's tables and views. A text that defines tables and views does so; it may end with a query.
+    /// The frame of a query over the session's tables and views. A text that defines tables and views does so; it may end with a query. `SET`
+    /// gives the keys and values that it has set, or is asked for.
     /// For `INSERT INTO`, which starts queries, see [`Script`].
     ///
     /// # Errors
@@ -98,6 +99,19 @@ impl Session {
                     let message =
                         "INSERT INTO starts a query; use Script, or write_stream() on the frame of the SELECT";
                     return Err(Failure::unsupported(message, table.span));
+                }
+                Statement::Set { key, value } => {
+                    script::define(self, statement).await?;
+                    result = Some(relation::settings(self, vec![(key.clone(), value.clone())])?);
+                }
+                Statement::Settings { key, .. } => {
+                    let settings = match key {
+                        Some(key) => {
+                            vec![(key.clone(), self.conf().get(key).unwrap_or_else(|| "<undefined>".to_string()))]
+                        }
+                        None => self.conf().get_all().into_iter().collect(),
+                    };
+                    result = Some(relation::settings(self, settings)?);
                 }
                 Statement::Explain { .. } => {
                     let message = "EXPLAIN is a text, not a frame; use Script, or explain() on the frame of the SELECT";
@@ -204,9 +218,9 @@ impl DataFrame {
     /// Gives the frame a name that SQL can use.
     ///
     /// # Errors
-    /// [`ErrorCode::TableExists`] for a name that something has.
+    /// [`ErrorCode::TempViewExists`] for a name that something has.
     pub fn create_temp_view(&self, name: &str) -> Result<()> {
-        self.session().catalog().put(name, Entry::View(self.plan().clone()), false)
+        self.session().catalog().put_temporary(name, Entry::View(self.plan().clone()), false)
     }
 }
 

@@ -195,6 +195,9 @@ impl Script {
                     let message = "DROP in a script would come before what the script starts; drop with session.sql()";
                     return Err(Failure::unsupported(message, name.span));
                 }
+                Statement::Settings { span, .. } => {
+                    return Err(Failure::new(ErrorCode::ParseSyntaxError, "expected SET key = value", *span));
+                }
                 definition => define(session, definition).await?,
             }
         }
@@ -247,22 +250,31 @@ pub(super) async fn define(session: &Session, statement: &Statement) -> Parsed<(
             let table = Arc::new((**table).clone());
             session.catalog().put(&table.name, Entry::Table(table.clone()), *replace).at(name.span)
         }
-        Statement::CreateView { name, columns, options, replace, query } => {
+        Statement::CreateView { name, columns, options, replace, temporary, query } => {
             let mut frame = frame_of(session, query).await?;
             if !columns.is_empty() {
                 frame = renamed(&frame, columns).at(name.span)?;
             }
             let frame = options.watermarked(frame).map_err(|e| options.blame(e).or_at(name.span))?;
-            session.catalog().put(&name.value, Entry::View(frame.plan().clone()), *replace).at(name.span)
+            let (catalog, view) = (session.catalog(), Entry::View(frame.plan().clone()));
+            match temporary {
+                true => catalog.put_temporary(&name.value, view, *replace).at(name.span),
+                false => catalog.put(&name.value, view, *replace).at(name.span),
+            }
         }
         Statement::Set { key, value } => {
-            session.conf().set(key, value)?;
+            // The settings that a script begins with were given to the session's builder already.
+            if session.conf().get_set(key).as_ref() != Some(value) {
+                session.conf().set(key, value)?;
+            }
             Ok(())
         }
         Statement::Drop { name, view, if_exists } => {
             managed::drop_relation(session, &name.value, *view, *if_exists).await.at(name.span)
         }
-        Statement::Insert { .. } | Statement::Select { .. } | Statement::Explain { .. } => Ok(()),
+        Statement::Insert { .. } | Statement::Select { .. } | Statement::Explain { .. } | Statement::Settings { .. } => {
+            Ok(())
+        }
     }
 }
 

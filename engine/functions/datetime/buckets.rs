@@ -19,7 +19,9 @@ pub(super) fn types(a: &Arguments) -> Result<Typed> {
         Err(Error::new(ErrorCode::DatatypeMismatch, format!("time_bucket: {why}")).with_sub_condition(sub))
     };
     let size = match a.of(0) {
-        size @ (DataType::Duration(TimeUnit::Microsecond) | DataType::Interval(IntervalUnit::YearMonth)) => size.clone(),
+        size @ (DataType::Duration(TimeUnit::Microsecond) | DataType::Interval(IntervalUnit::YearMonth)) => {
+            size.clone()
+        }
         DataType::Null => DataType::Duration(TimeUnit::Microsecond),
         _ => return Err(a.mismatch(0, "a day-time or year-month INTERVAL")),
     };

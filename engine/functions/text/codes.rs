@@ -5,8 +5,8 @@
 use crate::decode::base64;
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::builtin::{Arguments, Call, Typed, converts, strict};
-use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
 use arrow::array::AsArray;
+use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::ScalarUDF;
 use sha2::Digest;
@@ -242,7 +242,9 @@ fn is_url(url: &str) -> bool {
     let escapes = url.match_indices('%').all(|(at, _)| {
         url.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     });
-    let plain = url.chars().all(|letter| !matches!(letter, '\0'..=' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '\x7f'));
+    let plain = url
+        .chars()
+        .all(|letter| !matches!(letter, '\0'..=' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '\x7f'));
     let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(""));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let bracketed = host.starts_with('[') && host.contains(']');
@@ -259,10 +261,8 @@ pub(super) fn parse_url(call: &Call) -> Result<ArrayRef> {
     };
     match call.has(2) {
         true => strict!(call, StringArray, |url: text 0, part: text 1, key: text 2| {
-            if !check(url)? {
-                return Ok(None);
-            }
-            Ok((part == "QUERY").then(|| url_part(url, part)).flatten().and_then(|query| {
+            let query = (check(url)? && part == "QUERY").then(|| url_part(url, part)).flatten();
+            Ok(query.and_then(|query| {
                 let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
                 pairs.find(|(name, _)| *name == key).map(|(_, value)| value.to_string())
             }))

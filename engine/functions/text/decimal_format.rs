@@ -258,7 +258,8 @@ impl DecimalFormat {
     /// Digits of which `places` stand before the point.
     fn plain(&self, digits: &str, places: i64) -> String {
         let places = if digits.is_empty() { 0 } else { places };
-        let digit = |at: i64| usize::try_from(at).ok().and_then(|at| digits.as_bytes().get(at)).map_or('0', |d| char::from(*d));
+        let digit =
+            |at: i64| usize::try_from(at).ok().and_then(|at| digits.as_bytes().get(at)).map_or('0', |d| char::from(*d));
         let whole = places.max(self.least_whole as i64);
         let mut out = String::new();
         for left in (1..=whole).rev() {

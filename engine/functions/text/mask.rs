@@ -38,7 +38,9 @@ pub(super) fn types(a: &Arguments) -> Result<Typed> {
 
 pub(super) fn mask(call: &Call) -> Result<ArrayRef> {
     let texts = call.text(0)?;
-    let with = |index: usize| Ok(call.text(index)?.get(0).and_then(|text| text.chars().next()));
+    let with = |index: usize| -> Result<Option<char>> {
+        Ok(call.text(index)?.get(0).and_then(|text| text.chars().next()))
+    };
     let (upper, lower, digit, other) = (with(1)?, with(2)?, with(3)?, with(4)?);
     let masked = |letter: char| {
         let replacement = match letter {
@@ -57,8 +59,8 @@ pub(super) fn mask(call: &Call) -> Result<ArrayRef> {
 fn is_digit(letter: char) -> bool {
     // Zeros of the scripts whose digits follow each other.
     const ZEROS: [u32; 24] = [
-        0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0, 0xf20,
-        0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0xff10,
+        0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0,
+        0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0xff10,
     ];
     ZEROS.iter().any(|zero| (*zero..zero + 10).contains(&(letter as u32)))
 }

@@ -106,8 +106,7 @@ impl NumberPattern {
                 return refuse("WRONG_NUM_TOKEN", &format!("At most one {name} is allowed in the number format."));
             }
         }
-        let order: [&[Token]; 4] =
-            [&[Token::Open], &[Token::Minus, Token::Sign], &[Token::Dollar], &[]];
+        let order: [&[Token]; 4] = [&[Token::Open], &[Token::Minus, Token::Sign], &[Token::Dollar], &[]];
         let mut left = self.tokens.as_slice();
         let mut skip = |fits: &dyn Fn(&Token) -> bool, repeated: bool| {
             while let [first, rest @ ..] = left
@@ -198,7 +197,8 @@ impl NumberPattern {
                     while let Some(letter) = letters.get(at) {
                         match letter {
                             '0'..='9' => {
-                                if after_point { &mut fraction } else { &mut whole }.push(*letter);
+                                let digits = if after_point { &mut fraction } else { &mut whole };
+                                digits.push(*letter);
                                 if let Some(size) = sizes.last_mut() {
                                     *size += 1;
                                 }
@@ -397,14 +397,15 @@ pub(super) fn to_char_types(a: &Arguments) -> Result<Typed> {
     let first = match a.of(0) {
         time @ (DataType::Date32 | DataType::Timestamp(..)) => time.clone(),
         DataType::Binary => {
-            let known = a.text(1).is_none_or(|format| {
-                ["base64", "hex", "utf-8"].iter().any(|known| known.eq_ignore_ascii_case(format))
-            });
+            let known = a
+                .text(1)
+                .is_none_or(|format| ["base64", "hex", "utf-8"].iter().any(|known| known.eq_ignore_ascii_case(format)));
             if !known {
                 return Err(Error::new(
                     ErrorCode::InvalidParameterValue,
                     format!("{}: the format of bytes is one of 'base64', 'hex' and 'utf-8'", a.name),
-                ));
+                )
+                .with_sub_condition("BINARY_FORMAT"));
             }
             DataType::Binary
         }

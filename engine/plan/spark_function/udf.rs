@@ -51,8 +51,8 @@ impl ScalarUDFImpl for SparkFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
         let mismatch = |needed: &str, found: &DataType| -> datafusion::error::DataFusionError {
-            let text = format!("{} needs {needed}, not {found}", self.name());
-            Error::new(ErrorCode::DatatypeMismatch, text).into()
+            let found = functions::cast::sql_name(found);
+            Error::of_argument(format!("{} needs {needed}, not {found}", self.name()), 0, needed, &found).into()
         };
         let argument = args.arg_fields.first().map(|f| f.data_type()).unwrap_or(&DataType::Null);
         let data_type = match &self.kind {
@@ -113,7 +113,9 @@ impl ScalarUDFImpl for SparkFunction {
                 if !functions::cast::connects(argument, to) {
                     let (from, to) = (functions::cast::sql_name(argument), functions::cast::sql_name(to));
                     let text = format!("cannot cast {from} to {to}");
-                    return Err(Error::new(ErrorCode::DatatypeMismatch, text).into());
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, text)
+                        .with_sub_condition("CAST_WITHOUT_SUGGESTION")
+                        .into());
                 }
                 to.clone()
             }

@@ -185,10 +185,10 @@ fn limit(timeout_ms: Option<i64>) -> Option<Duration> {
 
 fn exception(query: &StreamingQuery) -> result::ExceptionResult {
     let Some(error) = query.exception() else { return result::ExceptionResult::default() };
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>()).map_or(error.code(), Error::code);
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>()).unwrap_or(&error);
     result::ExceptionResult {
         exception_message: query.exception_text(),
-        error_class: Some(cause.as_str().to_string()),
+        error_class: Some(cause.condition().into_owned()),
         stack_trace: Some(error.to_string()),
     }
 }

@@ -154,7 +154,7 @@ impl<'r> Planner<'r> {
     fn frame(&self, id: i64) -> Result<&DataFrame> {
         self.frames.get(&id).ok_or_else(|| {
             Error::new(
-                ErrorCode::UnresolvedColumn,
+                ErrorCode::DataFrameColumn,
                 "a column belongs to a DataFrame that is not part of this one; join with that DataFrame, or use col(name)",
             )
         })

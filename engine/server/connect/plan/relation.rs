@@ -157,7 +157,10 @@ pub(super) async fn build(
 /// A number of rows.
 fn count(rows: i32, name: &str) -> Result<u64> {
     u64::try_from(rows).map_err(|_| {
-        Error::new(ErrorCode::InvalidExpression, format!("{name}({rows}): the number of rows must not be negative"))
+        Error::new(ErrorCode::NegativeLimit, format!("{name}({rows}): the number of rows must not be negative"))
+            .with_parameter("name", name)
+            .with_parameter("v", rows)
+            .with_parameter("expr", format!("\"{rows}\""))
     })
 }
 
