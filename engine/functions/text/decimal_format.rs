@@ -218,7 +218,7 @@ impl DecimalFormat {
                         self.scientific(&digits, places)
                     }
                     None => {
-                        let text = format!("{value:.*}", self.most_fraction);
+                        let text = fixed(value, self.most_fraction);
                         let (digits, places) = rounded(&text, usize::MAX);
                         self.plain(&digits, places)
                     }
@@ -312,6 +312,13 @@ impl DecimalFormat {
         let width = self.exponent.unwrap_or(1);
         out + &format!("{:0>width$}", exponent.unsigned_abs())
     }
+}
+
+/// A double with at most so many digits behind the point: those that tell it from others, or its exact value rounded half to even.
+pub(super) fn fixed(value: f64, places: usize) -> String {
+    let shortest = value.to_string();
+    let fraction = shortest.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    if fraction <= places { shortest } else { format!("{value:.places$}") }
 }
 
 /// The digits of a text such as `12.50` or `1.25e3` without zeros at the ends, at most `most`, and how many stand before the point.

@@ -7,6 +7,7 @@ use super::codes::{decode, hex};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::builtin::{Arguments, Call, Typed, converts, strict};
 use crate::functions::datetime;
+use crate::types::timestamp;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type};
 use std::sync::Arc;
@@ -395,7 +396,8 @@ fn constant_format(a: &Arguments) -> Result<Option<NumberPattern>> {
 
 pub(super) fn to_char_types(a: &Arguments) -> Result<Typed> {
     let first = match a.of(0) {
-        time @ (DataType::Date32 | DataType::Timestamp(..)) => time.clone(),
+        DataType::Date32 => timestamp(),
+        time @ DataType::Timestamp(..) => time.clone(),
         DataType::Binary => {
             let known = a
                 .text(1)
@@ -429,7 +431,7 @@ pub(super) fn to_char_types(a: &Arguments) -> Result<Typed> {
 
 pub(super) fn to_char(call: &Call) -> Result<ArrayRef> {
     match call.array(0)?.data_type() {
-        DataType::Date32 | DataType::Timestamp(..) => datetime::date_format(call),
+        DataType::Timestamp(..) => datetime::date_format(call),
         DataType::Binary => match call.text(1)?.get(0).map(str::to_ascii_lowercase).as_deref() {
             Some("hex") => hex(call),
             Some("base64") => strict!(call, StringArray, |bytes: binary 0| {

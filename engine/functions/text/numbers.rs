@@ -2,7 +2,7 @@
 //!
 //! Comes in: calls with a number and a count of places, or a pattern. Goes out: texts. Fails: patterns that are none.
 
-use super::decimal_format::{DecimalFormat, Number};
+use super::decimal_format::{DecimalFormat, Number, fixed};
 use crate::error::Result;
 use crate::functions::arithmetic::{Rounding, rescale};
 use crate::functions::builtin::Call;
@@ -50,7 +50,9 @@ pub(super) fn format_number(call: &Call) -> Result<ArrayRef> {
                     ));
                     continue;
                 }
-                format!("{value:.places$}")
+                let text = fixed(value, places);
+                let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+                if places > 0 { format!("{whole}.{fraction:0<places$}") } else { text }
             }
             DataType::Null => continue,
             _ => {

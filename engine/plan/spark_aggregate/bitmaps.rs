@@ -5,7 +5,7 @@
 use super::sums::column;
 use crate::error::{Error, ErrorCode};
 use crate::functions::bitmap::BITS;
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int64Type;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
