@@ -120,7 +120,7 @@ error_codes! {
     StorageAccessDenied => "STORAGE_ACCESS_DENIED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
-    /// A query without a checkpoint, or a memory table without a name.
+    /// A query without a checkpoint, a memory table without a name, or a socket without a host or port.
     MissingOption => "REQUIRED_OPTION_NOT_SET",
     /// A table or view that the session does not know.
     TableNotFound => "TABLE_OR_VIEW_NOT_FOUND",

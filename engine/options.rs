@@ -312,11 +312,13 @@ pub fn parse_interval(text: &str) -> Result<Interval> {
         };
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || (whole.is_empty() && fraction.is_none_or(str::is_empty)) {
-            return Err(refuse("UNRECOGNIZED_NUMBER", &format!("'{word}' is not a number")).with_parameter("number", word));
+            return Err(
+                refuse("UNRECOGNIZED_NUMBER", &format!("'{word}' is not a number")).with_parameter("number", word)
+            );
         }
-        let unit = words.next().ok_or_else(|| {
-            refuse("MISSING_UNIT", &format!("no unit after '{word}'")).with_parameter("word", word)
-        })?;
+        let unit = words
+            .next()
+            .ok_or_else(|| refuse("MISSING_UNIT", &format!("no unit after '{word}'")).with_parameter("word", word))?;
         let (months, micros) = match unit.strip_suffix('s').unwrap_or(unit) {
             "year" => (12, 0),
             "month" => (1, 0),
@@ -372,7 +374,8 @@ pub fn parse_duration(text: &str) -> Result<i64> {
 /// [`ErrorCode::CannotParseInterval`].
 pub(crate) fn event_time_interval(text: &str) -> Result<Interval> {
     parse_interval(text).map_err(|error| {
-        Error::new(ErrorCode::CannotParseInterval, error.message()).with_parameter("intervalString", format!("'{text}'"))
+        Error::new(ErrorCode::CannotParseInterval, error.message())
+            .with_parameter("intervalString", format!("'{text}'"))
     })
 }
 

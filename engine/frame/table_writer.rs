@@ -239,7 +239,8 @@ impl DataFrameWriter {
         self.target = Target::Format(table.format.clone());
         self.mode = Ok(mode);
         Box::pin(self.save_path(&table.location)).await?;
-        table.keep(&session)
+        table.keep(&session)?;
+        crate::sql::keep_again(&session, name).await
     }
 
     /// Adds the rows to the table `name` of the session by position, or puts them in place of its rows with [`SaveMode::Overwrite`].

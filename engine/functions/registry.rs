@@ -270,6 +270,7 @@ impl FunctionRegistry {
                 near.join(", ")
             ),
         )
+        .with_parameter("routineName", format!("`{name}`"))
     }
 }
 

@@ -137,8 +137,11 @@ impl Scope {
                 let of_frame = relation.table().starts_with('#');
                 let code = if of_frame { ErrorCode::DataFrameColumn } else { ErrorCode::UnresolvedColumn };
                 let name = parts.join(".");
-                Error::new(code, format!("the column {name:?} belongs to a frame or table that is not part of this one"))
-                    .with_parameter(if of_frame { "name" } else { "objectName" }, in_backticks(&parts))
+                Error::new(
+                    code,
+                    format!("the column {name:?} belongs to a frame or table that is not part of this one"),
+                )
+                .with_parameter(if of_frame { "name" } else { "objectName" }, in_backticks(&parts))
             })?;
             return self.fields_of(index, parts.get(1..).unwrap_or_default(), &column.name);
         }

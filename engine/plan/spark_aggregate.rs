@@ -328,7 +328,9 @@ impl SparkAggregate {
                     ScalarValue::Int64(Some(accuracy)) if accuracy > 0 && accuracy <= i64::from(i32::MAX) => accuracy,
                     other => {
                         let text = format!("{}(): the accuracy must lie in (0, 2147483647], not {other}", self.name);
-                        return Err(Error::new(ErrorCode::DatatypeMismatch, text).with_sub_condition("VALUE_OUT_OF_RANGE"));
+                        return Err(
+                            Error::new(ErrorCode::DatatypeMismatch, text).with_sub_condition("VALUE_OUT_OF_RANGE")
+                        );
                     }
                 };
                 collections::percentile_approx(first, ranks, several, accuracy)?

@@ -109,7 +109,7 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
             }
         }
         None if session.forget_memory_table(name) || if_exists => Ok(()),
-        None => Err(Error::new(ErrorCode::TableNotFound, catalog.missing(name, []))),
+        None => Err(catalog.missing(name, [])),
     }
 }
 
@@ -128,26 +128,53 @@ pub(super) fn make_place(session: &Session, name: &str) -> Result<()> {
     }
 }
 
+/// Keeps the rows of a table or view in memory from when they are first asked for; as `CACHE LAZY TABLE` in Spark.
+///
+/// # Errors
+/// Names that there are not, and streams.
+pub(crate) async fn keep(session: &Session, name: &str) -> Result<()> {
+    let catalog = session.catalog();
+    if catalog.kept(name).is_none() {
+        catalog.keep(name, session.table(name).await?.cached()?.plan().clone());
+    }
+    Ok(())
+}
+
+/// Has rows that are kept read again, because there may be others.
+pub(crate) async fn keep_again(session: &Session, name: &str) -> Result<()> {
+    if session.catalog().kept(name).is_none() {
+        return Ok(());
+    }
+    session.catalog().let_go(name);
+    keep(session, name).await
+}
+
 /// Adds rows to a table by position, or puts them in place of those that are there.
 pub(crate) async fn insert(frame: &DataFrame, name: &str, overwrite: bool) -> Result<()> {
     let catalog = frame.session().catalog();
     match catalog.get(name) {
-        Some(Entry::Table(table)) => table.write(&table.assigned(frame.clone())?, overwrite).await,
+        Some(Entry::Table(table)) => {
+            table.write(&table.assigned(frame.clone())?, overwrite).await?;
+            keep_again(frame.session(), name).await
+        }
         Some(Entry::View(_)) => Err(Error::new(
             ErrorCode::InvalidExpression,
             format!("`{name}` is a view, which cannot be written; insert into a table"),
         )),
-        None => Err(Error::new(ErrorCode::TableNotFound, catalog.missing(name, []))),
+        None => Err(catalog.missing(name, [])),
     }
 }
 
 /// The table or view `name`, as a stream or as what it is now.
 pub(crate) async fn read_table(session: &Session, name: &str, streaming: bool) -> Result<DataFrame> {
+    let kept = session.catalog().kept(name).filter(|_| !streaming);
     let frame = match session.catalog().get(name) {
-        Some(Entry::Table(table)) if table.location.is_some() => table.read_as(streaming).read(session).await?,
+        Some(Entry::Table(table)) if table.location.is_some() && kept.is_none() => {
+            table.read_as(streaming).read(session).await?
+        }
         _ => {
             let found = script::table(session, name).await.map_err(|failure| failure.error)?;
-            found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, session.catalog().missing(name, [])))?
+            found.ok_or_else(|| session.catalog().missing(name, []))?
         }
     };
     match streaming && !frame.is_streaming() {

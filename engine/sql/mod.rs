@@ -39,7 +39,9 @@ mod types;
 
 pub(crate) use catalog::{Catalog, Entry};
 pub use expression::{expression, select_item};
-pub(crate) use managed::{Managed, insert, read_table};
+#[cfg(feature = "connect")]
+pub(crate) use managed::keep;
+pub(crate) use managed::{Managed, insert, keep_again, read_table};
 pub use place::SqlError;
 pub use script::Script;
 
@@ -111,7 +113,11 @@ impl Session {
                         }
                         None => self.conf().get_all().into_iter().collect(),
                     };
-                    result = Some(relation::settings(self, settings)?);
+                    let hidden = |(key, value): (String, String)| {
+                        let value = if is_secret(&key) { "*********(redacted)".to_string() } else { value };
+                        (key, value)
+                    };
+                    result = Some(relation::settings(self, settings.into_iter().map(hidden).collect())?);
                 }
                 Statement::Explain { .. } => {
                     let message = "EXPLAIN is a text, not a frame; use Script, or explain() on the frame of the SELECT";
@@ -133,8 +139,14 @@ impl Session {
     /// `TABLE_OR_VIEW_NOT_FOUND`, with the nearest name; options that a table's source does not have.
     pub async fn table(&self, name: &str) -> Result<DataFrame> {
         let found = script::table(self, name).await.map_err(|failure| failure.error)?;
-        found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, self.catalog().missing(name, [])))
+        found.ok_or_else(|| self.catalog().missing(name, []))
     }
+}
+
+/// Whether the value of a configuration key is nobody's to read, by Spark's rule.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["secret", "password", "token", "access.key", "accesskey"].iter().any(|word| key.contains(word))
 }
 
 /// Whether a text is a query, and not something to be done.

@@ -218,11 +218,7 @@ impl Script {
                 return Err(Failure::new(ErrorCode::InvalidExpression, message, name.span));
             }
             None => {
-                return Err(Failure::new(
-                    ErrorCode::TableNotFound,
-                    session.catalog().missing(&name.value, []),
-                    name.span,
-                ));
+                return Err(Failure::from(session.catalog().missing(&name.value, [])).or_at(name.span));
             }
         };
         let frame = frame_of(session, query).await?;
@@ -272,9 +268,10 @@ pub(super) async fn define(session: &Session, statement: &Statement) -> Parsed<(
         Statement::Drop { name, view, if_exists } => {
             managed::drop_relation(session, &name.value, *view, *if_exists).await.at(name.span)
         }
-        Statement::Insert { .. } | Statement::Select { .. } | Statement::Explain { .. } | Statement::Settings { .. } => {
-            Ok(())
-        }
+        Statement::Insert { .. }
+        | Statement::Select { .. }
+        | Statement::Explain { .. }
+        | Statement::Settings { .. } => Ok(()),
     }
 }
 
@@ -322,6 +319,9 @@ pub(super) async fn frame_of(session: &Session, query: &Query) -> Parsed<DataFra
 
 /// The frame of a table or view of the session.
 pub(super) async fn table(session: &Session, name: &str) -> Parsed<Option<DataFrame>> {
+    if let Some(kept) = session.catalog().kept(name) {
+        return Ok(Some(DataFrame::from_plan(session, kept)));
+    }
     Ok(match session.catalog().get(name) {
         None => session.memory_table(name).map(|rows| in_memory(session, &rows)).transpose()?,
         Some(Entry::View(plan)) => Some(DataFrame::from_plan(session, plan)),

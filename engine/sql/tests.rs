@@ -276,8 +276,62 @@ async fn unknown_names_are_pointed_at() {
         "[TABLE_OR_VIEW_NOT_FOUND] there is no table or view named `rids`; did you mean `rides`?; line 1, column 18:\nSELECT city FROM rids\n                 ^"
     );
     let error = failed("SELECT city, fare, count(*) FROM rides GROUP BY city").await;
-    assert_eq!(error.code(), ErrorCode::InvalidExpression);
+    assert_eq!(error.code(), ErrorCode::MissingAggregation);
     assert!(error.message().contains("line 1, column 14"), "{error}");
     let error = failed("SELECT city FROM rides WHERE sum(fare) > 1").await;
+    assert_eq!(error.code(), ErrorCode::InvalidWhereCondition);
     assert!(error.message().contains("line 1, column 30"), "{error}");
+}
+
+#[tokio::test]
+async fn set_answers_with_what_it_has_set() {
+    let session = session().await;
+    let rows = async |text: &str| {
+        let frame = session.sql(text).await.unwrap();
+        assert_eq!(columns(&frame), ["key Utf8", "value Utf8"], "{text}");
+        let text_of = |array: &ArrayRef, row| array.as_string::<i32>().value(row).to_string();
+        let batches = frame.collect().await.unwrap();
+        let rows = batches.iter().flat_map(|rows| {
+            (0..rows.num_rows()).map(move |row| (text_of(rows.column(0), row), text_of(rows.column(1), row)))
+        });
+        rows.collect::<Vec<_>>()
+    };
+    let pair = |key: &str, value: &str| (key.to_string(), value.to_string());
+    assert_eq!(rows("SET spark.sql.ansi.enabled = false").await, [pair("spark.sql.ansi.enabled", "false")]);
+    assert_eq!(rows("SET spark.sql.ansi.enabled").await, [pair("spark.sql.ansi.enabled", "false")]);
+    assert_eq!(rows("SET `a.b`;").await, [pair("a.b", "<undefined>")]);
+    session.conf().set("fs.s3a.secret.key", "s3cret").unwrap();
+    assert_eq!(rows("SET fs.s3a.secret.key").await, [pair("fs.s3a.secret.key", "*********(redacted)")]);
+    assert!(rows("SET").await.contains(&pair("spark.sql.ansi.enabled", "false")));
+    assert_eq!(session.sql("SET a b").await.unwrap_err().code(), ErrorCode::ParseSyntaxError);
+    assert_eq!(session.sql("SET spark.executor.memory = 1g").await.unwrap_err().code(), ErrorCode::ConfCore);
+}
+
+#[cfg(feature = "connect")]
+#[tokio::test]
+async fn kept_rows_stay_until_they_may_be_others() {
+    let session = session().await;
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("rows").to_string_lossy().into_owned();
+    let rows = DataFrame::range(&session, 0, 3, 1).unwrap();
+    rows.write().parquet(&path).await.unwrap();
+    session.spark_sql(&format!("CREATE TABLE t USING parquet LOCATION '{path}'")).await.unwrap();
+    let count = async || session.sql("SELECT * FROM t").await.unwrap().count().await.unwrap();
+    keep(&session, "T").await.unwrap();
+    assert_eq!(count().await, 3);
+    // Files that something else writes are not seen, and rows that are inserted by name are.
+    rows.write().mode("append").parquet(&path).await.unwrap();
+    assert_eq!(count().await, 3);
+    session.spark_sql("INSERT INTO t SELECT id FROM range(1)").await.unwrap();
+    assert_eq!(count().await, 7);
+    rows.write().mode("append").parquet(&path).await.unwrap();
+    keep_again(&session, "t").await.unwrap();
+    assert_eq!(count().await, 10);
+    session.catalog().let_go("t");
+    rows.write().mode("append").parquet(&path).await.unwrap();
+    assert_eq!(count().await, 13);
+    keep(&session, "t").await.unwrap();
+    rows.create_or_replace_temp_view("t").unwrap();
+    assert_eq!(count().await, 3);
+    assert_eq!(keep(&session, "nothing").await.unwrap_err().code(), ErrorCode::TableNotFound);
 }

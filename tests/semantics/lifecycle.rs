@@ -266,7 +266,7 @@ async fn a_start_that_fails_or_is_abandoned_frees_its_name() {
     drop(starting);
     start().await.unwrap().stop().await;
     let refused = stream.frame(&session).unwrap().write_stream().query_name("q").start_path("/dev/null/out").await;
-    assert_eq!(refused.err().unwrap().code(), ErrorCode::InvalidOption);
+    assert_eq!(refused.err().unwrap().code(), ErrorCode::MissingOption);
     start().await.unwrap().stop().await;
 }
 

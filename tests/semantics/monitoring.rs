@@ -355,7 +355,7 @@ async fn memory_tables_are_known_by_name() {
     stream.add(rows(&[(0, 7), (0, 8)])).unwrap();
     let frame = stream.frame(&session).unwrap();
     let unnamed = frame.write_stream().format("memory").start().await.err().unwrap();
-    assert_eq!(unnamed.code(), ErrorCode::InvalidOption);
+    assert_eq!(unnamed.code(), ErrorCode::MissingOption);
     let parted =
         frame.write_stream().format("memory").query_name("Seen").partition_by(["n"]).start().await.err().unwrap();
     assert_eq!(parted.code(), ErrorCode::UnsupportedOperation);

@@ -521,7 +521,7 @@ async fn functions_see_windows_of_rows() {
     let code = |result: Result<DataFrame, Error>| result.err().map(|error| error.code());
     assert_eq!(code(e.select([row_number().over(&whole)])), Some(ErrorCode::InvalidExpression));
     assert_eq!(code(e.select([row_number()])), Some(ErrorCode::InvalidExpression));
-    assert_eq!(code(e.filter(row_number().over(&w).eq(1))), Some(ErrorCode::InvalidExpression));
+    assert_eq!(code(e.filter(row_number().over(&w).eq(1))), Some(ErrorCode::InvalidWhereCondition));
     assert_eq!(code(e.select([count_distinct(["n"]).over(&w)])), Some(ErrorCode::UnsupportedOperation));
     assert_eq!(code(e.select([upper("k").over(&w)])), Some(ErrorCode::InvalidExpression));
     let stream = session.read_stream().format("rate").load().await.unwrap();

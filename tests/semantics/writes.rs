@@ -201,7 +201,8 @@ async fn a_table_that_is_dropped_takes_its_files_with_it_and_another_does_not() 
     rows.create_or_replace_temp_view("seen").unwrap();
 
     let error = session.sql("DROP VIEW kept").await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InvalidExpression, "{error}");
+    assert_eq!(error.code(), ErrorCode::WrongObjectType, "{error}");
+    assert_eq!(error.parameter("alternative"), Some("DROP TABLE"));
     for statement in ["DROP TABLE kept", "drop table if exists Other", "DROP VIEW seen", "DROP TABLE IF EXISTS kept"] {
         session.sql(statement).await.unwrap();
     }

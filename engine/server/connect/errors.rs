@@ -260,7 +260,7 @@ impl Failure {
     /// The parameters as JSON, as far as a trailer has room for them.
     fn short_parameters(&self) -> String {
         let all = serde_json::Value::from_iter(self.parameters.clone()).to_string();
-        if all.len() <= 1024 { all } else { "{}".to_string() }
+        if all.len() <= 512 { all } else { "{}".to_string() }
     }
 
     /// The failure in full.
