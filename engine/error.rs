@@ -44,6 +44,7 @@ error_codes! {
     AmbiguousReference => "AMBIGUOUS_REFERENCE",
     /// An expression whose argument types do not fit.
     DatatypeMismatch => "DATATYPE_MISMATCH" {
+        INPUT_SIZE_NOT_ONE INVALID_ARG_VALUE UNEXPECTED_NULL
         BINARY_OP_DIFF_TYPES CAST_WITHOUT_SUGGESTION DATA_DIFF_TYPES FILTER_NOT_BOOLEAN INVALID_JSON_SCHEMA NON_FOLDABLE_INPUT
         PARAMETER_CONSTRAINT_VIOLATION UNEXPECTED_INPUT_TYPE VALUE_OUT_OF_RANGE
     },
@@ -196,7 +197,7 @@ error_codes! {
     /// A call with more or fewer arguments than the function takes.
     WrongNumArgs => "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
     /// An argument whose value the function has no answer for.
-    InvalidParameterValue => "INVALID_PARAMETER_VALUE",
+    InvalidParameterValue => "INVALID_PARAMETER_VALUE" { BINARY_FORMAT HMAC_ALGORITHM },
     /// An array index outside of the array (ANSI mode).
     InvalidArrayIndex => "INVALID_ARRAY_INDEX",
     /// An index outside of the array in `element_at` (ANSI mode).
@@ -217,6 +218,29 @@ error_codes! {
     IllegalDayOfWeek => "ILLEGAL_DAY_OF_WEEK",
     /// A field of a time that is none.
     InvalidExtractField => "INVALID_EXTRACT_FIELD",
+    /// A pattern of a number that is none.
+    InvalidFormat => "INVALID_FORMAT" {
+        CONT_THOUSANDS_SEPS CUR_MUST_BEFORE_DEC CUR_MUST_BEFORE_DIGIT EMPTY THOUSANDS_SEPS_MUST_BEFORE_DEC UNEXPECTED_TOKEN
+        WRONG_NUM_DIGIT WRONG_NUM_TOKEN
+    },
+    /// A text that does not follow its pattern of a number.
+    FormatMismatch => "INVALID_FORMAT.MISMATCH_INPUT",
+    /// A text that does not stand for bytes in its format.
+    ConversionInvalidInput => "CONVERSION_INVALID_INPUT",
+    /// Bytes that are no UTF-8.
+    InvalidUtf8 => "INVALID_UTF8_STRING",
+    /// A text that is no URL (ANSI mode).
+    InvalidUrl => "INVALID_URL",
+    /// Seconds of a time beyond its minute (ANSI mode).
+    InvalidFractionOfSecond => "INVALID_FRACTION_OF_SECOND",
+    /// An interval that is too long.
+    IntervalOverflow => "INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION",
+    /// A bit outside of its bitmap.
+    InvalidBitmapPosition => "INVALID_BITMAP_POSITION",
+    /// Vectors of different dimensions.
+    VectorDimensionMismatch => "VECTOR_DIMENSION_MISMATCH",
+    /// A norm of a vector that is not 1, 2 or infinity.
+    InvalidVectorNormDegree => "INVALID_VECTOR_NORM_DEGREE",
     /// `raise_error` or `assert_true` in a query.
     UserRaisedException => "USER_RAISED_EXCEPTION",
     /// Input offsets that the source no longer holds.

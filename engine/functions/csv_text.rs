@@ -1,12 +1,14 @@
-//! `from_csv` and `to_csv`: CSV texts of single records.
+//! `from_csv`, `to_csv` and `schema_of_csv`: CSV texts of single records.
 //!
 //! Comes in: a column of texts, or of structs. Goes out: the other. Fails: nested values, which CSV does not have, and options that
 //! cannot be.
 
+use super::builtin::{ANY, Builtin, Call, Typed, typed};
+use super::cast::sql_name;
 use super::java_text::{Style, write_value};
 use crate::decode::pattern::Pattern;
 use crate::decode::zone::Zone;
-use crate::decode::{CsvDecoder, CsvOptions, Wanted};
+use crate::decode::{CsvDecoder, CsvInference, CsvOptions, Sampling, Wanted, split_record};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::Options;
 use crate::source::Origin;
@@ -51,6 +53,43 @@ pub fn from_csv(texts: &ArrayRef, schema: &StructType, options: &[(String, Strin
         return Ok(new_null_array(&struct_type, 0));
     }
     Ok(arrow::compute::concat(&rows.iter().map(|row| row.as_ref()).collect::<Vec<_>>())?)
+}
+
+/// The schema of a record: a constant, with options as constants behind it, name and value in turn.
+pub(super) static FUNCTIONS: &[Builtin] = &[typed(
+    "schema_of_csv",
+    (1, ANY),
+    |a| match (a.text(0), a.constants.first()) {
+        (Some(text), _) if !text.is_empty() => Ok(Typed { arguments: a.types.to_vec(), returns: DataType::Utf8 }),
+        (None, Some(Some(value))) if value.is_null() => {
+            Err(Error::new(ErrorCode::DatatypeMismatch, "schema_of_csv: The csv must not be null")
+                .with_sub_condition("UNEXPECTED_NULL"))
+        }
+        _ => {
+            Err(Error::new(ErrorCode::DatatypeMismatch, "schema_of_csv: the CSV must be a constant text with a record")
+                .with_sub_condition("NON_FOLDABLE_INPUT"))
+        }
+    },
+    schema_of_csv,
+)];
+
+fn schema_of_csv(call: &Call) -> Result<ArrayRef> {
+    let texts = (0..call.arguments.len()).map(|index| Ok(call.text(index)?.get(0).unwrap_or_default()));
+    let texts = texts.collect::<Result<Vec<&str>>>()?;
+    let (csv, given) = texts.split_first().ok_or_else(|| Error::internal("schema_of_csv of nothing"))?;
+    let given: Options = given.chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.last()?))).collect();
+    let mut reader = given.reader("schema_of_csv");
+    let prefer_date = reader.bool("preferDate")?.unwrap_or(true);
+    let csv_options = CsvOptions::read(&mut reader, call.environment.time_zone)?;
+    reader.finish()?;
+    let first = split_record(csv.as_bytes(), &csv_options);
+    let mut inference = CsvInference::new(csv_options, &first, false, true, prefer_date, Sampling::new(1.0))?;
+    inference.add(csv.as_bytes());
+    let found = inference.finish();
+    let field =
+        |field: &crate::types::StructField| format!("{}: {}", field.name, sql_name(&field.data_type.to_arrow()));
+    let text = format!("STRUCT<{}>", found.fields.iter().map(field).collect::<Vec<_>>().join(", "));
+    Ok(Arc::new(StringArray::from(vec![text; call.rows])))
 }
 
 struct Layout {

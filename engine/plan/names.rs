@@ -106,6 +106,8 @@ pub(super) fn called(call: &ScalarFunction) -> Option<String> {
         ("round" | "bround", [_]) => Some(format!("{}({}, 0)", call.name(), texts(arguments))),
         ("split", [_, _]) => Some(format!("split({}, -1)", texts(arguments))),
         ("regexp_replace", [_, _, _]) => Some(format!("regexp_replace({}, 1)", texts(arguments))),
+        ("schema_of_csv", [csv, ..]) => Some(format!("schema_of_csv({})", text(csv))),
+        ("shuffle", [array, ..]) => Some(format!("shuffle({})", text(array))),
         ("pow", _) => Some(format!("POWER({})", texts(arguments))),
         ("rlike", _) => Some(format!("RLIKE({})", texts(arguments))),
         ("from_json", [value, ..]) => Some(format!("from_json({})", text(value))),

@@ -7,6 +7,7 @@
 //! Sums of doubles and everything built on them (means, deviations, correlations, regressions) are kept exactly and rounded once, so
 //! that no order of rows and no split into batches changes a bit.
 
+mod bitmaps;
 mod bits;
 mod collections;
 mod distinct;
@@ -63,6 +64,8 @@ pub enum Kind {
     CollectList,
     /// Distinct values, ascending.
     CollectSet,
+    /// Distinct values of arrays, ascending.
+    CollectUnion,
     /// Texts in the order of the input, joined.
     ListAgg,
     /// The most frequent value, the least of several.
@@ -77,6 +80,8 @@ pub enum Kind {
     Bool { all: bool },
     /// `AND`, `OR` and `XOR` of all bits.
     Bits(bits::BitOperation),
+    /// A bitmap of places, or of bitmaps.
+    Bitmap(bitmaps::BitmapOperation),
 }
 
 /// Names and what they mean. The first name of a kind is the one that Spark shows where it has one for several.
@@ -138,6 +143,10 @@ const FUNCTIONS: &[(&str, Kind)] = &[
     ("bit_and", Kind::Bits(BitOperation::And)),
     ("bit_or", Kind::Bits(BitOperation::Or)),
     ("bit_xor", Kind::Bits(BitOperation::Xor)),
+    ("bitmap_construct_agg", Kind::Bitmap(bitmaps::BitmapOperation::Construct)),
+    ("bitmap_or_agg", Kind::Bitmap(bitmaps::BitmapOperation::Or)),
+    ("bitmap_and_agg", Kind::Bitmap(bitmaps::BitmapOperation::And)),
+    ("collect_union", Kind::CollectUnion),
 ];
 
 /// Names of every aggregate function.
@@ -299,6 +308,7 @@ impl SparkAggregate {
             Kind::ApproxCountDistinct => Box::new(bits::Hll::new(precision(&constant(1)?)?)),
             Kind::CollectList => Box::new(collections::List::new(first)),
             Kind::CollectSet => collections::set(first)?,
+            Kind::CollectUnion => collections::union(first)?,
             Kind::ListAgg => {
                 let delimiter = match args.exprs.len() {
                     1 => String::new(),
@@ -327,6 +337,7 @@ impl SparkAggregate {
             }
             Kind::Bool { all } => Box::new(bits::Truth::new(all)),
             Kind::Bits(operation) => Box::new(bits::Bits::new(operation, first)),
+            Kind::Bitmap(operation) => Box::new(bitmaps::Bitmap::new(operation)),
         })
     }
 
@@ -347,8 +358,12 @@ impl SparkAggregate {
             Kind::Statistic(statistic) => {
                 std::iter::once(DataType::Int64).chain(statistic.terms().iter().map(|_| DataType::Binary)).collect()
             }
-            Kind::ApproxCountDistinct => vec![DataType::Binary],
+            Kind::ApproxCountDistinct | Kind::Bitmap(_) => vec![DataType::Binary],
             Kind::CollectList | Kind::CollectSet => vec![list_of(first)],
+            Kind::CollectUnion => match first {
+                DataType::List(element) => vec![list_of(element.data_type().clone())],
+                other => vec![other],
+            },
             Kind::ListAgg => vec![list_of(DataType::Utf8)],
             Kind::Mode | Kind::Percentile | Kind::Median | Kind::PercentileApprox => {
                 vec![list_of(first), list_of(DataType::Int64)]

@@ -393,6 +393,34 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
                 call("timestampadd", vec![lit("YEAR"), lit(1_000_000), lit("2024-01-01").cast("timestamp")]).await
             },
         ),
+        (InvalidFormat, call!(call("to_char", vec![lit(1), lit("9$9")]).await)),
+        (FormatMismatch, call!(call("to_number", vec![lit("1234"), lit("999")]).await)),
+        (ConversionInvalidInput, call!(call("to_binary", vec![lit("zz")]).await)),
+        (InvalidUtf8, call!(value(call_function("validate_utf8", [call_function("unhex", [lit("80")])])).await)),
+        (InvalidUrl, call!(call("parse_url", vec![lit("a b"), lit("HOST")]).await)),
+        (InvalidFractionOfSecond, call!(call("make_timestamp_ntz", [2024, 1, 17, 10, 20, 61].map(lit).to_vec()).await)),
+        (IntervalOverflow, call!(call("make_dt_interval", vec![lit(106_751_992)]).await)),
+        (
+            InvalidBitmapPosition,
+            call! {
+                let bitmap = call_function("bitmap_construct_agg", [col("id") + 32_767]);
+                ids().await.agg([bitmap]).unwrap().collect().await.unwrap_err()
+            },
+        ),
+        (
+            VectorDimensionMismatch,
+            call! {
+                let (one, two) = (lit(1).cast("float"), lit(2).cast("float"));
+                call("vector_inner_product", vec![array([one.clone()]), array([one, two])]).await
+            },
+        ),
+        (
+            InvalidVectorNormDegree,
+            call! {
+                let one = || lit(1).cast("float");
+                call("vector_norm", vec![array([one()]), lit(3).cast("float")]).await
+            },
+        ),
         (IllegalDayOfWeek, call!(value(next_day(lit("2024-01-01").cast("date"), "someday")).await)),
         (InvalidExtractField, call!(value(date_part("FORTNIGHT", lit("2024-01-01").cast("date"))).await)),
         (UnsupportedGrouping, call!(query("SELECT grouping(id) FROM range(1) GROUP BY id").await)),

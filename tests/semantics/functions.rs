@@ -121,6 +121,7 @@ fn many_rows_values() -> Vec<Expected> {
         (collect_list("x"), "List", ["[1.5, NaN, -0.0, 0.0]", "[2.0, 4.0, 9.0, 1.25]", "[3.5]", "[2.0, 2.0]", "[]"]),
         (collect_set("x"), "List", ["[0.0, 1.5, NaN]", "[1.25, 2.0, 4.0, 9.0]", "[3.5]", "[2.0]", "[]"]),
         (collect_set("i"), "List", ["[1, 3]", "[5, 6, 7]", "[42]", "[2]", "[]"]),
+        (named("collect_union", vec![array([col("i")])], false), "List", ["[1, 3]", "[5, 6, 7]", "[42]", "[2]", "[]"]),
         (named("collect_list", vec![col("i")], true), "List", ["[1, 3]", "[5, 6, 7]", "[42]", "[2]", "[]"]),
         (collect_list("i").filter_where(col("i").gt(2)), "List", ["[3, 3]", "[5, 7, 6, 6]", "[42]", "[]", "[]"]),
         (named("listagg", vec![col("s")], false), "Utf8", ["xyx", "qpqr", "z", "zz", ""]),
