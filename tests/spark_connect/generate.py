@@ -41,14 +41,30 @@ def same(theirs, ours):
 
 
 class Pair:
-    """Both servers, and what they answer to a case."""
+    """Both servers, and what they answer to a case. Servers of its own are new after every 500 programs, before Spark's memory is full."""
 
-    def __init__(self, workers, folder):
-        self.workers, self.folder, self.count = workers, folder, 0
+    def __init__(self, options, folder):
+        self.options, self.folder, self.count, self.stack = options, folder, 0, contextlib.ExitStack()
+
+    def __enter__(self):
+        options, stack = self.options, self.stack
+        self.workers = [
+            compare.Worker("spark", options.reference or stack.enter_context(servers.spark()), self.folder),
+            compare.Worker("tidemill", options.ours or stack.enter_context(servers.tidemill(options.tidemill)), self.folder),
+        ]
+        for worker in self.workers:
+            stack.callback(worker.end)
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
 
     def differs(self, case):
         """None, or the checks that differ: name, Spark's answer, ours."""
         self.count += 1
+        if self.count % 500 == 0:
+            self.stack.close()
+            self.__enter__()
         script = self.folder / f"case_{self.count:05}.py"
         script.write_text(source(case))
         found = {}
@@ -177,13 +193,7 @@ def main():
     deadline, failures, cases = time.monotonic() + options.seconds, 0, 0
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        workers = [
-            compare.Worker("spark", options.reference or stack.enter_context(servers.spark()), folder),
-            compare.Worker("tidemill", options.ours or stack.enter_context(servers.tidemill(options.tidemill)), folder),
-        ]
-        for worker in workers:
-            stack.callback(worker.end)
-        pair = Pair(workers, folder)
+        pair = stack.enter_context(Pair(options, folder))
         seen, kinds = collections.Counter(), collections.Counter()
         while time.monotonic() < deadline:
             name = f"{options.seed}/{options.first + cases}"
