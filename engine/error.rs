@@ -269,6 +269,8 @@ error_codes! {
     UserCode => "USER_CODE",
     /// What a Python function raised, with its traceback.
     PythonException => "PYTHON_EXCEPTION",
+    /// A worker of `foreachBatch` that could not read its function.
+    PythonRunnerInitialization => "STREAMING_PYTHON_RUNNER_INITIALIZATION_FAILURE",
     /// No Python that can run the functions of a client.
     PythonNotFound => "PYTHON_NOT_FOUND",
     /// A query that ended with a failure; carries the cause.

@@ -405,7 +405,7 @@ async fn progress_has_sparks_shape_and_bound() {
     assert_eq!(
         keys(&json),
         "id runId name timestamp batchId batchDuration numInputRows inputRowsPerSecond processedRowsPerSecond durationMs \
-         stateOperators sources sink device malformedRecords lateInputRows gpuFallbacks"
+         stateOperators sources sink device malformedRecords lateInputRows gpuFallbacks stageDurationMs"
     );
     assert_eq!(
         keys(&json["sources"][0]),

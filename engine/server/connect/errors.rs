@@ -80,6 +80,14 @@ const PYTHON: Classes = Classes(&[
     "java.lang.Exception",
     "java.lang.Throwable",
 ]);
+const PYTHON_RUNNER: Classes = Classes(&[
+    "org.apache.spark.api.python.StreamingPythonRunner$StreamingPythonRunnerInitializationException",
+    "org.apache.spark.SparkPythonException",
+    "org.apache.spark.SparkRuntimeException",
+    "java.lang.RuntimeException",
+    "java.lang.Exception",
+    "java.lang.Throwable",
+]);
 const SPARK: Classes = Classes(&["org.apache.spark.SparkException", "java.lang.Exception", "java.lang.Throwable"]);
 const HANDLE: Classes = Classes(&[
     "org.apache.spark.SparkSQLException",
@@ -184,6 +192,7 @@ fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
             (&SPARK, "42K03")
         }
         C::PythonException => (&PYTHON, "38000"),
+        C::PythonRunnerInitialization => (&PYTHON_RUNNER, "XXKST"),
         C::PythonNotFound => (&SPARK, "58000"),
         C::UserCode => (&SPARK, "38000"),
         C::StreamFailed => (&STREAM, "XXKST"),

@@ -132,6 +132,19 @@ fn id_of(query: &StreamingQuery) -> StreamingQueryInstanceId {
 /// A query that this session has not started; the query's exception.
 pub async fn query(client: &ClientSession, asked: StreamingQueryCommand) -> Result<StreamingQueryCommandResult> {
     use command::Command;
+    let ends = matches!(
+        asked.command,
+        Some(Command::Stop(_) | Command::ProcessAllAvailable(_) | Command::AwaitTermination(_))
+    );
+    let answer = method(client, asked).await;
+    if ends {
+        client.bus.heard(&client.session).await;
+    }
+    answer
+}
+
+async fn method(client: &ClientSession, asked: StreamingQueryCommand) -> Result<StreamingQueryCommandResult> {
+    use command::Command;
     use result::ResultType;
     let id = asked.query_id.unwrap_or_default();
     let query = client.queries.get(&id).ok_or_else(|| {
@@ -218,9 +231,11 @@ pub async fn manage(
         }
         Some(ManagerCommand::AwaitAnyTermination(wait)) => {
             let terminated = match limit(wait.timeout_ms) {
-                Some(limit) => streams.await_any_termination_timeout(limit).await?,
-                None => streams.await_any_termination().await.map(|()| true)?,
+                Some(limit) => streams.await_any_termination_timeout(limit).await,
+                None => streams.await_any_termination().await.map(|()| true),
             };
+            client.bus.heard(&client.session).await;
+            let terminated = terminated?;
             Some(ResultType::AwaitAnyTermination(manager::AwaitAnyTerminationResult { terminated }))
         }
         Some(ManagerCommand::ResetTerminated(_)) => {
