@@ -126,6 +126,7 @@ fn forbidden(plan: &LogicalPlan) -> Option<&'static str> {
         LogicalPlan::Join { .. } => Some("Join"),
         LogicalPlan::Union { .. } => Some("Union"),
         LogicalPlan::TransformWithState { .. } => Some("TransformWithState"),
+        LogicalPlan::MapRows { function, .. } => Some(function.operation()),
         LogicalPlan::Sequence { .. } => Some("Sequence"),
         LogicalPlan::Window { .. } => Some("Window"),
         LogicalPlan::Cached { .. } => Some("InMemoryRelation"),

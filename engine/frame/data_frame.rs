@@ -10,7 +10,7 @@ use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::event_time_interval;
 use crate::plan::grouping::within_windows;
-use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, join_scope, mark_event_time};
+use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, described, join_scope, mark_event_time};
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
 };
@@ -172,9 +172,9 @@ impl DataFrame {
         let (mut named, mut fields) = (Vec::new(), Vec::new());
         for expr in expressions {
             let name = output_name(&expr);
-            let resolved = resolve(expr, &scope, &environment)?;
+            let resolved = resolve(expr.clone(), &scope, &environment)?;
             refuse_aggregates(&resolved, &name, ErrorCode::InvalidExpression)?;
-            fields.push(field_of(&resolved, &name, frame.schema())?);
+            fields.push(described(field_of(&resolved, &name, frame.schema())?, &expr));
             named.push(Named { expr: resolved, name });
         }
         let schema = Arc::new(Schema::new(fields));

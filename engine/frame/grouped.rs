@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::functions::placed;
 use crate::plan::custom::Factory;
 use crate::plan::grouping::{is_window, within_windows};
-use crate::plan::logical::{LogicalPlan, Named};
+use crate::plan::logical::{LogicalPlan, Named, described};
 use crate::plan::resolve::{df_schema, field_of, output_name, quoted, refuse_aggregates, resolve};
 use crate::plan::scope::{distinct_names, next_relation, reference};
 use crate::plan::spark_function::{Kind, SparkFunction};
@@ -198,17 +198,27 @@ impl GroupedFrame {
         let Keys { frame, keys, written, set_id } = self.expanded(&mut taken)?;
         let environment = frame.session().conf().environment()?;
         let (input, scope) = (frame.schema(), frame.plan().scope());
-        let mut calls: Vec<Named> = Vec::new();
+        let (mut calls, mut sources): (Vec<Named>, Vec<Option<Expr>>) = (Vec::new(), Vec::new());
         let mut outputs: Vec<(Expr, String)> = Vec::new();
         for aggregate in aggregates {
             let expr = frame.expression(aggregate)?;
             let name = output_name(&expr);
-            let resolved = resolve(expr, &scope, &environment)?;
+            let resolved = resolve(expr.clone(), &scope, &environment)?;
+            let (before, whole) = (calls.len(), matches!(resolved, Expr::AggregateFunction(_)));
             let output = extract_calls(resolved, &name, &written, set_id.as_deref(), &mut calls, &mut taken)?;
+            // What the user says of a call's column is said of the call.
+            sources.extend((before..calls.len()).map(|_| whole.then(|| expr.clone())));
             outputs.push((output, name));
         }
-        let fields = keys.iter().chain(&calls).map(|named| field_of(&named.expr, &named.name, input));
-        let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Result<Vec<Field>>>()?));
+        let fields = keys.iter().map(|named| field_of(&named.expr, &named.name, input));
+        let made = calls.iter().zip(&sources).map(|(named, source)| {
+            let field = field_of(&named.expr, &named.name, input)?;
+            Ok(match source {
+                Some(source) => described(field, source),
+                None => field,
+            })
+        });
+        let schema: SchemaRef = Arc::new(Schema::new(fields.chain(made).collect::<Result<Vec<Field>>>()?));
         let plain = set_id.is_none()
             && keys.iter().zip(&self.keys).all(|(key, wanted)| key.name == wanted.name)
             && outputs.len() == calls.len()

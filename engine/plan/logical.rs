@@ -4,6 +4,7 @@
 //! of every node. Fails: nothing here; nodes are built by the frame, which resolves first.
 
 use super::custom::Factory;
+use super::rows_function::RowsFunction;
 use super::scope::{Origin, Scope};
 use super::sequence::Sequence;
 use crate::error::{Error, ErrorCode, Result};
@@ -22,6 +23,9 @@ use tokio::sync::OnceCell;
 pub const WATERMARK_DELAY_KEY: &str = "spark.watermarkDelayMs";
 /// Field metadata that marks a time window (Spark's key): duration, slide and start in microseconds.
 pub const TIME_WINDOW_KEY: &str = "spark.timeWindow";
+
+/// Field metadata that the user gave a column: a JSON object.
+pub const USER_METADATA_KEY: &str = "tidemill.metadata";
 
 /// A relation. `id` names the relation in the identities of the columns that it makes.
 #[derive(Debug, Clone)]
@@ -79,6 +83,8 @@ pub enum LogicalPlan {
         schema: SchemaRef,
         id: u64,
     },
+    /// What a function of the user's makes of the rows of whole relations: `mapInPandas` and the like.
+    MapRows { inputs: Vec<Arc<LogicalPlan>>, function: Arc<dyn RowsFunction>, schema: SchemaRef, id: u64 },
     /// Each row with values that follow from its place, in columns behind its own.
     Sequence { input: Arc<LogicalPlan>, calls: Vec<Sequence>, schema: SchemaRef, id: u64 },
     /// Each row with what functions make of the rows around it, in columns behind its own; a call is a bare window function.
@@ -177,6 +183,7 @@ impl LogicalPlan {
             | LogicalPlan::Window { schema, .. }
             | LogicalPlan::Join { schema, .. }
             | LogicalPlan::TransformWithState { schema, .. }
+            | LogicalPlan::MapRows { schema, .. }
             | LogicalPlan::Union { schema, .. } => schema,
             LogicalPlan::Filter { input, .. }
             | LogicalPlan::Alias { input, .. }
@@ -191,9 +198,9 @@ impl LogicalPlan {
     /// Columns with the identities and qualifiers by which references find them.
     pub fn scope(&self) -> Scope {
         match self {
-            LogicalPlan::Source { schema, id, .. } | LogicalPlan::TransformWithState { schema, id, .. } => {
-                Scope::fresh(schema, *id)
-            }
+            LogicalPlan::Source { schema, id, .. }
+            | LogicalPlan::TransformWithState { schema, id, .. }
+            | LogicalPlan::MapRows { schema, id, .. } => Scope::fresh(schema, *id),
             LogicalPlan::Project { input, expressions, schema, id } => passed_on(input, expressions, schema, *id),
             LogicalPlan::Aggregate { input, keys, schema, id, .. } => passed_on(input, keys, schema, *id),
             LogicalPlan::Alias { input, name } => input.scope().qualified(name),
@@ -251,7 +258,7 @@ impl LogicalPlan {
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => vec![input],
             LogicalPlan::Join { left, right, .. } => vec![left, right],
-            LogicalPlan::Union { inputs, .. } => inputs.iter().collect(),
+            LogicalPlan::Union { inputs, .. } | LogicalPlan::MapRows { inputs, .. } => inputs.iter().collect(),
         }
     }
 
@@ -274,7 +281,7 @@ impl LogicalPlan {
             | LogicalPlan::Sort { input, .. }
             | LogicalPlan::Limit { input, .. } => vec![input],
             LogicalPlan::Join { left, right, .. } => vec![left, right],
-            LogicalPlan::Union { inputs, .. } => inputs.iter_mut().collect(),
+            LogicalPlan::Union { inputs, .. } | LogicalPlan::MapRows { inputs, .. } => inputs.iter_mut().collect(),
         }
     }
 
@@ -352,6 +359,10 @@ impl LogicalPlan {
             LogicalPlan::TransformWithState { columns, processor, time_mode, .. } => {
                 writeln!(f, "TransformWithState [{}], {}, {time_mode:?}", columns.join(", "), processor.name())?;
             }
+            LogicalPlan::MapRows { function, schema, .. } => {
+                let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                writeln!(f, "{} {}, [{}]", function.operation(), function.name(), columns.join(", "))?;
+            }
             LogicalPlan::Sequence { calls, .. } => {
                 let calls: Vec<String> = calls.iter().map(ToString::to_string).collect();
                 writeln!(f, "Sequence [{}]", calls.join(", "))?;
@@ -403,6 +414,19 @@ pub fn join_scope(left: &LogicalPlan, right: &LogicalPlan, id: u64) -> Scope {
     let fields = left.schema().fields().iter().chain(right.schema().fields()).cloned();
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     left.scope().beside(&right.scope(), schema, id)
+}
+
+/// `field` with the metadata that the outermost alias with any gives it.
+pub fn described(field: Field, mut expr: &Expr) -> Field {
+    while let Expr::Alias(alias) = expr {
+        if let Some(given) = alias.metadata.as_ref().and_then(|metadata| metadata.inner().get(USER_METADATA_KEY)) {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(USER_METADATA_KEY.to_string(), given.clone());
+            return field.with_metadata(metadata);
+        }
+        expr = &alias.expr;
+    }
+    field
 }
 
 /// The delay of the watermark that a column carries, in milliseconds.

@@ -14,6 +14,7 @@ use super::join::{JoinCondition, StaticJoin, StaticJoinKind, StreamJoinPlan};
 use super::logical::{JoinType, LogicalPlan, Named, join_scope, watermark_delay_ms};
 use super::output_mode;
 use super::resolve::{df_schema, is_fallible, strip_alias};
+use super::rows_function::RowsPlan;
 use super::scan::{Scan, ScanBuilder};
 use super::scope::{distinct_names, reference};
 use super::session::{self, LateWatermark, SessionPlan};
@@ -371,6 +372,19 @@ impl Lowering {
                 let operator = CustomPlan::new(columns, processor, *time_mode, input.schema(), schema)?;
                 let meaning = operator.meaning();
                 self.over_rows(input, Arc::new(operator), meaning, schema)
+            }
+            LogicalPlan::MapRows { inputs, function, schema, .. } => {
+                let sides = inputs.iter().map(|input| Ok((input, self.lineages(input)?)));
+                let sides = sides.collect::<Result<Vec<_>>>()?;
+                let stage = self.stages.len();
+                for (port, (input, lineages)) in sides.into_iter().enumerate() {
+                    for lineage in lineages {
+                        self.rows_branch(lineage, input.schema(), Target::Stage { stage, port })?;
+                    }
+                }
+                let operator = RowsPlan { function: function.clone(), inputs: inputs.len(), schema: schema.clone() };
+                // A changed function goes on, as a changed selection does.
+                Ok(self.stage(Arc::new(operator), Meaning::new(), schema))
             }
             LogicalPlan::Sequence { .. } | LogicalPlan::Window { .. } | LogicalPlan::Cached { .. } => {
                 Err(output_mode::table_only(plan))

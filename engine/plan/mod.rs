@@ -17,6 +17,7 @@ pub mod lower;
 pub(crate) mod names;
 pub mod output_mode;
 pub mod resolve;
+pub mod rows_function;
 pub mod scan;
 pub mod scope;
 pub mod sequence;

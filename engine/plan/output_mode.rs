@@ -98,6 +98,13 @@ fn check_node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             "union between a stream and a table is not supported; read the table as a stream, or write both to one sink"
                 .to_string(),
         )),
+        LogicalPlan::MapRows { inputs, function, .. } if inputs.iter().any(|input| !input.is_streaming()) => {
+            Err(unsupported(format!(
+                "{} of a stream and a table is not supported, because the table's rows would be given again with each batch; join them, \
+                 or use foreach_batch",
+                function.operation()
+            )))
+        }
         LogicalPlan::Sequence { .. } | LogicalPlan::Window { .. } | LogicalPlan::Cached { .. } => Err(table_only(plan)),
         LogicalPlan::Join { left, right, join_type, condition, .. } => {
             check_join(left, right, *join_type, condition.as_ref(), mode)

@@ -16,6 +16,11 @@ pub trait SourceProvider: fmt::Debug + Send + Sync {
     /// Options that the source does not have or cannot use.
     fn create(&self) -> Result<Box<dyn Source>>;
 
+    /// The files of a table, by their URIs; none for sources of anything else.
+    fn files(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The decoder for [`Chunk::Lines`](super::Chunk::Lines), where the source gives undecoded records.
     fn format(&self) -> Option<LineFormat> {
         None

@@ -4,6 +4,7 @@
 //! expressions use. Stateless relations over one or several sources become one scan, which decodes and computes as a stream's branch does.
 //! Fails: what opening sources fails with.
 
+use super::rows::RowsTable;
 use super::scan::BranchTable;
 use super::window;
 use crate::error::{Error, ErrorCode, Result};
@@ -104,6 +105,13 @@ fn lowered<'a>(
                 ErrorCode::UnsupportedOperation,
                 "transform_with_state of a table has no state to go on with; use agg, or read the table as a stream",
             )),
+            LogicalPlan::MapRows { inputs, function, schema, .. } => {
+                let table = RowsTable::new(session, inputs, function, schema, clock);
+                let columns = distinct_names(schema).into_iter();
+                let columns = columns.map(|name| Expr::Column(Column::new(Some("map"), &name)).alias(name));
+                let columns: Vec<Expr> = columns.collect();
+                Ok(LogicalPlanBuilder::scan("map", provider_as_source(Arc::new(table)), None)?.project(columns)?)
+            }
             LogicalPlan::Deduplicate { input, columns, .. } => {
                 let all: Vec<Expr> = distinct_names(input.schema()).iter().map(|name| reference(name)).collect();
                 let schema = df_schema(input.schema())?;

@@ -8,6 +8,7 @@
 
 mod lower;
 mod prepare;
+mod rows;
 mod scan;
 mod window;
 

@@ -9,12 +9,14 @@ use super::plan::types::to_proto;
 use super::session::ClientSession;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataFrame;
+use crate::plan::LogicalPlan;
 use crate::plan::lower::lower;
 use spark_connect_proto::analyze_plan_request::Analyze;
 use spark_connect_proto::analyze_plan_request::explain::ExplainMode;
 use spark_connect_proto::analyze_plan_response as answer;
 use spark_connect_proto::analyze_plan_response::Result as Answer;
 use spark_connect_proto::{Plan, StorageLevel};
+use std::collections::BTreeSet;
 use std::hash::Hasher;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -49,11 +51,9 @@ pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
             Answer::IsStreaming(answer::IsStreaming { is_streaming })
         }
         Analyze::InputFiles(asked) => {
-            frame(asked.plan).await?;
-            return Err(Error::new(
-                ErrorCode::UnsupportedOperation,
-                "inputFiles() is not supported by this server; list the directory that the frame reads",
-            ));
+            let mut files = BTreeSet::new();
+            input_files(frame(asked.plan).await?.plan(), &mut files);
+            Answer::InputFiles(answer::InputFiles { files: files.into_iter().collect() })
         }
         Analyze::SparkVersion(_) => Answer::SparkVersion(answer::SparkVersion { version: SPARK_VERSION.to_string() }),
         Analyze::DdlParse(asked) => {
@@ -89,6 +89,14 @@ pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
             Answer::JsonToDdl(answer::JsonToDdl { ddl_string })
         }
     })
+}
+
+/// The files of the tables that a plan reads.
+fn input_files(plan: &LogicalPlan, files: &mut BTreeSet<String>) {
+    if let LogicalPlan::Source { provider, .. } = plan {
+        files.extend(provider.files());
+    }
+    plan.inputs().into_iter().for_each(|input| input_files(input, files));
 }
 
 /// Spark's level where the client names none.

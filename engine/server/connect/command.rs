@@ -8,9 +8,9 @@ use super::plan::types::to_proto;
 use super::plan::{Planner, literal};
 use super::rows::Encoder;
 use super::session::ClientSession;
-use super::{functions, message, streaming};
+use super::{functions, message, streaming, write};
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::{DataFrame, Observed, SaveMode};
+use crate::frame::{DataFrame, Observed};
 use crate::table;
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
@@ -21,10 +21,9 @@ use spark_connect_proto::plan::OpType;
 use spark_connect_proto::plan::compressed_operation::OpType as CompressedType;
 use spark_connect_proto::relation::RelType;
 use spark_connect_proto::streaming_query_listener_bus_command::Command as BusCommand;
-use spark_connect_proto::write_operation::{SaveMode as ProtoSaveMode, SaveType};
 use spark_connect_proto::{
     CachedRemoteRelation, CheckpointCommandResult, Command, CompressionCodec, ExecutePlanResponse,
-    GetResourcesCommandResult, LocalRelation, Plan, Relation, SqlCommand, WriteOperation,
+    GetResourcesCommandResult, LocalRelation, Plan, Relation, SqlCommand,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -180,7 +179,7 @@ async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: C
         }
         Some(CommandType::WriteOperation(mut write)) => {
             let frame = frame(write.input.take()).await?;
-            write_table(&frame, write).await
+            write::table(&frame, write).await
         }
         Some(CommandType::RegisterFunction(function)) => functions::register(client, &function),
         Some(CommandType::CheckpointCommand(checkpoint)) => {
@@ -200,8 +199,9 @@ async fn run(client: &Arc<ClientSession>, execution: &Arc<Execution>, command: C
             execution.push(ResponseType::GetResourcesCommandResult(GetResourcesCommandResult::default())).await;
             Ok(())
         }
-        Some(CommandType::WriteOperationV2(write)) => {
-            refuse(&format!("writeTo({:?})", write.table_name), "use df.write.format(...).save(path) or saveAsTable")
+        Some(CommandType::WriteOperationV2(mut write)) => {
+            let frame = frame(write.input.take()).await?;
+            write::table_v2(&frame, write).await
         }
         Some(CommandType::RegisterTableFunction(function)) => {
             refuse(&format!("the table function {}", function.function_name), "use explode or a scalar function")
@@ -269,34 +269,4 @@ async fn local(frame: &DataFrame) -> Result<Relation> {
     };
     let local = LocalRelation { data: Some(piece.data), schema: None };
     Ok(Relation { common: None, rel_type: Some(RelType::LocalRelation(local)) })
-}
-
-/// `df.write`.
-async fn write_table(frame: &DataFrame, write: WriteOperation) -> Result<()> {
-    if write.bucket_by.is_some() || !write.sort_column_names.is_empty() || !write.clustering_columns.is_empty() {
-        return Err(Error::new(
-            ErrorCode::UnsupportedOperation,
-            "bucketBy, sortBy and clusterBy need a catalog that knows of buckets; use partitionBy, and sort the rows",
-        ));
-    }
-    let mode = match write.mode() {
-        ProtoSaveMode::Append => SaveMode::Append,
-        ProtoSaveMode::Overwrite => SaveMode::Overwrite,
-        ProtoSaveMode::Ignore => SaveMode::Ignore,
-        ProtoSaveMode::ErrorIfExists | ProtoSaveMode::Unspecified => SaveMode::ErrorIfExists,
-    };
-    let mut writer = frame.write().mode(mode).options(&write.options).partition_by(write.partitioning_columns);
-    if let Some(format) = write.source.filter(|format| !format.is_empty()) {
-        writer = writer.format(&format);
-    }
-    match write.save_type {
-        None => writer.save().await,
-        Some(SaveType::Path(path)) => writer.save_path(&path).await,
-        Some(SaveType::Table(table)) => match table.save_method() {
-            spark_connect_proto::write_operation::save_table::TableSaveMethod::InsertInto => {
-                writer.insert_into(&table.table_name).await
-            }
-            _ => writer.save_as_table(&table.table_name).await,
-        },
-    }
 }

@@ -7,8 +7,11 @@ use super::plan::types::from_proto;
 use super::session::ClientSession;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::DataStreamWriter;
-use crate::server::python::{ForeachBatchWorker, ForeachPythonSink, aggregate_udf, aggregates, scalar_udf};
-use arrow::datatypes::DataType;
+use crate::plan::rows_function::RowsFunction;
+use crate::server::python::{
+    ForeachBatchWorker, ForeachPythonSink, GroupedInput, PythonRows, aggregate_udf, aggregates, scalar_udf,
+};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use spark_connect_proto::common_inline_user_defined_function::Function;
 use spark_connect_proto::expression::ExprType;
@@ -89,6 +92,29 @@ pub fn call(client: &ClientSession, function: &CommonInlineUserDefinedFunction, 
         return Ok(aggregate_udf(&workers, name, deterministic, udf, returned, &keywords)?.call(arguments));
     }
     Ok(scalar_udf(&workers, name, deterministic, udf, returned, &keywords)?.call(arguments))
+}
+
+/// A function over the rows of relations that came with the plan, and the columns of what it makes.
+///
+/// # Errors
+/// As the module says.
+pub fn rows(
+    client: &ClientSession,
+    function: &CommonInlineUserDefinedFunction,
+    inputs: Vec<GroupedInput>,
+) -> Result<(Arc<dyn RowsFunction>, SchemaRef)> {
+    let (udf, returned) = declared(function)?;
+    let name = &function.function_name;
+    let DataType::Struct(fields) = returned else {
+        return Err(Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("the function {name} makes rows, and its schema must name columns: \"a INT, b STRING\""),
+        ));
+    };
+    let fields = fields.iter().map(|field| field.as_ref().clone().with_nullable(true));
+    let output = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let function = PythonRows::new(&client.workers(), name, udf.clone(), inputs, output.clone())?;
+    Ok((Arc::new(function), output))
 }
 
 fn scalar(client: &ClientSession, function: &CommonInlineUserDefinedFunction) -> Result<ScalarUDF> {

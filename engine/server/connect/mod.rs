@@ -23,6 +23,7 @@ mod rows;
 mod service;
 mod session;
 mod streaming;
+mod write;
 
 /// The service trait generated over the protocol's message types.
 mod generated {

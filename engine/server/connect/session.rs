@@ -12,8 +12,10 @@ use super::plan::{Kept, Resources};
 use super::streaming::Queries;
 use crate::error::Result;
 use crate::frame::DataFrame;
-use crate::server::python::{Workers, local_url};
+use crate::plan::rows_function::RowsFunction;
+use crate::server::python::{GroupedInput, Workers, local_url};
 use crate::session::Session;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::logical_expr::Expr;
 use parking_lot::Mutex;
@@ -248,6 +250,14 @@ impl Resources for ClientSession {
 
     fn python_udf(&self, function: &CommonInlineUserDefinedFunction, arguments: Vec<Expr>) -> Result<Expr> {
         super::functions::call(self, function, arguments)
+    }
+
+    fn rows_function(
+        &self,
+        function: &CommonInlineUserDefinedFunction,
+        inputs: Vec<GroupedInput>,
+    ) -> Result<(Arc<dyn RowsFunction>, SchemaRef)> {
+        super::functions::rows(self, function, inputs)
     }
 }
 

@@ -91,7 +91,7 @@ impl Call {
             conf: self.workers.conf(),
             settings: &[],
             function: Function::Columns { command: &self.udf.command, arguments: named(columns.len(), &self.keywords) },
-            grouped: true,
+            grouped: Some(1),
         };
         let returned = self.workers.run(&task, &schema, &group)?;
         let value = match returned.as_slice() {

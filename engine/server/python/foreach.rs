@@ -72,7 +72,7 @@ impl Foreach {
                 "foreach",
                 &[Argument::Bytes(&self.udf.command), Argument::Text(&columns)],
             )?),
-            grouped: false,
+            grouped: None,
         };
         self.workers.run(&task, &schema, &batches).map(drop)
     }

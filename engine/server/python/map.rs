@@ -1,6 +1,6 @@
 //! Python functions from rows to rows: `mapInPandas`, `mapInArrow`, `applyInPandas`, `applyInArrow`.
 //!
-//! Comes in: the rows of a table, or of a micro-batch; for the last two, a batch for each group. Goes out: the rows that the function returns.
+//! Comes in: the rows of a table, or of a micro-batch; for the last two, a batch for each group, or two of relations that are grouped together. Goes out: the rows that the function returns.
 //! Fails: a function of another kind, what it raises, rows that do not have the declared columns.
 
 use super::convert;
@@ -45,42 +45,90 @@ pub fn map_batches(
         parts.extend(convert::batches(&schema, rows.columns(), rows.num_rows(), workers.rows_per_batch())?);
     }
     let parts = parts.into_iter().map(wrapped).collect::<Result<Vec<_>>>()?;
-    run(workers, name, udf, vec![(0, None)], false, &wrapped_schema(&schema), &parts, output)
+    run(workers, name, udf, vec![(0, None)], None, &wrapped_schema(&schema), &parts, output)
 }
 
-/// The rows that a function of `applyInPandas` or `applyInArrow` makes of `groups`, each a batch of the schema `input`. `keys` are the
-/// numbers of the columns that the rows are grouped by, `values` of those that the function is given. It waits for the worker, as
+/// A relation that a function is given in groups: its columns, the numbers of those that rows are grouped by, and of those that the function
+/// is given.
+#[derive(Debug, Clone)]
+pub struct GroupedInput {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// Numbers of the keys.
+    pub keys: Vec<usize>,
+    /// Numbers of the columns that the function sees.
+    pub values: Vec<usize>,
+}
+
+impl GroupedInput {
+    /// What the worker is told: how many numbers follow, how many of them are keys, and the numbers.
+    fn offsets(&self) -> impl Iterator<Item = (usize, Option<&'static str>)> {
+        let counts = [1 + self.keys.len() + self.values.len(), self.keys.len()];
+        counts
+            .into_iter()
+            .chain(self.keys.iter().copied())
+            .chain(self.values.iter().copied())
+            .map(|offset| (offset, None))
+    }
+}
+
+/// The rows that a function of `applyInPandas` or `applyInArrow` makes of `groups`, each a batch of `input`. It waits for the worker, as
 /// [`map_batches`].
 ///
 /// # Errors
 /// As [`map_batches`].
-#[allow(clippy::too_many_arguments)]
 pub fn map_groups(
     workers: &Workers,
     name: &str,
     udf: &PythonUdf,
-    input: &SchemaRef,
+    input: &GroupedInput,
     groups: &[RecordBatch],
-    keys: &[usize],
-    values: &[usize],
     output: &SchemaRef,
 ) -> Result<Vec<RecordBatch>> {
-    if ![kind::GROUPED_MAP_PANDAS, kind::GROUPED_MAP_ARROW].contains(&udf.eval_type) {
-        return Err(refuse(name, udf.eval_type));
-    }
-    let mut schema = convert::schema(input.fields())?;
+    let in_structs = match udf.eval_type {
+        kind::GROUPED_MAP_PANDAS | kind::GROUPED_MAP_PANDAS_ITER => false,
+        kind::GROUPED_MAP_ARROW | kind::GROUPED_MAP_ARROW_ITER => true,
+        other => return Err(refuse(name, other)),
+    };
+    let mut schema = convert::schema(input.schema.fields())?;
     let mut parts = Vec::new();
     for group in groups {
         parts.extend(convert::batches(&schema, group.columns(), group.num_rows(), usize::MAX)?);
     }
-    if udf.eval_type == kind::GROUPED_MAP_ARROW {
+    if in_structs {
         parts = parts.into_iter().map(wrapped).collect::<Result<_>>()?;
         schema = wrapped_schema(&schema);
     }
-    // How many numbers follow, and how many of them are keys.
-    let counts = [1 + keys.len() + values.len(), keys.len()];
-    let offsets = counts.iter().chain(keys).chain(values).map(|offset| (*offset, None)).collect();
-    run(workers, name, udf, offsets, true, &schema, &parts, output)
+    run(workers, name, udf, input.offsets().collect(), Some(1), &schema, &parts, output)
+}
+
+/// The rows that a function of `cogroup(...).applyInPandas` or `applyInArrow` makes of `groups`, each the rows of one key in the one input
+/// and in the other. It waits for the worker, as [`map_batches`].
+///
+/// # Errors
+/// As [`map_batches`].
+pub fn map_cogroups(
+    workers: &Workers,
+    name: &str,
+    udf: &PythonUdf,
+    inputs: [&GroupedInput; 2],
+    groups: &[[RecordBatch; 2]],
+    output: &SchemaRef,
+) -> Result<Vec<RecordBatch>> {
+    if ![kind::COGROUPED_MAP_PANDAS, kind::COGROUPED_MAP_ARROW].contains(&udf.eval_type) {
+        return Err(refuse(name, udf.eval_type));
+    }
+    let schemas = [convert::schema(inputs[0].schema.fields())?, convert::schema(inputs[1].schema.fields())?];
+    let mut parts = Vec::new();
+    for group in groups {
+        for (side, schema) in group.iter().zip(&schemas) {
+            // A side without rows is a frame all the same.
+            let frames = convert::batches(schema, side.columns(), side.num_rows(), usize::MAX)?;
+            parts.push(frames.into_iter().next().unwrap_or_else(|| RecordBatch::new_empty(schema.clone())));
+        }
+    }
+    let offsets = inputs.iter().flat_map(|input| input.offsets()).collect();
+    run(workers, name, udf, offsets, Some(2), &schemas[0], &parts, output)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -89,7 +137,7 @@ fn run(
     name: &str,
     udf: &PythonUdf,
     arguments: Vec<(usize, Option<&str>)>,
-    grouped: bool,
+    grouped: Option<usize>,
     schema: &SchemaRef,
     batches: &[RecordBatch],
     output: &SchemaRef,

@@ -108,7 +108,7 @@ impl PythonFunction {
             conf: self.workers.conf(),
             settings: &[("input_type", arguments)],
             function,
-            grouped: false,
+            grouped: None,
         };
         let returned = self.workers.run(&task, &schema, &batches)?;
         let returned = returned.iter().map(|batch| match batch.columns() {

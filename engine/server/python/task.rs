@@ -29,8 +29,8 @@ pub(super) struct Task<'a> {
     /// Settings of the kind of function.
     pub settings: &'a [(&'a str, String)],
     pub function: Function<'a>,
-    /// Whether each batch is a group of its own.
-    pub grouped: bool,
+    /// How many batches are a group, where they are: each of them is a frame of the group.
+    pub grouped: Option<usize>,
 }
 
 /// A function and where it takes its arguments from.
@@ -140,7 +140,7 @@ impl Task<'_> {
 fn send(
     input: &mut BufWriter<ChildStdin>,
     opening: &[u8],
-    grouped: bool,
+    grouped: Option<usize>,
     schema: &SchemaRef,
     batches: &[RecordBatch],
 ) -> Result<()> {
@@ -149,11 +149,13 @@ fn send(
     };
     let mut closing = Message::default();
     input.write_all(opening).map_err(broken)?;
-    if grouped {
-        for batch in batches {
-            // The number of frames in the group.
-            input.write_all(&1_i32.to_be_bytes()).map_err(broken)?;
-            stream(input, schema, std::slice::from_ref(batch))?;
+    if let Some(frames) = grouped {
+        for group in batches.chunks(frames.max(1)) {
+            let frames = i32::try_from(group.len()).map_err(|_| Error::internal("a group of too many frames"))?;
+            input.write_all(&frames.to_be_bytes()).map_err(broken)?;
+            for frame in group {
+                stream(input, &frame.schema(), std::slice::from_ref(frame))?;
+            }
         }
         closing.int(0);
     } else {

@@ -1,7 +1,8 @@
 //! Python functions in real workers, where there is a Python with PySpark.
 
 use super::{
-    ForeachBatchWorker, ForeachPythonSink, Workers, aggregate_udf, map_batches, map_groups, refuse, scalar_udf,
+    ForeachBatchWorker, ForeachPythonSink, GroupedInput, Workers, aggregate_udf, map_batches, map_groups, refuse,
+    scalar_udf,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::sink::{OutputMode, Prepared, Sink, Writer};
@@ -522,7 +523,8 @@ fn groups_to_rows() {
     let columns = "(f, StructType().add('name', 'string').add('total', 'long'))";
     for (eval_type, source) in [(201, pandas), (209, arrow)] {
         let udf = pickled(&workers, source, columns, eval_type);
-        let returned = map_groups(&workers, "f", &udf, &groups[0].schema(), &groups, &[1], &[0, 1], &output).unwrap();
+        let input = GroupedInput { schema: groups[0].schema(), keys: vec![1], values: vec![0, 1] };
+        let returned = map_groups(&workers, "f", &udf, &input, &groups, &output).unwrap();
         assert_eq!(rows(&returned), ["{name: a, total: 3}", "{name: b, total: 3}"], "kind {eval_type}");
     }
     workers.stop();

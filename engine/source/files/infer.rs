@@ -3,15 +3,18 @@
 //! Comes in: the files that are there. Goes out: the columns of their records. Fails: files without any, records that are malformed
 //! under `FAILFAST`, Parquet types that have no column type here.
 
+use super::FileFormat;
 use super::discovery::{Found, Roots};
 use super::limits::FileEntry;
 use super::lines::{Header, Layout, LineChunks};
 use super::parquet;
 use super::provider::entries;
 use super::reader::{FileReader, Lookup};
-use super::settings::Settings;
+use super::settings::{Reading, Settings};
+use crate::config::Config;
 use crate::decode::{CsvInference, CsvOptions, Inference, JsonInference, Records, split_record};
 use crate::error::{Error, ErrorCode, Result};
+use crate::options::Options;
 use crate::source::provider::Syntax;
 use crate::source::{Chunk, Chunks};
 use crate::types::StructType;
@@ -42,6 +45,28 @@ pub(super) async fn schema(settings: &Settings, roots: &Roots, found: &[Found]) 
         .map_err(|cause| Error::internal(format!("an inference did not end: {cause}")))?
 }
 
+/// Infers the columns of records that are at hand, one in each text.
+///
+/// # Errors
+/// Options that the format does not have; records that are malformed under `FAILFAST`.
+pub(crate) fn of_texts(format: FileFormat, options: &Options, config: &Config, texts: &[&str]) -> Result<StructType> {
+    let mut reader = options.reader(format!("the {} reader", format.name()));
+    let settings = Settings::read(format, Reading::Table, &mut reader, config)?;
+    reader.finish()?;
+    let first = match &settings.syntax {
+        Some(Syntax::Csv(options)) => texts.first().map(|text| split_record(text.as_bytes(), options)),
+        _ => None,
+    };
+    let Some(mut inference) = inference(&settings, first.unwrap_or_default())? else {
+        return Ok(StructType::default());
+    };
+    let skipped = usize::from(settings.csv.header && matches!(settings.syntax, Some(Syntax::Csv(_))));
+    // A record is a line to the inference.
+    let lines: String = texts.iter().skip(skipped).map(|text| text.replace(['\n', '\r'], " ") + "\n").collect();
+    inference.add(lines.as_bytes(), "a DataFrame")?;
+    Ok(inference.finish())
+}
+
 async fn open(settings: &Settings, roots: &Roots, file: FileEntry) -> Result<Option<FileReader>> {
     match FileReader::find(roots.locate(&file.path)?, file, false, None).await? {
         Lookup::Found(reader) => Ok(Some(reader)),
@@ -62,21 +87,14 @@ fn unable(settings: &Settings, roots: &Roots) -> Error {
 }
 
 fn infer(settings: &Settings, files: Vec<FileReader>) -> Result<StructType> {
-    let rules = &settings.inference;
-    let mut inference = match &settings.syntax {
+    let first = match &settings.syntax {
         None => return parquet::schema(files, settings.ignore_corrupt),
-        Some(Syntax::Text(_)) => return Ok(StructType::default()),
-        Some(Syntax::Json(options)) => {
-            Inference::Json(Box::new(JsonInference::new(options.clone(), rules.json, rules.sampling)?))
-        }
-        Some(Syntax::Csv(options)) => {
-            let first = first_record(&files, options, settings)?;
-            let (header, types, dates) = (settings.csv.header, rules.csv_types, rules.prefer_date);
-            Inference::Csv(Box::new(CsvInference::new(options.clone(), &first, header, types, dates, rules.sampling)?))
-        }
+        Some(Syntax::Csv(options)) => first_record(&files, options, settings)?,
+        _ => Vec::new(),
     };
+    let Some(mut inference) = inference(settings, first)? else { return Ok(StructType::default()) };
     // Names alone need no second look.
-    if matches!(settings.syntax, Some(Syntax::Csv(_))) && !rules.csv_types {
+    if matches!(settings.syntax, Some(Syntax::Csv(_))) && !settings.inference.csv_types {
         return Ok(inference.finish());
     }
     let mut chunks = LineChunks::new(files, layout(settings, settings.csv.header), CHUNK_BYTES);
@@ -86,6 +104,22 @@ fn infer(settings: &Settings, files: Vec<FileReader>) -> Result<StructType> {
         inference.add(&bytes, &lines.path)?;
     }
     Ok(inference.finish())
+}
+
+/// What looks at the records; of CSV, `first` is the first of them. None for records that have no columns of their own.
+fn inference(settings: &Settings, first: Vec<String>) -> Result<Option<Inference>> {
+    let rules = &settings.inference;
+    Ok(match &settings.syntax {
+        None | Some(Syntax::Text(_)) => None,
+        Some(Syntax::Json(options)) => {
+            Some(Inference::Json(Box::new(JsonInference::new(options.clone(), rules.json, rules.sampling)?)))
+        }
+        Some(Syntax::Csv(options)) => {
+            let (header, types, dates) = (settings.csv.header, rules.csv_types, rules.prefer_date);
+            let csv = CsvInference::new(options.clone(), &first, header, types, dates, rules.sampling)?;
+            Some(Inference::Csv(Box::new(csv)))
+        }
+    })
 }
 
 /// The first record of the first file that has one.

@@ -170,6 +170,10 @@ impl SourceProvider for Files {
         Ok(Box::new(self.source()))
     }
 
+    fn files(&self) -> Vec<String> {
+        self.listing.iter().flat_map(|listing| listing.iter()).map(|file| file.path.clone()).collect()
+    }
+
     fn format(&self) -> Option<LineFormat> {
         let syntax = self.settings.syntax.clone()?;
         Some(LineFormat { schema: self.schema.clone(), syntax })

@@ -66,6 +66,9 @@ pub(super) fn relations(relation: &Relation) -> Result<Vec<&Relation>> {
         RelType::ApproxQuantile(r) => one!(r),
         RelType::FreqItems(r) => one!(r),
         RelType::SampleBy(r) => one!(r),
+        RelType::MapPartitions(r) => one!(r),
+        RelType::GroupMap(r) => one!(r),
+        RelType::CoGroupMap(r) => two!(r.input, r.other),
         RelType::WithRelations(r) => {
             let root = required(r.root.as_deref(), "the root of with_relations")?;
             r.references.iter().chain(std::iter::once(root)).collect()

@@ -6,12 +6,14 @@
 use super::literal;
 use super::types;
 use super::{Planner, children, required, unsupported, window};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::frame::Column;
 use crate::frame::functions::col;
 use crate::functions::lambda::lambda;
+use crate::plan::logical::USER_METADATA_KEY;
 use crate::plan::resolve::{quoted, split_path};
 use crate::types::IntoDataType;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::logical_expr::{Expr, SortExpr};
 use proto::expression::cast::{CastToType, EvalMode};
 use proto::expression::sort_order::{NullOrdering, SortDirection};
@@ -92,11 +94,8 @@ fn build(planner: &Planner<'_>, expression: &proto::Expression, parts: Vec<Expr>
         ExprType::CommonInlineUserDefinedFunction(call) => planner.resources.python_udf(call, parts.collect()),
         ExprType::Alias(alias) => {
             let (value, names) = (Column::from(next()?), &alias.name);
-            if alias.metadata.as_deref().is_some_and(|metadata| !matches!(metadata.trim(), "" | "{}")) {
-                return unsupported(format!("alias({names:?}, metadata=...): columns carry no metadata of yours here"));
-            }
             match names.as_slice() {
-                [name] => value.alias(name).0,
+                [name] => Ok(value.0?.alias_with_metadata(name, metadata(alias)?)),
                 several => value.aliases(several.iter().map(String::as_str)).0,
             }
         }
@@ -139,6 +138,21 @@ fn build(planner: &Planner<'_>, expression: &proto::Expression, parts: Vec<Expr>
         ExprType::TypedAggregateExpression(_) => unsupported("typed aggregates of Scala: use the functions by name"),
         ExprType::DirectShufflePartitionId(_) => unsupported("direct_shuffle_partition_id: rows are not shuffled here"),
         ExprType::Extension(extension) => unsupported(format!("the expression extension {}", extension.type_url)),
+    }
+}
+
+/// The metadata that an alias gives a column.
+pub(super) fn metadata(alias: &proto::expression::Alias) -> Result<Option<FieldMetadata>> {
+    let Some(text) = alias.metadata.as_deref().filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(object) => {
+            let text = serde_json::Value::Object(object).to_string();
+            Ok(Some(FieldMetadata::new([(USER_METADATA_KEY.to_string(), text)].into())))
+        }
+        Err(cause) => {
+            let message = format!("the metadata of {:?} is no JSON object: {cause}", alias.name);
+            Err(Error::caused_by(ErrorCode::InvalidParameterValue, message, cause))
+        }
     }
 }
 

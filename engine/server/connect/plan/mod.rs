@@ -13,6 +13,7 @@ pub(crate) mod literal;
 mod local;
 mod missing;
 mod parse;
+mod python;
 pub(super) mod questions;
 mod relation;
 mod select;
@@ -27,13 +28,17 @@ mod window;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame};
+use crate::plan::rows_function::RowsFunction;
+use crate::server::python::GroupedInput;
 use crate::session::Session;
 use crate::sql::Entry;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::logical_expr::Expr;
 use spark_connect_proto as proto;
 use spark_connect_proto::relation::RelType;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What a plan refers to beside itself.
 pub(crate) trait Resources: Send + Sync {
@@ -54,6 +59,16 @@ pub(crate) trait Resources: Send + Sync {
     /// # Errors
     /// Functions that cannot be run here.
     fn python_udf(&self, function: &proto::CommonInlineUserDefinedFunction, arguments: Vec<Expr>) -> Result<Expr>;
+
+    /// A function over the rows of relations that the client has sent with the plan, and the columns of what it makes.
+    ///
+    /// # Errors
+    /// Functions that cannot be run here.
+    fn rows_function(
+        &self,
+        function: &proto::CommonInlineUserDefinedFunction,
+        inputs: Vec<GroupedInput>,
+    ) -> Result<(Arc<dyn RowsFunction>, SchemaRef)>;
 }
 
 /// A frame that keeps its rows, and the frames of the numbered relations that it is made of: a program may name their columns.

@@ -5,7 +5,7 @@
 
 use super::expression::sort_key;
 use super::{
-    Planner, catalog, literal, local, missing, parse, required, select, set, show, sql, statistics, unsupported,
+    Planner, catalog, literal, local, missing, parse, python, required, select, set, show, sql, statistics, unsupported,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame, JoinOn};
@@ -128,12 +128,16 @@ pub(super) async fn build(
         RelType::SampleBy(sample) => statistics::sample_by(planner, &input()?, sample),
         RelType::Unpivot(unpivot) => statistics::unpivot(planner, &input()?, unpivot),
         RelType::Transpose(transpose) => statistics::transpose(&input()?, transpose).await,
-        RelType::MapPartitions(_) => {
-            unsupported("mapInPandas and mapInArrow: functions over batches of rows are not run here")
+        RelType::MapPartitions(map) => python::map(planner, &input()?, map),
+        RelType::GroupMap(map) => python::map_groups(planner, &input()?, map),
+        RelType::CoGroupMap(map) => {
+            let (left, right) = (input()?, input()?);
+            python::map_cogroups(planner, &left, &right, map)
         }
-        RelType::GroupMap(_) => unsupported("applyInPandas and transformWithStateInPandas are not run here"),
-        RelType::CoGroupMap(_) => unsupported("cogroup().applyInPandas is not run here; join the frames"),
-        RelType::ApplyInPandasWithState(_) => unsupported("applyInPandasWithState is not run here"),
+        RelType::ApplyInPandasWithState(_) => unsupported(
+            "applyInPandasWithState is not run here, because state of a key would have to be kept for a Python worker; use agg, \
+             dropDuplicatesWithinWatermark, or StatefulProcessor in Rust",
+        ),
         RelType::CommonInlineUserDefinedTableFunction(function) => {
             unsupported(format!("the table function {} in Python is not run here", function.function_name))
         }
@@ -178,7 +182,7 @@ async fn load(planner: &Planner<'_>, read: &proto::Read) -> Result<DataFrame> {
             let schema = source.schema.as_deref().filter(|text| !text.is_empty()).map(schema).transpose()?;
             let format = source.format.as_deref().filter(|name| !name.is_empty()).unwrap_or("parquet");
             macro_rules! load {
-                ($reader:expr, $path:expr) => {{
+                ($reader:expr) => {{
                     let mut reader = $reader.format(format);
                     if let Some(schema) = &schema {
                         reader = reader.schema(schema);
@@ -186,26 +190,18 @@ async fn load(planner: &Planner<'_>, read: &proto::Read) -> Result<DataFrame> {
                     for (key, value) in &source.options {
                         reader = reader.option(key, value.as_str());
                     }
-                    if let Some(path) = $path {
-                        reader = reader.option("path", path);
-                    }
-                    reader.load().await?
+                    reader = match source.paths.as_slice() {
+                        [] => reader,
+                        [path] => reader.option("path", path.as_str()),
+                        paths => reader.option("paths", serde_json::Value::from(paths).to_string()),
+                    };
+                    reader.load().await
                 }};
             }
-            if read.is_streaming {
-                if let [_, second, ..] = source.paths.as_slice() {
-                    return unsupported(format!("a stream of several paths ({second}): use one path with a pattern"));
-                }
-                return Ok(load!(session.read_stream(), source.paths.first().map(String::as_str)));
+            match read.is_streaming {
+                true => load!(session.read_stream()),
+                false => load!(session.read()),
             }
-            let Some((first, rest)) = source.paths.split_first() else {
-                return Ok(load!(session.read(), None::<&str>));
-            };
-            let mut frame = load!(session.read(), Some(first.as_str()));
-            for path in rest {
-                frame = frame.union(&load!(session.read(), Some(path.as_str())))?;
-            }
-            Ok(frame)
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Comes in: a frame, and expressions or names. Goes out: a frame. Fails: unknown columns, numbers of names that do not fit.
 
+use super::expression::metadata;
 use super::types::from_proto;
 use super::{Planner, required, unsupported};
 use crate::error::{Error, ErrorCode, Result};
@@ -71,10 +72,12 @@ pub(super) fn with_columns(planner: &Planner<'_>, frame: &DataFrame, aliases: &[
         let [name] = alias.name.as_slice() else {
             return unsupported(format!("withColumns: {} names for one column", alias.name.len()));
         };
-        if alias.metadata.as_deref().is_some_and(|metadata| !matches!(metadata.trim(), "" | "{}")) {
-            return unsupported(format!("withMetadata({name:?}): columns carry no metadata of yours here"));
-        }
-        columns.push((name.as_str(), planner.expression(required(alias.expr.as_deref(), "the value of a column")?)?));
+        let value = planner.expression(required(alias.expr.as_deref(), "the value of a column")?)?;
+        let value = match metadata(alias)? {
+            Some(metadata) => Column::from(value.0?.alias_with_metadata(name, Some(metadata))),
+            None => value,
+        };
+        columns.push((name.as_str(), value));
     }
     frame.with_columns(columns)
 }

@@ -51,6 +51,48 @@ impl Resources for Client {
     fn python_udf(&self, function: &proto::CommonInlineUserDefinedFunction, _: Vec<Expr>) -> Result<Expr> {
         unsupported(format!("the function {}", function.function_name))
     }
+
+    fn rows_function(
+        &self,
+        function: &proto::CommonInlineUserDefinedFunction,
+        inputs: Vec<GroupedInput>,
+    ) -> Result<(Arc<dyn RowsFunction>, SchemaRef)> {
+        use arrow::datatypes::{DataType, Field, Schema};
+        let fields = [Field::new("rows", DataType::Int64, true), Field::new("keys", DataType::Utf8, true)];
+        let output = Arc::new(Schema::new(fields.to_vec()));
+        Ok((Arc::new(Described { name: function.function_name.clone(), inputs, output: output.clone() }), output))
+    }
+}
+
+/// A function that tells, of each input, how many rows it was given and what its keys are called.
+#[derive(Debug)]
+struct Described {
+    name: String,
+    inputs: Vec<GroupedInput>,
+    output: SchemaRef,
+}
+
+impl RowsFunction for Described {
+    fn operation(&self) -> &'static str {
+        "MapInPandas"
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn call(&self, inputs: &[Vec<arrow::array::RecordBatch>]) -> Result<Vec<arrow::array::RecordBatch>> {
+        let rows = inputs.iter().map(|rows| rows.iter().map(|batch| batch.num_rows() as i64).sum::<i64>());
+        let rows: arrow::array::Int64Array = rows.map(Some).collect();
+        let keys = self.inputs.iter().map(|input| {
+            let of = |columns: &[usize]| -> Vec<String> {
+                columns.iter().map(|at| input.schema.field(*at).name().clone()).collect()
+            };
+            Some(format!("{} by {}", of(&input.values).join(","), of(&input.keys).join(",")))
+        });
+        let keys: arrow::array::StringArray = keys.collect();
+        Ok(vec![arrow::array::RecordBatch::try_new(self.output.clone(), vec![Arc::new(rows), Arc::new(keys)])?])
+    }
 }
 
 macro_rules! fixture {
@@ -591,4 +633,104 @@ async fn functions_of_functions() {
     let alias = proto::expression::Alias { expr: Some(Box::new(transform)), name: vec!["b".into()], metadata: None };
     let plan = project(query("SELECT array(1, 2) AS a, 10 AS n"), vec![expression(ExprType::Alias(Box::new(alias)))]);
     assert_eq!(client.shown(&plan).await, "+--------+\n|b       |\n+--------+\n|[11, 12]|\n+--------+\n");
+}
+
+#[tokio::test]
+async fn functions_over_the_rows_of_relations() {
+    let client = Client::new().await;
+    let pair = || query("SELECT * FROM VALUES ('a', 1), ('b', 2), ('a', 3) AS t(k, v)");
+    let func = Some(proto::CommonInlineUserDefinedFunction { function_name: "f".to_string(), ..Default::default() });
+    let map = proto::MapPartitions { input: Some(Box::new(pair())), func: func.clone(), ..Default::default() };
+    let map = relation(RelType::MapPartitions(Box::new(map)));
+    let shown = "+----+-------+\n|rows|keys   |\n+----+-------+\n|3   |k,v by |\n+----+-------+\n";
+    assert_eq!(client.shown(&map).await, shown);
+    // What it makes is a relation as others are, and of no rows it makes none.
+    let of_none = range(0);
+    let none = proto::MapPartitions { input: Some(Box::new(of_none)), func: func.clone(), ..Default::default() };
+    let none = relation(RelType::MapPartitions(Box::new(none)));
+    assert_eq!(client.plan(&none).await.unwrap().count().await.unwrap(), 0);
+    let frame = client.plan(&project(map, vec![named("keys")])).await.unwrap();
+    assert_eq!(frame.show_string(1, 0).await.unwrap(), "+-------+\n|keys   |\n+-------+\n|k,v by |\n+-------+\n");
+    assert!(frame.explain().await.unwrap().contains("MapInPandas f, [rows, keys]"));
+    let doubled = call("+", vec![named("v"), named("v")]);
+    let group = proto::GroupMap {
+        input: Some(Box::new(pair())),
+        grouping_expressions: vec![named("k"), doubled],
+        func: func.clone(),
+        ..Default::default()
+    };
+    let rows = text(&client, &project(relation(RelType::GroupMap(Box::new(group))), vec![named("keys")])).await;
+    assert_eq!(rows, "k,v by k,(v + v)");
+    let cogroup = proto::CoGroupMap {
+        input: Some(Box::new(pair())),
+        other: Some(Box::new(range(5))),
+        input_grouping_expressions: vec![named("v")],
+        other_grouping_expressions: vec![named("id")],
+        func: func.clone(),
+        ..Default::default()
+    };
+    let shown = "\
++----+--------+
+|rows|keys    |
++----+--------+
+|3   |k,v by v|
+|5   |id by id|
++----+--------+
+";
+    assert_eq!(client.shown(&relation(RelType::CoGroupMap(Box::new(cogroup)))).await, shown);
+    let stateful = proto::GroupMap {
+        input: Some(Box::new(pair())),
+        func,
+        transform_with_state_info: Some(proto::TransformWithStateInfo::default()),
+        ..Default::default()
+    };
+    let refused = client.plan(&relation(RelType::GroupMap(Box::new(stateful)))).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UnsupportedOperation);
+    assert!(refused.message().contains("transformWithState"), "{refused}");
+}
+
+#[tokio::test]
+async fn metadata_of_columns() {
+    let client = Client::new().await;
+    let described = |metadata: &str| {
+        let alias = proto::expression::Alias {
+            expr: Some(Box::new(named("id"))),
+            name: vec!["n".to_string()],
+            metadata: Some(metadata.to_string()),
+        };
+        project(range(3), vec![expression(ExprType::Alias(Box::new(alias)))])
+    };
+    let frame = client.plan(&described("{\"unit\": \"km\", \"of\": [1, 2]}")).await.unwrap();
+    let kept = frame.filter(crate::frame::functions::col("n").gt(0)).unwrap();
+    let counted = kept.group_by(["n"]).unwrap().count().unwrap();
+    for (frame, rows) in [(&frame, 3), (&kept, 2), (&counted, 2)] {
+        let field = types::field_to_proto(frame.schema().field(0));
+        assert_eq!(field.metadata.as_deref(), Some("{\"of\":[1,2],\"unit\":\"km\"}"));
+        assert_eq!(frame.count().await.unwrap(), rows);
+    }
+    let refused = client.plan(&described("[1]")).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidParameterValue);
+}
+
+#[tokio::test]
+async fn texts_without_a_schema() {
+    let client = Client::new().await;
+    let parse = |texts: &str, format: proto::parse::ParseFormat, options: &[(&str, &str)]| {
+        let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let input = Some(Box::new(query(&format!("SELECT * FROM VALUES {texts} AS t(value)"))));
+        relation(RelType::Parse(Box::new(proto::Parse { input, format: format as i32, schema: None, options })))
+    };
+    let json = parse("('{\"a\": 1, \"b\": \"x\"}'), ('{\"a\": 2.5}')", proto::parse::ParseFormat::Json, &[]);
+    assert_eq!(client.shown(&json).await, "+---+----+\n|a  |b   |\n+---+----+\n|1.0|x   |\n|2.5|NULL|\n+---+----+\n");
+    let csv = parse(
+        "('n,s'), ('1,x'), ('2,y')",
+        proto::parse::ParseFormat::Csv,
+        &[("header", "true"), ("inferSchema", "true")],
+    );
+    let frame = client.plan(&csv).await.unwrap();
+    assert_eq!(*frame.schema().field(0).data_type(), arrow::datatypes::DataType::Int32);
+    assert_eq!(
+        frame.show_string(9, 0).await.unwrap(),
+        "+---+---+\n|n  |s  |\n+---+---+\n|1  |x  |\n|2  |y  |\n+---+---+\n"
+    );
 }

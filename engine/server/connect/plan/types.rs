@@ -7,7 +7,7 @@ use super::required;
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::schema_text;
 use crate::plan::grouping::SESSION;
-use crate::plan::logical::{TIME_WINDOW_KEY, WATERMARK_DELAY_KEY};
+use crate::plan::logical::{TIME_WINDOW_KEY, USER_METADATA_KEY, WATERMARK_DELAY_KEY};
 use crate::types::{DataType, StructField, StructType};
 use arrow::datatypes::{DataType as Arrow, Field, IntervalUnit, SchemaRef, TimeUnit};
 use proto::data_type::Kind;
@@ -21,9 +21,10 @@ pub(crate) fn to_proto(schema: &SchemaRef) -> proto::DataType {
     of(Kind::Struct(proto::data_type::Struct { fields, ..Default::default() }))
 }
 
-/// A column, with the marks of event time and of windows as Spark writes them.
+/// A column, with the user's metadata and the marks of event time and of windows, as Spark writes them.
 pub(crate) fn field_to_proto(field: &Field) -> proto::data_type::StructField {
-    let mut marks = Map::new();
+    let given = field.metadata().get(USER_METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
+    let mut marks: Map<String, Value> = given.unwrap_or_default();
     if let Some(delay) = field.metadata().get(WATERMARK_DELAY_KEY).and_then(|delay| delay.parse::<i64>().ok()) {
         marks.insert(WATERMARK_DELAY_KEY.to_string(), Value::from(delay));
     }
