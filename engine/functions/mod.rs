@@ -14,6 +14,7 @@ mod frequent;
 pub mod from_json;
 mod generator;
 mod hash;
+pub(crate) mod interval;
 pub mod java_text;
 mod json_path;
 pub(crate) mod lambda;
