@@ -52,6 +52,7 @@ impl Managed {
                     columns: None,
                     partitioned_by: partition_by.to_vec(),
                     location: Some(location.clone()),
+                    managed: true,
                     options: vec![],
                     span: Span::empty(),
                 };
@@ -97,7 +98,7 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
         Some(Entry::Table(table)) => {
             catalog.remove(name);
             match &table.location {
-                Some(location) if placed(session, name).is_ok_and(|own| *location == own) => {
+                Some(location) if table.managed => {
                     table_writer::remove_all(&Location::parse(location, session.conf())?).await
                 }
                 _ => Ok(()),
@@ -111,10 +112,8 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
 /// Makes the directory of a table whose files this session places, so that the table can be read before rows are in it.
 pub(super) fn make_place(session: &Session, name: &str) -> Result<()> {
     let Some(Entry::Table(table)) = session.catalog().get(name) else { return Ok(()) };
-    let Some(own) = placed(session, name).ok().filter(|own| table.location.as_ref() == Some(own)) else {
-        return Ok(());
-    };
-    match Location::parse(&own, session.conf())? {
+    let Some(own) = table.location.as_ref().filter(|_| table.managed) else { return Ok(()) };
+    match Location::parse(own, session.conf())? {
         Location::Local(path) => std::fs::create_dir_all(&path).map_err(|cause| {
             Error::caused_by(ErrorCode::Io, format!("cannot make the directory {}: {cause}", path.display()), cause)
         }),
@@ -166,6 +165,7 @@ impl TableDefinition {
         };
         if table.location.is_none() && !has("path") && FORMATS.contains(&table.format.to_ascii_lowercase().as_str()) {
             table.location = Some(placed(session, &table.name)?);
+            table.managed = true;
         }
         Ok(table)
     }

@@ -285,6 +285,7 @@ impl Reader<'_> {
             columns,
             partitioned_by,
             location,
+            managed: false,
             options,
             span,
         });

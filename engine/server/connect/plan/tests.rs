@@ -44,6 +44,10 @@ impl Resources for Client {
         (id == "kept").then(|| DataFrame::range(&self.session, 0, 2, 1).unwrap())
     }
 
+    fn persisted(&self, _: &proto::Relation) -> Option<Kept> {
+        None
+    }
+
     fn python_udf(&self, function: &proto::CommonInlineUserDefinedFunction, _: Vec<Expr>) -> Result<Expr> {
         unsupported(format!("the function {}", function.function_name))
     }
