@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::options::event_time_interval;
 use crate::plan::grouping::within_windows;
 use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, described, join_scope, mark_event_time};
+use crate::plan::nullness::joined;
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
 };
@@ -356,7 +357,7 @@ impl DataFrame {
         })?;
         let schema = match join_type.keeps_left_only() {
             true => self.schema().clone(),
-            false => scope.schema().clone(),
+            false => joined(scope.schema(), self.schema().fields().len(), join_type),
         };
         let (left, right) = (self.plan.clone(), other.plan.clone());
         Ok(self.with(LogicalPlan::Join { left, right, join_type, condition, schema, id }))
@@ -435,7 +436,7 @@ impl DataFrame {
             }
             return joined.project(places.into_iter().map(at).collect::<Result<_>>()?);
         }
-        let schema = scope.schema().clone();
+        let schema = joined(scope.schema(), width, join_type);
         let joined = self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id });
         let mut columns = Vec::new();
         for ((l, r), name) in keys.iter().zip(names) {

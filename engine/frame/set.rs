@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::functions::cast::sql_name;
 use crate::plan::coerce::common_type;
 use crate::plan::logical::{JoinType, LogicalPlan, WATERMARK_DELAY_KEY, join_scope, watermark_delay_ms};
+use crate::plan::nullness::{is_never_null, unmarked};
 use crate::plan::resolve::{quoted, resolve_predicate};
 use crate::plan::scope::next_relation;
 use crate::plan::spark_function::SparkFunction;
@@ -33,7 +34,8 @@ impl DataFrame {
             if let Some(delay) = delays.into_iter().flatten().max() {
                 metadata.insert(WATERMARK_DELAY_KEY.to_string(), delay.to_string());
             }
-            l.as_ref().clone().with_metadata(metadata)
+            let field = l.as_ref().clone().with_metadata(metadata);
+            if is_never_null(r) { field } else { unmarked(&field) }
         });
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let inputs = vec![left.plan().clone(), right.plan().clone()];

@@ -51,6 +51,8 @@ pub struct Arguments<'a> {
     pub types: &'a [DataType],
     /// Values of the arguments that are literals.
     pub constants: Vec<Option<ScalarValue>>,
+    /// Whether every interval among the arguments counts days only.
+    pub whole_days: bool,
     /// The session's settings.
     pub environment: &'a Environment,
 }

@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::source::Origin;
 use crate::types::StructType;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StructArray, new_null_array};
-use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Field, TimestampMicrosecondType};
 use chrono_tz::Tz;
 use std::sync::Arc;
 
@@ -123,15 +123,17 @@ pub fn to_csv(structs: &ArrayRef, options: &[(String, String)], zone: Tz) -> Res
             out.push(None);
             continue;
         }
-        let cells = rows.columns().iter().map(|column| cell(column, row, &layout)).collect::<Result<Vec<_>>>()?;
+        let columns = rows.columns().iter().zip(rows.fields());
+        let cells = columns.map(|(column, field)| cell(column, field, row, &layout)).collect::<Result<Vec<_>>>()?;
         out.push(Some(cells.join(&layout.separator)));
     }
     Ok(Arc::new(StringArray::from_iter(out)))
 }
 
-fn cell(column: &ArrayRef, row: usize, layout: &Layout) -> Result<String> {
+fn cell(column: &ArrayRef, field: &Field, row: usize, layout: &Layout) -> Result<String> {
     let mut text = String::new();
-    if column.is_null(row) {
+    // NULL as a literal is of a type without a mask of NULLs.
+    if column.is_null(row) || *column.data_type() == DataType::Null {
         return Ok(layout.null.clone());
     }
     match column.data_type() {
@@ -150,7 +152,10 @@ fn cell(column: &ArrayRef, row: usize, layout: &Layout) -> Result<String> {
                 format!("to_csv: CSV has no nested values, but a field is {other}; use to_json for it"),
             ));
         }
-        _ => write_value(column, row, Style { zone: layout.zone, null: "", hex: false }, &mut text)?,
+        _ => {
+            let style = Style { zone: layout.zone, null: "", hex: false, interval: None };
+            write_value(column, row, style.of(field), &mut text)?;
+        }
     }
     let quoted = text.contains(&layout.separator) || text.contains(['"', '\n', '\r']) || text.is_empty();
     Ok(if quoted { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) } else { text })

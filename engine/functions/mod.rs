@@ -16,10 +16,11 @@ mod frequent;
 pub mod from_json;
 mod generator;
 mod hash;
-mod interval;
+pub(crate) mod interval;
 pub mod java_text;
 mod json_path;
 pub(crate) mod lambda;
+mod make_interval;
 mod number;
 pub(crate) mod placed;
 mod regex;
@@ -59,7 +60,7 @@ pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
             bitmap::FUNCTIONS,
             csv_text::FUNCTIONS,
             facts::FUNCTIONS,
-            interval::FUNCTIONS,
+            make_interval::FUNCTIONS,
             vector::FUNCTIONS,
             std::slice::from_ref(&shuffle::SHUFFLE),
             std::slice::from_ref(&conditional::RAISE_ERROR),

@@ -11,12 +11,11 @@ use super::{builtins, generator, lambda, schema_text};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::Column;
 use crate::frame::functions as f;
-use crate::options::{edits, parse_interval};
+use crate::options::edits;
 use crate::plan::spark_aggregate;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use crate::types;
 use arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
 use datafusion::logical_expr::{AggregateUDF, Expr, Operator, ScalarUDF, binary_expr};
 use std::collections::BTreeMap;
@@ -545,23 +544,10 @@ fn options(name: &str, expr: &Expr) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// An interval literal: `1 day 2 hours` is a day-time interval, `1 year` a year-month interval, and what has both a calendar interval.
+/// An interval literal: `1 day 2 hours` is a day-time interval, `1 year` a year-month interval.
 ///
 /// # Errors
-/// `CannotParseInterval`.
+/// `CannotParseInterval`, and `ParseSyntaxError` for years or months beside days or hours.
 pub fn interval_literal(text: &str) -> Result<Expr> {
-    let interval = parse_interval(text)?;
-    let months = i32::try_from(interval.months)
-        .map_err(|_| Error::new(ErrorCode::CannotParseInterval, format!("'{text}' has too many months")))?;
-    let value = match (months, interval.micros) {
-        (0, micros) => ScalarValue::DurationMicrosecond(Some(micros)),
-        (months, 0) => ScalarValue::IntervalYearMonth(Some(months)),
-        (months, micros) => {
-            let nanos = micros
-                .checked_mul(1000)
-                .ok_or_else(|| Error::new(ErrorCode::CannotParseInterval, format!("'{text}' is too long")))?;
-            ScalarValue::new_interval_mdn(months, 0, nanos)
-        }
-    };
-    Ok(Expr::Literal(value, None))
+    super::interval::literal(text)
 }

@@ -220,6 +220,16 @@ pub(super) fn operator(expr: Expr, schema: &DFSchema, environment: &Environment)
                     **when = operator(equal, schema, environment)?.data;
                 }
             }
+            for (when, _) in &case.when_then_expr {
+                let found = when.get_type(schema)?;
+                if found != DataType::Boolean {
+                    let message = format!(
+                        "CASE: the condition {when} must be a BOOLEAN, but it is {}; cast it",
+                        sql_name(&found)
+                    );
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, message));
+                }
+            }
             for (_, then) in &mut case.when_then_expr {
                 **then = converted(*then.clone(), &common, schema, environment)?;
             }

@@ -7,8 +7,9 @@
 use super::scope::{Scope, distinct_names};
 use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
-use super::{coerce, names};
+use super::{coerce, names, nullness};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::interval::Fields;
 use crate::functions::lambda::Applied;
 use crate::functions::placed::placed;
 use crate::functions::session_window::{window_of, window_time};
@@ -144,8 +145,19 @@ pub fn resolve_predicate(expr: Expr, scope: &Scope, environment: &Environment) -
 
 /// The field that a resolved expression makes: its type, and the metadata (event time) of a column passed through.
 pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
-    let data_type = expr.get_type(df_schema(schema)?.as_ref())?;
-    let field = Field::new(name, data_type, true);
+    let df_schema = df_schema(schema)?;
+    let found = expr.to_field(df_schema.as_ref())?.1;
+    let field = field_with_event_time(expr, name, schema, &found)?;
+    // A column that is passed through has its mark.
+    Ok(match nullness::never(expr, df_schema.as_ref()) {
+        true => nullness::marked(field),
+        false => field,
+    })
+}
+
+fn field_with_event_time(expr: &Expr, name: &str, schema: &Schema, found: &Field) -> Result<Field> {
+    let fields = Fields::of(found).map(Fields::metadata).unwrap_or_default();
+    let field = Field::new(name, found.data_type().clone(), true).with_metadata(fields.into_iter().collect());
     Ok(match strip_alias(expr) {
         Expr::Column(column) => match field_named(schema, &column.name) {
             Some(source) => field.with_metadata(source.metadata().clone()),
@@ -165,7 +177,10 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
                 field.with_metadata(std::iter::once(kind).chain(watermark).collect())
             }
             // The time of a window is an event time as the window is.
-            _ => field.with_metadata(event_time_of(strip_alias(expr), schema).into_iter().collect()),
+            _ => match event_time_of(strip_alias(expr), schema) {
+                Some(mark) => field.with_metadata([mark].into()),
+                None => field,
+            },
         },
         _ => field,
     })

@@ -461,7 +461,10 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         ),
         (UserCode, call!(cause(&failed().await))),
         (PythonException, Test("engine/server/python/tests.rs", "exceptions_come_with_their_traceback")),
-        (PythonRunnerInitialization, Test("engine/server/python/tests.rs", "foreach_batch_whose_function_cannot_be_read")),
+        (
+            PythonRunnerInitialization,
+            Test("engine/server/python/tests.rs", "foreach_batch_whose_function_cannot_be_read"),
+        ),
         (PythonNotFound, Test("engine/server/python/interpreter.rs", "python_that_is_not_there")),
         (StreamFailed, call!(failed().await)),
         (Internal, call!(value(panicking_udf(col("id"))).await)),

@@ -38,9 +38,8 @@ pub(super) fn types(a: &Arguments) -> Result<Typed> {
 
 pub(super) fn mask(call: &Call) -> Result<ArrayRef> {
     let texts = call.text(0)?;
-    let with = |index: usize| -> Result<Option<char>> {
-        Ok(call.text(index)?.get(0).and_then(|text| text.chars().next()))
-    };
+    let with =
+        |index: usize| -> Result<Option<char>> { Ok(call.text(index)?.get(0).and_then(|text| text.chars().next())) };
     let (upper, lower, digit, other) = (with(1)?, with(2)?, with(3)?, with(4)?);
     let masked = |letter: char| {
         let replacement = match letter {
