@@ -429,7 +429,10 @@ async fn bitmaps_are_sparks() {
         ("bitmap_count(bitmap_construct_agg(c)) FROM VALUES (CAST(NULL AS BIGINT)) AS t(c)", "0"),
         ("bitmap_count(bitmap_construct_agg(c)) FROM VALUES (1) AS t(c) WHERE false", "0"),
         ("substring(hex(bitmap_or_agg(c)), 1, 8) FROM VALUES (X'10'), (X'20'), (X'0101') AS t(c)", "31010000"),
-        ("substring(hex(bitmap_and_agg(c)), 1, 8) FROM VALUES (X'F0'), (X'70'), (CAST(NULL AS BINARY)) AS t(c)", "70000000"),
+        (
+            "substring(hex(bitmap_and_agg(c)), 1, 8) FROM VALUES (X'F0'), (X'70'), (CAST(NULL AS BINARY)) AS t(c)",
+            "70000000",
+        ),
         ("substring(hex(bitmap_and_agg(c)), 1, 8) FROM VALUES (X'F0') AS t(c) WHERE false", "FFFFFFFF"),
     ] {
         assert_eq!(rows(&session.sql(&format!("SELECT {query}")).await.unwrap()).await, [expected], "{query}");
