@@ -481,6 +481,8 @@ fn parts() -> Vec<(&'static str, Proof)> {
         ("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", call!(value(array([lit(1)]).cast("int")).await)),
         ("DATATYPE_MISMATCH.DATA_DIFF_TYPES", call!(value(col("id").isin([array([lit(1)])])).await)),
         ("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", call!(ids().await.filter(col("id") + 1).unwrap_err())),
+        ("DATATYPE_MISMATCH.INPUT_SIZE_NOT_ONE", call!(call("mask", ["a", "QQ"].map(lit).to_vec()).await)),
+        ("DATATYPE_MISMATCH.INVALID_ARG_VALUE", call!(call("to_binary", ["a", "rot13"].map(lit).to_vec()).await)),
         ("DATATYPE_MISMATCH.INVALID_JSON_SCHEMA", call!(query("SELECT from_json('1', 'INT')").await)),
         (
             "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT",
@@ -494,6 +496,7 @@ fn parts() -> Vec<(&'static str, Proof)> {
             "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
             call!(rows().await.group_by([window("k", "5 seconds")]).err().unwrap()),
         ),
+        ("DATATYPE_MISMATCH.UNEXPECTED_NULL", call!(query("SELECT schema_of_csv(NULL)").await)),
         (
             "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
             call!(rows().await.group_by([window("t", "0 seconds")]).err().unwrap()),
@@ -504,6 +507,16 @@ fn parts() -> Vec<(&'static str, Proof)> {
         ("INVALID_INTERVAL_FORMAT.INVALID_UNIT", call!(interval("1 month"))),
         ("INVALID_INTERVAL_FORMAT.MISSING_UNIT", call!(interval("10"))),
         ("INVALID_INTERVAL_FORMAT.UNRECOGNIZED_NUMBER", call!(interval("soon"))),
+        ("INVALID_PARAMETER_VALUE.BINARY_FORMAT", call!(query("SELECT to_char(X'41', 'rot13')").await)),
+        ("INVALID_PARAMETER_VALUE.HMAC_ALGORITHM", call!(call("hmac", ["k", "m", "crc"].map(lit).to_vec()).await)),
+        ("INVALID_FORMAT.CONT_THOUSANDS_SEPS", call!(call("to_char", vec![lit(1), lit("9,,9")]).await)),
+        ("INVALID_FORMAT.CUR_MUST_BEFORE_DEC", call!(call("to_char", vec![lit(1), lit(".$9")]).await)),
+        ("INVALID_FORMAT.CUR_MUST_BEFORE_DIGIT", call!(call("to_char", vec![lit(1), lit("9$")]).await)),
+        ("INVALID_FORMAT.EMPTY", call!(call("to_char", vec![lit(1), lit("")]).await)),
+        ("INVALID_FORMAT.THOUSANDS_SEPS_MUST_BEFORE_DEC", call!(call("to_char", vec![lit(1), lit("9.9,9")]).await)),
+        ("INVALID_FORMAT.UNEXPECTED_TOKEN", call!(call("to_char", vec![lit(1), lit("L9")]).await)),
+        ("INVALID_FORMAT.WRONG_NUM_DIGIT", call!(call("to_char", vec![lit(1), lit("S")]).await)),
+        ("INVALID_FORMAT.WRONG_NUM_TOKEN", call!(call("to_char", vec![lit(1), lit("SS9")]).await)),
     ]
 }
 
