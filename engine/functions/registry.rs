@@ -16,6 +16,7 @@ use crate::plan::spark_aggregate;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use crate::types;
 use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
 use datafusion::logical_expr::{AggregateUDF, Expr, Operator, ScalarUDF, binary_expr};
 use std::collections::BTreeMap;
