@@ -45,7 +45,7 @@ mod connect {
                 .route_name(route)
                 .input_type(format!("spark_connect_proto::{input}"))
                 .output_type(format!("spark_connect_proto::{output}"))
-                .codec_path("tonic_prost::ProstCodec");
+                .codec_path("crate::server::connect::message::BoundedCodec");
             if client_streams {
                 call = call.client_streaming();
             }

@@ -73,7 +73,7 @@ impl Config {
     /// Sets a key. Unknown keys are kept; the first time, a warning says that they do nothing.
     ///
     /// # Errors
-    /// [`ErrorCode::ConfStatic`] for a key that only the session's builder sets; a value that the key cannot have.
+    /// [`ErrorCode::ConfStatic`] and [`ErrorCode::ConfCore`] for a key that only the session's builder sets; a value that the key cannot have.
     pub fn set(&self, key: &str, value: impl Display) -> Result<()> {
         modifiable(key)?;
         self.initialize(key, value)
@@ -257,12 +257,18 @@ impl Config {
 
 fn modifiable(key: &str) -> Result<()> {
     match keys::find(key) {
+        None if keys::is_core(key) => Err(Error::new(
+            ErrorCode::ConfCore,
+            format!("cannot modify the value of the configuration key {key:?}, which is set before a session is there; give it to the session's builder"),
+        )
+        .with_parameter("key", format!("\"{key}\""))),
         Some(known) if !known.is_modifiable() => Err(Error::new(
             ErrorCode::ConfStatic,
             format!(
                 "cannot modify the value of the static configuration key {key:?}; give it to the session's builder"
             ),
-        )),
+        )
+        .with_parameter("key", format!("\"{key}\""))),
         _ => Ok(()),
     }
 }

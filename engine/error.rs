@@ -4,6 +4,7 @@
 //! query hands the same failure to everyone who waits for it. Codes are Spark's error classes where Spark has one.
 #![doc = include_str!("errors.md")]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,8 +12,10 @@ use std::sync::Arc;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $variant:ident => $text:literal,)*) => {
-        /// What went wrong, as a stable name that programs may match on. `as_str` gives the text shown to people.
+    ($($(#[$doc:meta])* $variant:ident => $text:literal $({ $($sub:ident)* })?,)*) => {
+        /// What went wrong, as a stable name that programs may match on. `as_str` gives the text shown to people. Where Spark splits an
+        /// error class further than programs want to tell apart, the code has [`ErrorCode::sub_conditions`], and [`Error::condition`]
+        /// says which it was.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorCode { $($(#[$doc])* $variant,)* }
@@ -21,6 +24,11 @@ macro_rules! error_codes {
             /// The code as it is printed, in Spark's spelling where Spark has the code.
             pub fn as_str(self) -> &'static str {
                 match self { $(ErrorCode::$variant => $text,)* }
+            }
+
+            /// What the code is split into: an error may say which of these it is, in [`Error::condition`].
+            pub fn sub_conditions(self) -> &'static [&'static str] {
+                match self { $(ErrorCode::$variant => &[$($(stringify!($sub),)*)?],)* }
             }
 
             /// Every code, for documentation and for the test that each is reachable.
@@ -35,11 +43,39 @@ error_codes! {
     /// A column name that more than one input column answers to.
     AmbiguousReference => "AMBIGUOUS_REFERENCE",
     /// An expression whose argument types do not fit.
-    DatatypeMismatch => "DATATYPE_MISMATCH",
+    DatatypeMismatch => "DATATYPE_MISMATCH" {
+        BINARY_OP_DIFF_TYPES CAST_WITHOUT_SUGGESTION DATA_DIFF_TYPES FILTER_NOT_BOOLEAN INPUT_SIZE_NOT_ONE INVALID_ARG_VALUE
+        INVALID_JSON_SCHEMA NON_FOLDABLE_INPUT PARAMETER_CONSTRAINT_VIOLATION UNEXPECTED_INPUT_TYPE UNEXPECTED_NULL
+        VALUE_OUT_OF_RANGE
+    },
+    /// A name below a struct that has no such field.
+    FieldNotFound => "FIELD_NOT_FOUND",
+    /// A column of a frame that is not part of the one it is used on.
+    DataFrameColumn => "CANNOT_RESOLVE_DATAFRAME_COLUMN",
+    /// A name given to an operation on columns by their names, which the frame does not have.
+    UnresolvedFieldName => "UNRESOLVED_COLUMN_AMONG_FIELD_NAMES",
+    /// A column to join by that one side does not have.
+    UnresolvedUsingColumn => "UNRESOLVED_USING_COLUMN_FOR_JOIN",
+    /// A condition of a join that is no boolean.
+    JoinConditionType => "JOIN_CONDITION_IS_NOT_BOOLEAN_TYPE",
+    /// An aggregate, a window function or a generator in a filter.
+    InvalidWhereCondition => "INVALID_WHERE_CONDITION",
+    /// A column beside aggregates that is neither grouped by nor aggregated.
+    MissingAggregation => "MISSING_AGGREGATION",
+    /// A column beside aggregates where nothing is grouped by.
+    MissingGroupBy => "MISSING_GROUP_BY",
+    /// An aggregate of an aggregate.
+    NestedAggregate => "NESTED_AGGREGATE_FUNCTION",
+    /// A number of rows to take or to skip that is below 0.
+    NegativeLimit => "INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE",
     /// An expression that no analysis rule could plan.
     InvalidExpression => "INVALID_EXPRESSION",
-    /// A duration or interval that is not Spark's interval text.
+    /// A window's or a watermark's duration that is not Spark's interval text.
     CannotParseInterval => "CANNOT_PARSE_INTERVAL",
+    /// Any other interval that is not Spark's interval text, or is none for its use.
+    InvalidIntervalFormat => "INVALID_INTERVAL_FORMAT" {
+        ARITHMETIC_EXCEPTION INPUT_IS_EMPTY INVALID_FRACTION INVALID_UNIT MISSING_UNIT UNRECOGNIZED_NUMBER
+    },
     /// A schema text that is not a DDL schema.
     ParseSyntaxError => "PARSE_SYNTAX_ERROR",
     /// A window or watermark on a column that is not a timestamp.
@@ -84,10 +120,16 @@ error_codes! {
     StorageAccessDenied => "STORAGE_ACCESS_DENIED",
     /// An option that is missing, unknown to the source or sink, or has a value it cannot use.
     InvalidOption => "INVALID_OPTION",
+    /// A query without a checkpoint, a memory table without a name, or a socket without a host or port.
+    MissingOption => "REQUIRED_OPTION_NOT_SET",
     /// A table or view that the session does not know.
     TableNotFound => "TABLE_OR_VIEW_NOT_FOUND",
     /// A table or view that there is already.
     TableExists => "TABLE_OR_VIEW_ALREADY_EXISTS",
+    /// A temporary view whose name something has already.
+    TempViewExists => "TEMP_TABLE_OR_VIEW_ALREADY_EXISTS",
+    /// A statement for tables on a view, or for views on a table.
+    WrongObjectType => "WRONG_COMMAND_FOR_OBJECT_TYPE",
     /// A configuration key that is not known, was not set and has no default.
     ConfNotFound => "SQL_CONF_NOT_FOUND",
     /// A configuration value of another type than its key's.
@@ -98,6 +140,8 @@ error_codes! {
     ConfValueTimeZone => "INVALID_CONF_VALUE.TIME_ZONE",
     /// A configuration key that can be given to the session's builder only.
     ConfStatic => "CANNOT_MODIFY_STATIC_CONFIG",
+    /// A configuration key of the cluster, which no session sets.
+    ConfCore => "CANNOT_MODIFY_CONFIG",
     /// A source that the real-time trigger cannot read.
     RealTimeSource => "STREAMING_REAL_TIME_MODE.INPUT_STREAM_NOT_SUPPORTED",
     /// An operator or a sink that the real-time trigger cannot run.
@@ -133,7 +177,7 @@ error_codes! {
     /// A cast of a number that its target type is too small for (ANSI mode).
     CastOverflow => "CAST_OVERFLOW",
     /// A decimal with more digits than its type has (ANSI mode).
-    NumericValueOutOfRange => "NUMERIC_VALUE_OUT_OF_RANGE",
+    NumericValueOutOfRange => "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
     /// `grouping()` where rows are not grouped by several sets of keys.
     UnsupportedGrouping => "UNSUPPORTED_GROUPING_EXPRESSION",
     /// `grouping()` of a column that is not grouped by.
@@ -151,9 +195,9 @@ error_codes! {
     /// A function name that no function answers to.
     UnresolvedRoutine => "UNRESOLVED_ROUTINE",
     /// A call with more or fewer arguments than the function takes.
-    WrongNumArgs => "WRONG_NUM_ARGS",
+    WrongNumArgs => "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
     /// An argument whose value the function has no answer for.
-    InvalidParameterValue => "INVALID_PARAMETER_VALUE",
+    InvalidParameterValue => "INVALID_PARAMETER_VALUE" { BINARY_FORMAT HMAC_ALGORITHM },
     /// An array index outside of the array (ANSI mode).
     InvalidArrayIndex => "INVALID_ARRAY_INDEX",
     /// An index outside of the array in `element_at` (ANSI mode).
@@ -167,13 +211,36 @@ error_codes! {
     /// A text that does not follow its date pattern (ANSI mode).
     CannotParseTimestamp => "CANNOT_PARSE_TIMESTAMP",
     /// Fields of a date or time that is none (ANSI mode).
-    DatetimeFieldOutOfBounds => "DATETIME_FIELD_OUT_OF_BOUNDS",
+    DatetimeFieldOutOfBounds => "DATETIME_FIELD_OUT_OF_BOUNDS.WITHOUT_SUGGESTION",
     /// A time outside of the range of its type.
     DatetimeOverflow => "DATETIME_OVERFLOW",
     /// A text that names no day of the week (ANSI mode).
     IllegalDayOfWeek => "ILLEGAL_DAY_OF_WEEK",
     /// A field of a time that is none.
     InvalidExtractField => "INVALID_EXTRACT_FIELD",
+    /// A pattern of a number that is none.
+    InvalidFormat => "INVALID_FORMAT" {
+        CONT_THOUSANDS_SEPS CUR_MUST_BEFORE_DEC CUR_MUST_BEFORE_DIGIT EMPTY THOUSANDS_SEPS_MUST_BEFORE_DEC UNEXPECTED_TOKEN
+        WRONG_NUM_DIGIT WRONG_NUM_TOKEN
+    },
+    /// A text that does not follow its pattern of a number.
+    FormatMismatch => "INVALID_FORMAT.MISMATCH_INPUT",
+    /// A text that does not stand for bytes in its format.
+    ConversionInvalidInput => "CONVERSION_INVALID_INPUT",
+    /// Bytes that are no UTF-8.
+    InvalidUtf8 => "INVALID_UTF8_STRING",
+    /// A text that is no URL (ANSI mode).
+    InvalidUrl => "INVALID_URL",
+    /// Seconds of a time beyond its minute (ANSI mode).
+    InvalidFractionOfSecond => "INVALID_FRACTION_OF_SECOND",
+    /// An interval that is too long.
+    IntervalOverflow => "INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION",
+    /// A bit outside of its bitmap.
+    InvalidBitmapPosition => "INVALID_BITMAP_POSITION",
+    /// Vectors of different dimensions.
+    VectorDimensionMismatch => "VECTOR_DIMENSION_MISMATCH",
+    /// A norm of a vector that is not 1, 2 or infinity.
+    InvalidVectorNormDegree => "INVALID_VECTOR_NORM_DEGREE",
     /// `raise_error` or `assert_true` in a query.
     UserRaisedException => "USER_RAISED_EXCEPTION",
     /// Input offsets that the source no longer holds.
@@ -202,6 +269,8 @@ error_codes! {
     UserCode => "USER_CODE",
     /// What a Python function raised, with its traceback.
     PythonException => "PYTHON_EXCEPTION",
+    /// A worker of `foreachBatch` that could not read its function.
+    PythonRunnerInitialization => "STREAMING_PYTHON_RUNNER_INITIALIZATION_FAILURE",
     /// No Python that can run the functions of a client.
     PythonNotFound => "PYTHON_NOT_FOUND",
     /// A query that ended with a failure; carries the cause.
@@ -233,11 +302,19 @@ pub struct Error {
     code: ErrorCode,
     message: String,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    details: Option<Arc<Details>>,
+}
+
+/// What some errors say beside their message.
+#[derive(Debug, Clone, Default)]
+struct Details {
+    sub_condition: Option<&'static str>,
+    parameters: Vec<(&'static str, String)>,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}] {}", self.code, self.message)
+        write!(f, "[{}] {}", self.condition(), self.message)
     }
 }
 
@@ -251,7 +328,7 @@ impl std::error::Error for Error {
 impl Error {
     /// An error without an underlying cause.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), source: None }
+        Self { code, message: message.into(), source: None, details: None }
     }
 
     /// An error caused by another; the cause stays reachable through `source()`.
@@ -260,7 +337,7 @@ impl Error {
         message: impl Into<String>,
         cause: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        Self { code, message: message.into(), source: Some(Arc::new(cause)) }
+        Self { code, message: message.into(), source: Some(Arc::new(cause)), details: None }
     }
 
     /// A bug in the engine, with what was expected.
@@ -276,6 +353,69 @@ impl Error {
     /// The message without the code.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The code in full: with the sub-condition, where the error has one. It is what is printed, and what `getCondition()` gives in PySpark.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let rows = MemoryStream::new("t TIMESTAMP");
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let rows = rows.frame(&Session::builder().config("tidemill.device", "cpu").build().await?)?;
+    /// let error = rows.select([window_sliding("t", "5 minutes", "10 minutes")]).unwrap_err();
+    /// assert_eq!(error.code(), ErrorCode::DatatypeMismatch);
+    /// assert_eq!(error.condition(), "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION");
+    /// # Ok::<(), tidemill::Error>(()) }).unwrap();
+    /// ```
+    pub fn condition(&self) -> Cow<'static, str> {
+        match self.details.as_ref().and_then(|details| details.sub_condition) {
+            Some(sub) => Cow::Owned(format!("{}.{sub}", self.code)),
+            None => Cow::Borrowed(self.code.as_str()),
+        }
+    }
+
+    /// The things that the message is about, by Spark's names of them; `getMessageParameters()` in PySpark.
+    pub fn parameters(&self) -> &[(&'static str, String)] {
+        self.details.as_ref().map_or(&[], |details| details.parameters.as_slice())
+    }
+
+    /// One of [`Error::parameters`].
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters().iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same error as one of the code's [`ErrorCode::sub_conditions`].
+    pub fn with_sub_condition(mut self, sub: &'static str) -> Self {
+        debug_assert!(self.code.sub_conditions().contains(&sub), "{} has no sub-condition {sub}", self.code);
+        Arc::make_mut(self.details.get_or_insert_default()).sub_condition = Some(sub);
+        self
+    }
+
+    /// The same error with a thing that its message is about.
+    pub fn with_parameter(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        Arc::make_mut(self.details.get_or_insert_default()).parameters.push((name, value.to_string()));
+        self
+    }
+
+    /// The same error with another message.
+    pub(crate) fn with_message(mut self, message: String) -> Self {
+        self.message = message;
+        self
+    }
+
+    /// An argument of a type that a function does not take: the argument's place (from 0), the type it should have and the one it has.
+    pub(crate) fn of_argument(message: String, index: usize, needed: &str, found: &str) -> Self {
+        let ordinal = match index {
+            0 => "first".to_string(),
+            1 => "second".to_string(),
+            2 => "third".to_string(),
+            later => format!("{}th", later + 1),
+        };
+        Self::new(ErrorCode::DatatypeMismatch, message)
+            .with_sub_condition("UNEXPECTED_INPUT_TYPE")
+            .with_parameter("paramIndex", ordinal)
+            .with_parameter("requiredType", format!("\"{needed}\""))
+            .with_parameter("inputType", format!("\"{found}\""))
     }
 
     /// The same error with more words in front of its message, which say where it happened.

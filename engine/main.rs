@@ -159,8 +159,12 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Stack of a thread: plans that clients send are nested, a message for each step of a program.
-const STACK_BYTES: usize = 64 << 20;
+/// Stack of a thread.
+#[cfg(feature = "connect")]
+const STACK_BYTES: usize = tidemill::server::connect::ConnectServer::STACK_BYTES;
+/// Stack of a thread: Tokio's own.
+#[cfg(not(feature = "connect"))]
+const STACK_BYTES: usize = 2 << 20;
 
 fn main() -> ExitCode {
     // clap itself ends the process with 2 where arguments are wrong.

@@ -279,21 +279,24 @@ pub struct Interval {
 /// Spark's interval text: `10 minutes`, `1 hour 30 minutes`, `interval 1.5 seconds`, `-2 days`, in any case.
 ///
 /// # Errors
-/// [`ErrorCode::CannotParseInterval`] naming the text.
+/// [`ErrorCode::InvalidIntervalFormat`] naming the text.
 pub fn parse_interval(text: &str) -> Result<Interval> {
-    let refuse = |reason: &str| {
+    let refuse = |sub: &'static str, reason: &str| {
         Error::new(
-            ErrorCode::CannotParseInterval,
+            ErrorCode::InvalidIntervalFormat,
             format!("'{text}' is not an interval: {reason}; write for example '10 minutes' or '1 hour 30 seconds'"),
         )
+        .with_sub_condition(sub)
+        .with_parameter("input", text)
     };
+    let too_long = || refuse("ARITHMETIC_EXCEPTION", "it is too long");
     let lower = text.to_ascii_lowercase();
     let mut words = lower.split_ascii_whitespace().peekable();
     if words.peek() == Some(&"interval") {
         words.next();
     }
     if words.peek().is_none() {
-        return Err(refuse("it is empty"));
+        return Err(refuse("INPUT_IS_EMPTY", "it is empty"));
     }
     let mut interval = Interval::default();
     while let Some(mut word) = words.next() {
@@ -309,9 +312,13 @@ pub fn parse_interval(text: &str) -> Result<Interval> {
         };
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || (whole.is_empty() && fraction.is_none_or(str::is_empty)) {
-            return Err(refuse(&format!("'{word}' is not a number")));
+            return Err(
+                refuse("UNRECOGNIZED_NUMBER", &format!("'{word}' is not a number")).with_parameter("number", word)
+            );
         }
-        let unit = words.next().ok_or_else(|| refuse(&format!("no unit after '{word}'")))?;
+        let unit = words
+            .next()
+            .ok_or_else(|| refuse("MISSING_UNIT", &format!("no unit after '{word}'")).with_parameter("word", word))?;
         let (months, micros) = match unit.strip_suffix('s').unwrap_or(unit) {
             "year" => (12, 0),
             "month" => (1, 0),
@@ -322,23 +329,26 @@ pub fn parse_interval(text: &str) -> Result<Interval> {
             "second" => (0, SECOND),
             "millisecond" => (0, MILLISECOND),
             "microsecond" => (0, 1),
-            _ => return Err(refuse(&format!("'{unit}' is not a unit"))),
+            _ => {
+                return Err(refuse("INVALID_UNIT", &format!("'{unit}' is not a unit")).with_parameter("unit", unit));
+            }
         };
         let sign = if negative { -1 } else { 1 };
-        let number: i64 = if whole.is_empty() { Ok(0) } else { whole.parse() }.map_err(|_| refuse("it is too long"))?;
+        let number: i64 = if whole.is_empty() { Ok(0) } else { whole.parse() }.map_err(|_| too_long())?;
         let mut add = |number: i64, months: i64, micros: i64| {
             interval.months = interval.months.checked_add(number.checked_mul(months)?)?;
             interval.micros = interval.micros.checked_add(number.checked_mul(micros)?)?;
             Some(())
         };
-        add(sign * number, months, micros).ok_or_else(|| refuse("it is too long"))?;
+        add(sign * number, months, micros).ok_or_else(too_long)?;
         if let Some(fraction) = fraction {
             // Only seconds take a fraction, cut after nine digits, of which microseconds use six.
             if micros != SECOND || !digits(fraction) || fraction.len() > 9 {
-                return Err(refuse(&format!("'{word}' is not a number of {unit}")));
+                let reason = format!("'{word}' is not a number of {unit}");
+                return Err(refuse("INVALID_FRACTION", &reason).with_parameter("unit", unit));
             }
             let scaled: i64 = format!("{fraction:0<6}").get(..6).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-            add(sign * scaled, 0, 1).ok_or_else(|| refuse("it is too long"))?;
+            add(sign * scaled, 0, 1).ok_or_else(too_long)?;
         }
     }
     Ok(interval)
@@ -353,15 +363,39 @@ pub fn parse_interval(text: &str) -> Result<Interval> {
 /// ```
 ///
 /// # Errors
-/// [`ErrorCode::CannotParseInterval`] for a text that is no interval, [`ErrorCode::UnsupportedOperation`] for months and
-/// years, whose length depends on the date.
+/// [`ErrorCode::InvalidIntervalFormat`] for a text that is no interval, and for months and years, whose length depends on the date.
 pub fn parse_duration(text: &str) -> Result<i64> {
-    let interval = parse_interval(text)?;
+    fixed_length(text, parse_interval(text)?)
+}
+
+/// [`parse_interval`] for event times, of which Spark says otherwise that a text is no interval.
+///
+/// # Errors
+/// [`ErrorCode::CannotParseInterval`].
+pub(crate) fn event_time_interval(text: &str) -> Result<Interval> {
+    parse_interval(text).map_err(|error| {
+        Error::new(ErrorCode::CannotParseInterval, error.message())
+            .with_parameter("intervalString", format!("'{text}'"))
+    })
+}
+
+/// [`parse_duration`] for event times.
+///
+/// # Errors
+/// [`ErrorCode::CannotParseInterval`], and [`ErrorCode::InvalidIntervalFormat`] for months and years.
+pub(crate) fn event_time_duration(text: &str) -> Result<i64> {
+    fixed_length(text, event_time_interval(text)?)
+}
+
+fn fixed_length(text: &str, interval: Interval) -> Result<i64> {
     if interval.months != 0 {
         return Err(Error::new(
-            ErrorCode::UnsupportedOperation,
+            ErrorCode::InvalidIntervalFormat,
             format!("'{text}' has months or years, which have no fixed length; give weeks, days or shorter units"),
-        ));
+        )
+        .with_sub_condition("INVALID_UNIT")
+        .with_parameter("input", text)
+        .with_parameter("unit", "month"));
     }
     Ok(interval.micros)
 }

@@ -177,6 +177,7 @@ impl Session {
 
     /// Keeps the table of a memory sink under its query's name, in place of that of an earlier query.
     pub(crate) fn keep_memory_table(&self, table: MemoryTable) {
+        self.catalog().let_go(table.name());
         self.inner.memory_tables.lock().insert(table.name().to_lowercase(), table);
     }
 

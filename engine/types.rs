@@ -43,6 +43,10 @@ pub enum DataType {
     Timestamp,
     /// `TIMESTAMP_NTZ`: a local time in microseconds; computed with, and not decoded
     TimestampNtz,
+    /// `INTERVAL DAY TO SECOND`: a length in microseconds; computed with, and not decoded
+    DayTimeInterval,
+    /// `INTERVAL YEAR TO MONTH`: a length in months; computed with, and not decoded
+    YearMonthInterval,
     /// `DECIMAL(precision, scale)`
     Decimal(u8, i8),
     /// `ARRAY<element>`
@@ -94,7 +98,7 @@ impl StructType {
         Self { fields: fields.into_iter().collect() }
     }
 
-    /// Parses DDL text: `name TYPE [NOT NULL], ...` with `ARRAY<...>`, `MAP<...>`, `STRUCT<name: TYPE, ...>`.
+    /// Parses DDL text: `name TYPE [NOT NULL] [COMMENT 'text'], ...` (comments are not kept) with `ARRAY<...>`, `MAP<...>`, `STRUCT<name: TYPE, ...>`.
     ///
     /// # Errors
     /// [`ErrorCode::ParseSyntaxError`] naming the text and the place.
@@ -130,6 +134,8 @@ impl DataType {
             DataType::Date => A::Date32,
             DataType::Timestamp => timestamp(),
             DataType::TimestampNtz => A::Timestamp(arrow_types::TimeUnit::Microsecond, None),
+            DataType::DayTimeInterval => A::Duration(arrow_types::TimeUnit::Microsecond),
+            DataType::YearMonthInterval => A::Interval(arrow_types::IntervalUnit::YearMonth),
             DataType::Decimal(precision, scale) => A::Decimal128(*precision, *scale),
             DataType::Array(element) => A::List(Arc::new(arrow_types::Field::new("element", element.to_arrow(), true))),
             DataType::Map(key, value) => A::Map(
@@ -232,6 +238,45 @@ mod ddl {
             Ok(rest[..length].to_string())
         }
 
+        /// Goes past a word, if it is the next.
+        fn eat_word(&mut self, wanted: &str) -> bool {
+            self.skip_blank();
+            let before = self.at;
+            let found = self.peek().is_some_and(char::is_alphabetic)
+                && self.word().is_ok_and(|word| word.eq_ignore_ascii_case(wanted));
+            if !found {
+                self.at = before;
+            }
+            found
+        }
+
+        /// Goes past a text in quotes.
+        fn quoted(&mut self) -> Result<()> {
+            let quote = self.peek().filter(|quote| matches!(quote, '\'' | '"'));
+            let quote = quote.ok_or_else(|| self.error("expected a text in quotes"))?;
+            let mut escaped = true;
+            for (index, letter) in self.text[self.at..].char_indices() {
+                if letter == quote && !escaped {
+                    self.at += index + 1;
+                    return Ok(());
+                }
+                // The first letter is the quote that opens.
+                escaped = letter == '\\' && !escaped;
+            }
+            Err(self.error("expected the end of the text in quotes"))
+        }
+
+        /// What stands after INTERVAL.
+        fn interval(&mut self) -> Result<DataType> {
+            let kinds = [("day", "second", DataType::DayTimeInterval), ("year", "month", DataType::YearMonthInterval)];
+            for (first, last, data_type) in kinds {
+                if self.eat_word(first) && self.eat_word("to") && self.eat_word(last) {
+                    return Ok(data_type);
+                }
+            }
+            Err(self.error("expected DAY TO SECOND or YEAR TO MONTH"))
+        }
+
         fn fields(&mut self, end: impl Fn(char) -> bool) -> Result<Vec<StructField>> {
             let mut fields = Vec::new();
             while self.peek().is_some_and(|c| !end(c)) {
@@ -239,16 +284,14 @@ mod ddl {
                 self.eat(':');
                 let data_type = self.data_type()?;
                 let mut nullable = true;
-                let before = self.at;
-                if self.peek().is_some_and(char::is_alphabetic) {
-                    let not_null = self.word()?.eq_ignore_ascii_case("not")
-                        && self.peek().is_some_and(char::is_alphabetic)
-                        && self.word()?.eq_ignore_ascii_case("null");
-                    if !not_null {
-                        self.at = before;
-                        return Err(self.error("expected NOT NULL, a comma or the end"));
+                while self.peek().is_some_and(char::is_alphabetic) {
+                    if self.eat_word("comment") {
+                        self.quoted()?;
+                    } else if self.eat_word("not") && self.eat_word("null") {
+                        nullable = false;
+                    } else {
+                        return Err(self.error("expected NOT NULL, COMMENT, a comma or the end"));
                     }
-                    nullable = false;
                 }
                 fields.push(StructField { name, data_type, nullable });
                 if !self.eat(',') {
@@ -270,6 +313,14 @@ mod ddl {
                 "float" | "real" => DataType::Float,
                 "double" => DataType::Double,
                 "string" => DataType::String,
+                // Lengths are for tables that check them.
+                "varchar" | "char" | "character" if self.peek() == Some('(') => {
+                    self.expect('(')?;
+                    self.word()?;
+                    self.expect(')')?;
+                    DataType::String
+                }
+                "interval" => self.interval()?,
                 "binary" => DataType::Binary,
                 "date" => DataType::Date,
                 "timestamp" | "timestamp_ltz" => DataType::Timestamp,

@@ -40,10 +40,11 @@ async fn run(input: &Path, runs: usize) -> Result<(), Failure> {
         println!("{seconds:.3}");
         for batch in query.recent_progress() {
             eprintln!(
-                "batch {}: {} events, {}",
+                "batch {}: {} events, {} {}",
                 batch.batch_id,
                 batch.num_input_rows,
-                serde_json::json!(batch.duration_ms)
+                serde_json::json!(batch.duration_ms),
+                serde_json::json!(batch.stage_duration_ms)
             );
         }
     }

@@ -67,7 +67,8 @@ impl Flow {
 /// [`ErrorCode::UnsupportedOperation`] naming Spark's operator, and for the real-time mode [`ErrorCode::RealTimeOperator`],
 /// [`ErrorCode::RealTimeOutputMode`] and [`ErrorCode::RealTimeInterval`].
 pub fn check(plan: &LogicalPlan, mode: OutputMode, flow: Flow, interval_ms: i64, least: Duration) -> Result<()> {
-    if flow == Flow::RealTime {
+    let forbidden = forbidden(plan);
+    if flow == Flow::RealTime && forbidden.is_none() {
         if mode != OutputMode::Update {
             return Err(Error::new(
                 ErrorCode::RealTimeOutputMode,
@@ -86,7 +87,7 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode, flow: Flow, interval_ms: i64,
             ));
         }
     }
-    let Some(operator) = forbidden(plan) else { return Ok(()) };
+    let Some(operator) = forbidden else { return Ok(()) };
     Err(match flow {
         Flow::Continuous => Error::new(
             ErrorCode::UnsupportedOperation,

@@ -85,7 +85,13 @@ pub const KEYS: &[ConfigKey] = &[
         Works,
         "Whether bad casts, overflows and divisions by zero end the query.",
     ),
-    key("spark.sql.caseSensitive", Some("false"), Boolean, Accepted, "Names are resolved without regard to case."),
+    key(
+        "spark.sql.caseSensitive",
+        Some("false"),
+        OneOf(&["false"]),
+        Accepted,
+        "Names are resolved without regard to case, and nothing else is built.",
+    ),
     key("spark.sql.pivotMaxValues", Some("10000"), POSITIVE, Works, "Most values that pivot finds for its columns."),
     key("spark.sql.session.timeZone", Some("UTC"), Zone, Works, "Zone of casts, dates and hours; windows are in UTC."),
     key(
@@ -688,6 +694,74 @@ pub const KEYS: &[ConfigKey] = &[
 /// The known key of this name.
 pub fn find(name: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.name == name)
+}
+
+/// First parts of keys that set up Spark's processes, which no session changes there; they do nothing here.
+const CORE: &[&str] = &[
+    "acls",
+    "admin",
+    "archives",
+    "authenticate",
+    "barrier",
+    "blockManager",
+    "broadcast",
+    "buffer",
+    "checkpoint",
+    "cleaner",
+    "cores",
+    "decommission",
+    "default",
+    "deploy",
+    "driver",
+    "dynamicAllocation",
+    "eventLog",
+    "excludeOnFailure",
+    "executor",
+    "extraListeners",
+    "files",
+    "history",
+    "io",
+    "jars",
+    "kerberos",
+    "kryo",
+    "kryoserializer",
+    "local",
+    "locality",
+    "log",
+    "master",
+    "memory",
+    "metrics",
+    "modify",
+    "network",
+    "plugins",
+    "pyspark",
+    "python",
+    "rdd",
+    "redaction",
+    "reducer",
+    "resources",
+    "rpc",
+    "scheduler",
+    "security",
+    "serializer",
+    "shuffle",
+    "shutdown",
+    "speculation",
+    "stage",
+    "standalone",
+    "storage",
+    "submit",
+    "task",
+    "taskMetrics",
+    "ui",
+    "unsafe",
+    "worker",
+    "yarn",
+];
+
+/// Whether Spark knows the key from its core, so that it is for the session's builder only.
+pub fn is_core(name: &str) -> bool {
+    name.strip_prefix("spark.").and_then(|rest| rest.split('.').next()).is_some_and(|first| CORE.contains(&first))
 }
 
 impl ConfigKey {

@@ -127,6 +127,28 @@ fn known_keys_answer_with_sparks_defaults() {
 }
 
 #[test]
+fn keys_of_the_core_are_for_the_builder() {
+    let config = Config::default();
+    for key in ["spark.executor.memory", "spark.driver.cores", "spark.serializer", "spark.default.parallelism"] {
+        let error = config.set(key, 1).unwrap_err();
+        assert_eq!((error.code(), error.parameter("key")), (ErrorCode::ConfCore, Some(format!("\"{key}\"").as_str())));
+        assert!(config.unset(key).is_err() && !config.is_modifiable(key));
+        config.initialize(key, 1).unwrap();
+    }
+    for key in ["spark.sql.anything", "spark.hadoop.fs.s3a.endpoint", "spark.mine", "spark", "executor"] {
+        config.set(key, 1).unwrap();
+    }
+}
+
+#[test]
+fn names_differ_by_more_than_case() {
+    let config = Config::default();
+    config.set("spark.sql.caseSensitive", "false").unwrap();
+    let error = config.set("spark.sql.caseSensitive", "true").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ConfValueRequirement, "{error}");
+}
+
+#[test]
 fn unknown_keys_are_kept_and_not_found_before() {
     let config = Config::default();
     let error = config.try_get("no.such.key").unwrap_err();

@@ -256,6 +256,12 @@ pub(super) fn build(cells: Vec<Cell>, data_type: &DataType) -> Result<ArrayRef> 
                 "TIMESTAMP_NTZ is not decoded; declare the column TIMESTAMP and cast it to timestamp_ntz",
             ));
         }
+        DataType::DayTimeInterval | DataType::YearMonthInterval => {
+            return Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                "intervals are not decoded; declare the column STRING and cast it to the interval",
+            ));
+        }
         DataType::Float => primitive!(Float32Array, Float, f32),
         DataType::Double => primitive!(Float64Array, Double, f64),
         DataType::Decimal(precision, scale) => {

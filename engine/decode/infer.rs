@@ -339,7 +339,7 @@ impl CsvInference {
         Ok(Self { options, names, shapes, prefer_date, sampling, formats })
     }
 
-    fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         let Some(mut shapes) = self.shapes.take() else { return };
         let mut splitter = self.options.splitter();
         let by = self.options.records.clone();
@@ -401,7 +401,7 @@ impl CsvInference {
         }
     }
 
-    fn finish(self) -> StructType {
+    pub(crate) fn finish(self) -> StructType {
         let shapes = self.shapes.unwrap_or_else(|| vec![Shape::Text; self.names.len()]);
         let fields = self.names.into_iter().zip(shapes);
         StructType {

@@ -8,9 +8,10 @@ use super::join::{IntoJoinOn, IntoJoinType, JoinOn};
 use super::observation::IntoObservation;
 use super::writer::DataStreamWriter;
 use crate::error::{Error, ErrorCode, Result};
-use crate::options::parse_interval;
+use crate::options::event_time_interval;
 use crate::plan::grouping::within_windows;
 use crate::plan::logical::{JoinType, LogicalPlan, Named, WATERMARK_DELAY_KEY, described, join_scope, mark_event_time};
+use crate::plan::nullness::joined;
 use crate::plan::resolve::{
     df_schema, expand_star, field_of, output_name, quoted, refuse_aggregates, resolve, resolve_predicate,
 };
@@ -173,7 +174,7 @@ impl DataFrame {
         for expr in expressions {
             let name = output_name(&expr);
             let resolved = resolve(expr.clone(), &scope, &environment)?;
-            refuse_aggregates(&resolved, &name)?;
+            refuse_aggregates(&resolved, &name, ErrorCode::InvalidExpression)?;
             fields.push(described(field_of(&resolved, &name, frame.schema())?, &expr));
             named.push(Named { expr: resolved, name });
         }
@@ -289,7 +290,7 @@ impl DataFrame {
             ));
         }
         // Spark counts a month as 31 days here.
-        let interval = parse_interval(delay)?;
+        let interval = event_time_interval(delay)?;
         let delay_ms = interval.months.saturating_mul(MONTH_MS).saturating_add(interval.micros.div_euclid(1000));
         if delay_ms < 0 {
             return Err(Error::new(
@@ -344,10 +345,19 @@ impl DataFrame {
             self.refuse_trivial_self_join(other, on)?;
         }
         let environment = self.session.conf().environment()?;
-        let condition = on.map(|on| resolve_predicate(on, &scope, &environment)).transpose()?;
+        let condition = on.map(|on| resolve_predicate(on, &scope, &environment)).transpose();
+        let condition = condition.map_err(|error| match error.parameter("filter").zip(error.parameter("type")) {
+            Some((condition, found)) => Error::new(
+                ErrorCode::JoinConditionType,
+                format!("the condition of a join must be a boolean expression, but {condition} is {found}; compare columns of both sides"),
+            )
+            .with_parameter("joinCondition", condition)
+            .with_parameter("conditionType", found),
+            None => error,
+        })?;
         let schema = match join_type.keeps_left_only() {
             true => self.schema().clone(),
-            false => scope.schema().clone(),
+            false => joined(scope.schema(), self.schema().fields().len(), join_type),
         };
         let (left, right) = (self.plan.clone(), other.plan.clone());
         Ok(self.with(LogicalPlan::Join { left, right, join_type, condition, schema, id }))
@@ -377,17 +387,28 @@ impl DataFrame {
 
     fn join_using(&self, other: &DataFrame, names: &[String], join_type: JoinType) -> Result<Self> {
         let (left, right) = (self.plan.scope(), other.plan.scope());
-        let place = |scope: &Scope, name: &str| -> Result<usize> {
-            match scope.find(&datafusion::common::Column::new_unqualified(quoted(name)))? {
-                Expr::Column(column) => {
+        let place = |scope: &Scope, name: &str, side: &str| -> Result<usize> {
+            match scope.find(&datafusion::common::Column::new_unqualified(quoted(name))) {
+                Ok(Expr::Column(column)) => {
                     scope.position(&column.name).ok_or_else(|| Error::internal("a column without a place"))
                 }
-                _ => Err(Error::internal("a name that is not a column")),
+                Ok(_) => Err(Error::internal("a name that is not a column")),
+                Err(error) if error.code() == ErrorCode::UnresolvedColumn => {
+                    let near = scope.nearest(name);
+                    Err(Error::new(
+                        ErrorCode::UnresolvedUsingColumn,
+                        format!("the {side} side of the join has no column {name:?}; it has [{near}]; join by columns of both sides, or on a condition"),
+                    )
+                    .with_parameter("colName", quoted(name))
+                    .with_parameter("side", side)
+                    .with_parameter("suggestion", near))
+                }
+                Err(error) => Err(error),
             }
         };
         let mut keys = Vec::new();
         for name in names {
-            keys.push((place(&left, name)?, place(&right, name)?));
+            keys.push((place(&left, name, "left")?, place(&right, name, "right")?));
         }
         let id = next_relation();
         let scope = join_scope(&self.plan, &other.plan, id);
@@ -415,7 +436,7 @@ impl DataFrame {
             }
             return joined.project(places.into_iter().map(at).collect::<Result<_>>()?);
         }
-        let schema = scope.schema().clone();
+        let schema = joined(scope.schema(), width, join_type);
         let joined = self.with(LogicalPlan::Join { left: l, right: r, join_type, condition, schema, id });
         let mut columns = Vec::new();
         for ((l, r), name) in keys.iter().zip(names) {
@@ -469,9 +490,11 @@ impl DataFrame {
         if columns.is_empty() {
             return Ok(scope.names().to_vec());
         }
-        let name = |column: &&str| match scope.find(&datafusion::common::Column::new_unqualified(quoted(column)))? {
-            Expr::Column(column) => Ok(column.name),
-            other => Err(Error::internal(format!("{other} is not a column"))),
+        let name = |column: &&str| match scope.find(&datafusion::common::Column::new_unqualified(quoted(column))) {
+            Ok(Expr::Column(column)) => Ok(column.name),
+            Ok(other) => Err(Error::internal(format!("{other} is not a column"))),
+            Err(error) if error.code() == ErrorCode::UnresolvedColumn => Err(no_field_named(self.schema(), column)),
+            Err(error) => Err(error),
         };
         columns.iter().map(name).collect()
     }
@@ -496,7 +519,7 @@ impl DataFrame {
         for key in keys {
             let expr = crate::sql::text::expand(key.expr, &functions)?;
             let expr = resolve(expr, &scope, &environment)?;
-            refuse_aggregates(&expr, "sort")?;
+            refuse_aggregates(&expr, "sort", ErrorCode::InvalidExpression)?;
             resolved.push(SortExpr { expr, ..key });
         }
         let input = within_windows(&self.plan, resolved.iter().map(|key| &key.expr))?;
@@ -613,4 +636,13 @@ impl DataFrame {
         }
         text
     }
+}
+
+/// Refuses a name that is meant to be that of a column.
+pub(super) fn no_field_named(schema: &Schema, name: &str) -> Error {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let names = names.join(", ");
+    Error::new(ErrorCode::UnresolvedFieldName, format!("there is no column named {name:?} among ({names})"))
+        .with_parameter("colName", name)
+        .with_parameter("fieldNames", names)
 }

@@ -17,7 +17,7 @@ pub use windows::*;
 
 use super::column::{Column, IntoColumn, Operand, null};
 use crate::error::{Error, ErrorCode, Result};
-use crate::options::parse_duration;
+use crate::options::event_time_duration;
 use crate::plan::spark_function::SparkFunction;
 use crate::types::IntoSchema;
 use datafusion::common::Column as ColumnName;
@@ -73,16 +73,34 @@ pub fn window_sliding(time: impl IntoColumn, duration: &str, slide: &str) -> Col
 /// Windows of `duration` every `slide`, the first of which starts `start` after 1970-01-01T00:00:00Z.
 pub fn window_from(time: impl IntoColumn, duration: &str, slide: &str, start: &str) -> Column {
     let build = |time: Expr| -> Result<Expr> {
-        let (duration, slide, start) = (parse_duration(duration)?, parse_duration(slide)?, parse_duration(start)?);
-        let refuse = |why: &str| Err(Error::new(ErrorCode::DatatypeMismatch, format!("window(): {why}")));
-        if duration <= 0 || slide <= 0 {
-            return refuse("the window duration and the slide duration must be greater than 0");
+        let of = event_time_duration;
+        let (duration, slide, start) = (of(duration)?, of(slide)?, of(start)?);
+        for (name, value) in [("window_duration", duration), ("slide_duration", slide)] {
+            if value <= 0 {
+                let message = "window(): the window duration and the slide duration must be greater than 0";
+                return Err(Error::new(ErrorCode::DatatypeMismatch, message)
+                    .with_sub_condition("VALUE_OUT_OF_RANGE")
+                    .with_parameter("exprName", format!("`{name}`"))
+                    .with_parameter("valueRange", format!("(0, {}]", i64::MAX))
+                    .with_parameter("currentValue", format!("{value}L")));
+            }
         }
+        let above = |message: &str, (left, value): (&str, i64), constraint: &str, (right, limit): (&str, i64)| {
+            Err(Error::new(ErrorCode::DatatypeMismatch, format!("window(): {message}"))
+                .with_sub_condition("PARAMETER_CONSTRAINT_VIOLATION")
+                .with_parameter("leftExprName", format!("`{left}`"))
+                .with_parameter("leftExprValue", format!("{value}L"))
+                .with_parameter("constraint", constraint)
+                .with_parameter("rightExprName", format!("`{right}`"))
+                .with_parameter("rightExprValue", format!("{limit}L")))
+        };
         if slide > duration {
-            return refuse("the slide duration must not be greater than the window duration");
+            let message = "the slide duration must not be greater than the window duration";
+            return above(message, ("slide_duration", slide), "<=", ("window_duration", duration));
         }
         if start.abs() >= slide {
-            return refuse("the absolute value of the start time must be less than the slide duration");
+            let message = "the absolute value of the start time must be less than the slide duration";
+            return above(message, ("abs(start_time)", start.abs()), "<", ("slide_duration", slide));
         }
         Ok(SparkFunction::window(duration, slide, start).call(vec![time]))
     };

@@ -62,7 +62,7 @@ impl DataFrame {
         let expr = self.expression(key)?;
         let name = output_name(&expr);
         let resolved = resolve(expr, &self.plan().scope(), &self.session().conf().environment()?)?;
-        refuse_aggregates(&resolved, &name)?;
+        refuse_aggregates(&resolved, &name, ErrorCode::InvalidExpression)?;
         Ok(Named { expr: resolved, name })
     }
 
@@ -367,7 +367,8 @@ fn extract_calls(
     let replaced = |by: Expr| Ok(Transformed::new(by, true, TreeNodeRecursion::Jump));
     let rewritten = expr.transform_down(|e| match e {
         Expr::AggregateFunction(call) => {
-            call.params.args.iter().try_for_each(|argument| refuse_aggregates(argument, name))?;
+            let refuse = |argument| refuse_aggregates(argument, name, ErrorCode::NestedAggregate);
+            call.params.args.iter().try_for_each(refuse)?;
             let e = Expr::AggregateFunction(call);
             let name = if whole { distinct(name, taken) } else { distinct(&output_name(&e), taken) };
             let by = column(&name);
@@ -378,15 +379,22 @@ fn extract_calls(
         other => match (keys.iter().find(|key| key.expr == other), placed::placed(&other), &other) {
             (Some(key), _, _) => replaced(column(&key.name)),
             (None, Some((function, arguments)), _) => replaced(about_sets(function, arguments, keys, set_id)?),
-            (None, None, Expr::Column(c)) => Err(Error::new(
-                ErrorCode::InvalidExpression,
-                format!("the column {:?} is neither grouped by nor inside an aggregate; group by it", c.name),
-            )
-            .into()),
+            (None, None, Expr::Column(c)) => Err(not_grouped(&c.name, !keys.is_empty()).into()),
             _ => Ok(Transformed::no(other)),
         },
     })?;
     Ok(rewritten.data)
+}
+
+/// Refuses a column beside aggregates that is not one of what is `grouped` by.
+pub(crate) fn not_grouped(column: &str, grouped: bool) -> Error {
+    let message = |way: &str| format!("the column {column:?} is neither grouped by nor inside an aggregate; {way}");
+    match grouped {
+        true => Error::new(ErrorCode::MissingAggregation, message("group by it too, or use any_value()"))
+            .with_parameter("expression", format!("\"{column}\""))
+            .with_parameter("expressionAnyValue", format!("\"any_value({column})\"")),
+        false => Error::new(ErrorCode::MissingGroupBy, message("group by it, or use any_value()")),
+    }
 }
 
 /// `grouping(key)` and `grouping_id(keys)` over the column of the set's number.

@@ -26,6 +26,7 @@ mod writer;
 pub use column::{Column, IntoColumn, Operand};
 pub use data_frame::DataFrame;
 pub use grouped::GroupedFrame;
+pub(crate) use grouped::not_grouped;
 pub use join::{IntoJoinOn, IntoJoinType, JoinOn};
 pub use observation::{IntoObservation, Observation, Observed};
 pub use over::WindowSpec;

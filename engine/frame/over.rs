@@ -274,7 +274,7 @@ impl DataFrame {
             };
             let keys = inner.params.order_by.iter().map(|key| &key.expr);
             for part in inner.params.args.iter().chain(&inner.params.partition_by).chain(keys) {
-                refuse_aggregates(part, &text)?;
+                refuse_aggregates(part, &text, ErrorCode::InvalidExpression)?;
             }
             fields.push(Arc::new(field_of(&expr, &name, self.schema())?));
             named.push(Named { expr, name });

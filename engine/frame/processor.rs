@@ -409,7 +409,7 @@ macro_rules! states {
             /// The same state, whose values are gone this long after they were written.
             ///
             /// # Errors
-            /// `CannotParseInterval`, and a time that is not positive.
+            /// `InvalidIntervalFormat`, and a time that is not positive.
             pub fn with_ttl(mut self, ttl: &str) -> Result<Self> {
                 let ttl_ms = crate::options::parse_duration(ttl)?.div_euclid(1000);
                 if ttl_ms <= 0 {

@@ -291,7 +291,7 @@ impl StreamingQueryManager {
             id: query.id,
             run_id: query.run_id,
             exception: failure.as_ref().map(ToString::to_string),
-            error_class_on_exception: failure.as_ref().map(|error| error.code().as_str().to_string()),
+            error_class_on_exception: failure.as_ref().map(|error| error.condition().into_owned()),
         });
         let mut queries = self.inner.queries.lock();
         queries.active.retain(|q| q.run_id != query.run_id);

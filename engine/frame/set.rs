@@ -4,12 +4,13 @@
 //! have in common. Fails: widths that differ, types that have none in common, and streams where rows must be all there.
 
 use super::column::Column;
-use super::data_frame::DataFrame;
+use super::data_frame::{DataFrame, no_field_named};
 use super::functions::{col, lit, sum};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::cast::sql_name;
 use crate::plan::coerce::common_type;
 use crate::plan::logical::{JoinType, LogicalPlan, WATERMARK_DELAY_KEY, join_scope, watermark_delay_ms};
+use crate::plan::nullness::{is_never_null, unmarked};
 use crate::plan::resolve::{quoted, resolve_predicate};
 use crate::plan::scope::next_relation;
 use crate::plan::spark_function::SparkFunction;
@@ -33,7 +34,8 @@ impl DataFrame {
             if let Some(delay) = delays.into_iter().flatten().max() {
                 metadata.insert(WATERMARK_DELAY_KEY.to_string(), delay.to_string());
             }
-            l.as_ref().clone().with_metadata(metadata)
+            let field = l.as_ref().clone().with_metadata(metadata);
+            if is_never_null(r) { field } else { unmarked(&field) }
         });
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let inputs = vec![left.plan().clone(), right.plan().clone()];
@@ -51,10 +53,7 @@ impl DataFrame {
         };
         let missing = |frame: &DataFrame, field: &Field| -> Result<Expr> {
             if !allow_missing {
-                return Err(Error::new(
-                    ErrorCode::UnresolvedColumn,
-                    format!("union_by_name: one frame has no column {:?}; allow missing columns", field.name()),
-                ));
+                return Err(no_field_named(frame.schema(), field.name()).within("union_by_name"));
             }
             debug_assert!(!has(frame, field.name()));
             let null = ScalarValue::try_from(field.data_type())?;
@@ -133,7 +132,11 @@ impl DataFrame {
                     left.len(),
                     right.len()
                 ),
-            ));
+            )
+            .with_parameter("operator", name.split('_').next().unwrap_or(name).to_uppercase())
+            .with_parameter("firstNumColumns", left.len())
+            .with_parameter("invalidOrdinalNum", "second")
+            .with_parameter("invalidNumColumns", right.len()));
         }
         let mut common = Vec::new();
         for (at, (l, r)) in left.iter().zip(&right).enumerate() {

@@ -6,6 +6,7 @@ use super::data_frame::DataFrame;
 use super::functions::count_all;
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions;
+use crate::plan::nullness::marked;
 use crate::session::Session;
 use crate::source::local::LocalRelation;
 use crate::table;
@@ -40,7 +41,7 @@ impl DataFrame {
         let step_size = i128::from(step).abs();
         let rows = ((distance + step_size - 1) / step_size).max(0);
         let rows = i64::try_from(rows).map_err(|_| Error::new(ErrorCode::InvalidOption, "range: too many rows"))?;
-        let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let schema: SchemaRef = Arc::new(Schema::new(vec![marked(Field::new("id", DataType::Int64, true))]));
         let batch = |first: i64| {
             let numbers = first..rows.min(first.saturating_add(RANGE_BATCH));
             let ids: Int64Array = numbers.map(|n| Some(start.wrapping_add(n.wrapping_mul(step)))).collect();
@@ -116,8 +117,11 @@ impl DataFrame {
     }
 }
 
-/// Batches that are read again have columns that may be NULL, as every column of a frame.
+/// Batches that are read again have columns that may be NULL, as every column of a frame; those that are not are marked.
 fn nullable(schema: &SchemaRef) -> SchemaRef {
-    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+    let fields = schema.fields().iter().map(|field| match field.is_nullable() {
+        true => field.as_ref().clone(),
+        false => marked(field.as_ref().clone().with_nullable(true)),
+    });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

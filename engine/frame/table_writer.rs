@@ -12,6 +12,7 @@ use crate::sink::{OutputMode, Prepared, Sink, Writer, builtin, files};
 use crate::sql::Managed;
 use crate::storage::Location;
 use crate::table;
+use bytes::Bytes;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -239,7 +240,8 @@ impl DataFrameWriter {
         self.target = Target::Format(table.format.clone());
         self.mode = Ok(mode);
         Box::pin(self.save_path(&table.location)).await?;
-        table.keep(&session)
+        table.keep(&session)?;
+        crate::sql::keep_again(&session, name).await
     }
 
     /// Adds the rows to the table `name` of the session by position, or puts them in place of its rows with [`SaveMode::Overwrite`].
@@ -345,8 +347,11 @@ impl DataFrameWriter {
             return Err(error);
         }
         match place {
-            Some(place) if !replaced.is_empty() => remove(&place, replaced).await,
-            _ => Ok(()),
+            Some(place) => {
+                remove(&place, replaced).await?;
+                mark(&place).await
+            }
+            None => Ok(()),
         }
     }
 }
@@ -367,6 +372,26 @@ fn refuse_equal_names(frame: &DataFrame) -> Result<()> {
             format!("the column `{}` already exists; choose another name or rename the existing column", field.name()),
         )),
         None => Ok(()),
+    }
+}
+
+/// The file that Spark leaves beside the files of a table once all of them are there; no reader takes it for rows.
+const SUCCESS: &str = "_SUCCESS";
+
+/// Tells whoever waits for the rows that all of them are there.
+async fn mark(place: &Location) -> Result<()> {
+    match place {
+        Location::Local(root) => {
+            let (root, path) = (root.clone(), root.join(SUCCESS));
+            // A table without rows has no file that would have made the directory.
+            let written = move || {
+                std::fs::create_dir_all(root)
+                    .and_then(|()| std::fs::write(&path, ""))
+                    .map_err(|cause| failed("write", &path, cause))
+            };
+            on_disk(written).await
+        }
+        Location::Object(prefix) => prefix.join(SUCCESS)?.put(Bytes::new()).await,
     }
 }
 

@@ -366,7 +366,7 @@ impl DataStreamWriter {
             }
             _ if keeps => {
                 return Err(Error::new(
-                    ErrorCode::InvalidOption,
+                    ErrorCode::MissingOption,
                     format!(
                         "checkpointLocation must be specified, through option(\"checkpointLocation\", ...) or the configuration key {CHECKPOINT_LOCATION} with a query_name"
                     ),

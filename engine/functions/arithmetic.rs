@@ -165,6 +165,9 @@ fn wrong(op: Math, left: &DataType, right: &DataType) -> Error {
             sql_name(right)
         ),
     )
+    .with_sub_condition("BINARY_OP_DIFF_TYPES")
+    .with_parameter("left", format!("\"{}\"", sql_name(left)))
+    .with_parameter("right", format!("\"{}\"", sql_name(right)))
 }
 
 /// Types of an operation.
@@ -194,10 +197,6 @@ pub fn types(op: Math, a: &Arguments) -> Result<Typed> {
     let days = |t: &DataType| t.is_integer();
     let two =
         |l: &DataType, r: &DataType, returns: DataType| Ok(Typed { arguments: vec![l.clone(), r.clone()], returns });
-    let whole_days = |index: usize| match a.constants.get(index) {
-        Some(Some(ScalarValue::DurationMicrosecond(Some(v)))) => v % crate::decode::zone::DAY == 0,
-        _ => false,
-    };
     match (op, left, right) {
         (Math::Add | Math::Subtract, date, n) if is_date(date) && days(n) => {
             return two(date, &DataType::Int32, DataType::Date32);
@@ -212,11 +211,11 @@ pub fn types(op: Math, a: &Arguments) -> Result<Typed> {
             return same(&timestamp(), DAY_TIME);
         }
         (Math::Add | Math::Subtract, l, r) if is_interval(r) && (is_time(l) || is_date(l) || *l == DataType::Utf8) => {
-            return time_and_interval(l, r, whole_days(1))
+            return time_and_interval(l, r, a.whole_days)
                 .map(|(t, returns)| Typed { arguments: vec![t, r.clone()], returns });
         }
         (Math::Add, l, r) if is_interval(l) && (is_time(r) || is_date(r) || *r == DataType::Utf8) => {
-            return time_and_interval(r, l, whole_days(0))
+            return time_and_interval(r, l, a.whole_days)
                 .map(|(t, returns)| Typed { arguments: vec![l.clone(), t], returns });
         }
         (Math::Add | Math::Subtract, l, r) if l == r && (*l == DAY_TIME || *l == YEAR_MONTH) => {
@@ -265,7 +264,10 @@ pub fn types(op: Math, a: &Arguments) -> Result<Typed> {
 
 fn time_and_interval(time: &DataType, interval: &DataType, whole_days: bool) -> Result<(DataType, DataType)> {
     Ok(match time {
-        DataType::Date32 if *interval == YEAR_MONTH || whole_days => (DataType::Date32, DataType::Date32),
+        // A calendar interval must be without hours, which is seen when it is added.
+        DataType::Date32 if *interval == YEAR_MONTH || *interval == CALENDAR || whole_days => {
+            (DataType::Date32, DataType::Date32)
+        }
         DataType::Timestamp(..) => (time.clone(), time.clone()),
         _ => (timestamp(), timestamp()),
     })
@@ -550,6 +552,20 @@ fn times(
         (DataType::Date32, r) if *r == DAY_TIME => {
             operands.zip::<Date32Type, DurationMicrosecondType, Int64Type>(|date, micros| {
                 checked(add_days(date.into(), sign * (micros / crate::decode::zone::DAY)).map(i64::from))
+            })?
+        }
+        (DataType::Date32, r) if *r == CALENDAR => {
+            operands.zip::<Date32Type, IntervalMonthDayNanoType, Int64Type>(|date, i| {
+                if i.nanoseconds != 0 {
+                    let error = Error::new(
+                        ErrorCode::InvalidParameterValue,
+                        "cannot add an interval with hours, minutes or seconds to a date; cast the date to a timestamp",
+                    );
+                    return failed(error).map(|_| None);
+                }
+                let moved = add_months(date.into(), sign * i64::from(i.months));
+                let moved = moved.and_then(|date| add_days(date.into(), sign * i64::from(i.days)));
+                checked(moved.map(i64::from))
             })?
         }
         (DataType::Timestamp(..), r) if *r == YEAR_MONTH => operands

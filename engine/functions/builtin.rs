@@ -51,6 +51,8 @@ pub struct Arguments<'a> {
     pub types: &'a [DataType],
     /// Values of the arguments that are literals.
     pub constants: Vec<Option<ScalarValue>>,
+    /// Whether every interval among the arguments counts days only.
+    pub whole_days: bool,
     /// The session's settings.
     pub environment: &'a Environment,
 }
@@ -189,10 +191,8 @@ impl Arguments<'_> {
     /// The error for an argument (from 0) of the wrong type.
     pub fn mismatch(&self, index: usize, needed: &str) -> Error {
         let found = self.types.get(index).map(sql_name).unwrap_or_default();
-        Error::new(
-            ErrorCode::DatatypeMismatch,
-            format!("{}: argument {} must be {needed}, but it is {found}; cast it", self.name, index + 1),
-        )
+        let message = format!("{}: argument {} must be {needed}, but it is {found}; cast it", self.name, index + 1);
+        Error::of_argument(message, index, needed, &found)
     }
 
     /// The type of an argument; NULL's beyond the last.
@@ -430,6 +430,9 @@ impl Call<'_> {
 /// The error for a number of arguments that a function does not take.
 pub fn wrong_number(name: &str, found: usize, needed: &str) -> Error {
     Error::new(ErrorCode::WrongNumArgs, format!("{name}() takes {needed} arguments, and {found} were given"))
+        .with_parameter("functionName", format!("`{name}`"))
+        .with_parameter("expectedNum", needed)
+        .with_parameter("actualNum", found)
 }
 
 /// Gives values another type of the same layout: integers as dates or instants, lists other field names.

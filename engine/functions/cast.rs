@@ -8,7 +8,7 @@ mod tests;
 mod text;
 
 use super::arithmetic::{Rounding, fits, rescale};
-use super::java_text::{Style, plain, write_value};
+use super::java_text::{Style, plain, texts};
 use crate::decode::parse_decimal;
 use crate::decode::timestamp::{TimestampReader, read_date};
 use crate::decode::zone::{DAY, SECOND, Zone};
@@ -16,11 +16,11 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::types::{self, UTC};
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, ListArray, MapArray, PrimitiveArray,
-    StringBuilder, StructArray, new_null_array,
+    StructArray, new_null_array,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType, i256,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType, i256,
 };
 use chrono_tz::Tz;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ fn local_times(array: &ArrayRef, to: &DataType, options: CastOptions) -> Result<
 
 /// Whether a cast connects the types, as Spark's ANSI casts do.
 pub(crate) fn connects(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Binary, Boolean, Date32, Decimal128, Duration, Interval, List, Map, Null, Struct, Timestamp, Utf8};
+    use DataType::{Binary, Boolean, Date32, Decimal128, Duration, List, Map, Null, Struct, Timestamp, Utf8};
     let number = |t: &DataType| t.is_integer() || t.is_floating() || matches!(t, Decimal128(..));
     match (from, to) {
         (from, to) if from == to => true,
@@ -153,7 +153,7 @@ pub(crate) fn connects(from: &DataType, to: &DataType) -> bool {
         (from, Timestamp(..)) | (Timestamp(..), from) if number(from) => true,
         (Date32 | Timestamp(..), Date32 | Timestamp(..)) => true,
         (from, Binary) if from.is_integer() => true,
-        (Duration(_), Duration(_)) | (Interval(_), Interval(_)) => true,
+        (Duration(_), Duration(_)) => true,
         (List(from), List(to)) => connects(from.data_type(), to.data_type()),
         (Struct(from), Struct(to)) => {
             from.len() == to.len() && from.iter().zip(to).all(|(from, to)| connects(from.data_type(), to.data_type()))
@@ -181,6 +181,7 @@ impl Cast<'_> {
             ErrorCode::DatatypeMismatch,
             format!("cannot cast {} to {}", sql_name(self.array.data_type()), sql_name(self.to)),
         )
+        .with_sub_condition("CAST_WITHOUT_SUGGESTION")
     }
 
     fn malformed(&self, text: &str) -> Error {
@@ -193,6 +194,9 @@ impl Cast<'_> {
                 sql_name(self.to)
             ),
         )
+        .with_parameter("expression", format!("'{text}'"))
+        .with_parameter("sourceType", format!("\"{}\"", sql_name(self.array.data_type())))
+        .with_parameter("targetType", format!("\"{}\"", sql_name(self.to)))
     }
 
     fn overflow_code(&self) -> ErrorCode {
@@ -218,19 +222,7 @@ impl Cast<'_> {
         if *self.array.data_type() == DataType::Utf8 {
             return Ok(self.array.clone());
         }
-        let style = Style { zone: self.zone, null: "null", hex: false };
-        let mut texts = StringBuilder::with_capacity(self.array.len(), self.array.len() * 8);
-        let mut text = String::new();
-        for row in 0..self.array.len() {
-            if self.array.is_null(row) {
-                texts.append_null();
-            } else {
-                text.clear();
-                write_value(self.array, row, style, &mut text)?;
-                texts.append_value(&text);
-            }
-        }
-        Ok(Arc::new(texts.finish()))
+        texts(self.array, Style { zone: self.zone, null: "null", hex: false, interval: None })
     }
 
     /// Reads every text; one that cannot be read is an error under ANSI and NULL otherwise.
@@ -276,6 +268,15 @@ impl Cast<'_> {
                 Arc::new(Decimal128Array::from_iter(values).with_precision_and_scale(*precision, *scale)?)
             }
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => self.array.clone(),
+            DataType::Duration(TimeUnit::Microsecond) => {
+                Arc::new(PrimitiveArray::<DurationMicrosecondType>::from_iter(
+                    self.read(|text| super::interval::of_text(text, self.to))?,
+                ))
+            }
+            DataType::Interval(IntervalUnit::YearMonth) => {
+                let months = |text: &str| super::interval::of_text(text, self.to).and_then(|v| i32::try_from(v).ok());
+                Arc::new(PrimitiveArray::<IntervalYearMonthType>::from_iter(self.read(months)?))
+            }
             _ => return Err(self.no_such_cast()),
         })
     }
@@ -501,6 +502,10 @@ pub(crate) fn sql_name(data_type: &DataType) -> String {
         other if *other == types::timestamp() => "TIMESTAMP".into(),
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "TIMESTAMP".into(),
         DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "TIMESTAMP_NTZ".into(),
+        DataType::Duration(_) => "INTERVAL DAY TO SECOND".into(),
+        DataType::Interval(IntervalUnit::YearMonth) => "INTERVAL YEAR TO MONTH".into(),
+        DataType::Interval(_) => "INTERVAL".into(),
         other => other.to_string().to_uppercase(),
     }
 }

@@ -90,7 +90,13 @@ pub(super) static REWRITES: &[Rewrite] = &[
         Ok([value]) => case(vec![(value.clone().eq(lit(0i32)), null())], Some(value)),
         Err(_) => null(),
     }),
-    rewrite("if", (3, 3), cases),
+    rewrite("if", (3, 3), |mut args| {
+        // Unlike CASE, it takes NULL for its condition.
+        if let Some(condition) = args.first_mut() {
+            *condition = truth(condition);
+        }
+        cases(args)
+    }),
     rewrite("case", (2, ANY), cases),
     rewrite("isnull", (1, 1), |args| args.into_iter().next().map_or_else(null, Expr::is_null)),
     rewrite("isnotnull", (1, 1), |args| args.into_iter().next().map_or_else(null, Expr::is_not_null)),
@@ -110,7 +116,7 @@ pub(super) static REWRITES: &[Rewrite] = &[
     }),
     rewrite("assert_true", (1, 2), |args| {
         let mut args = args.into_iter();
-        let condition = args.next().unwrap_or_else(null);
+        let condition = truth(&args.next().unwrap_or_else(null));
         let text = format!("'{condition}' is not true!");
         let message = args.next().unwrap_or_else(|| lit(text));
         case(vec![(condition, null())], Some(SparkFunction::scalar(&RAISE_ERROR).call(vec![message])))
@@ -135,6 +141,14 @@ fn raise_error(call: &Call) -> Result<ArrayRef> {
 
 fn null() -> Expr {
     Expr::Literal(ScalarValue::Null, None)
+}
+
+/// A condition: NULL of no type is one that is not known.
+fn truth(condition: &Expr) -> Expr {
+    match condition {
+        Expr::Literal(ScalarValue::Null, _) => Expr::Literal(ScalarValue::Boolean(None), None),
+        other => other.clone(),
+    }
 }
 
 fn case(branches: Vec<(Expr, Expr)>, other: Option<Expr>) -> Expr {

@@ -1,18 +1,20 @@
-//! `from_csv` and `to_csv`: CSV texts of single records.
+//! `from_csv`, `to_csv` and `schema_of_csv`: CSV texts of single records.
 //!
 //! Comes in: a column of texts, or of structs. Goes out: the other. Fails: nested values, which CSV does not have, and options that
 //! cannot be.
 
+use super::builtin::{ANY, Builtin, Call, Typed, typed};
+use super::cast::sql_name;
 use super::java_text::{Style, write_value};
 use crate::decode::pattern::Pattern;
 use crate::decode::zone::Zone;
-use crate::decode::{CsvDecoder, CsvOptions, Wanted};
+use crate::decode::{CsvDecoder, CsvInference, CsvOptions, Sampling, Wanted, split_record};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::Options;
 use crate::source::Origin;
 use crate::types::StructType;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StructArray, new_null_array};
-use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Field, TimestampMicrosecondType};
 use chrono_tz::Tz;
 use std::sync::Arc;
 
@@ -53,6 +55,43 @@ pub fn from_csv(texts: &ArrayRef, schema: &StructType, options: &[(String, Strin
     Ok(arrow::compute::concat(&rows.iter().map(|row| row.as_ref()).collect::<Vec<_>>())?)
 }
 
+/// The schema of a record: a constant, with options as constants behind it, name and value in turn.
+pub(super) static FUNCTIONS: &[Builtin] = &[typed(
+    "schema_of_csv",
+    (1, ANY),
+    |a| match (a.text(0), a.constants.first()) {
+        (Some(text), _) if !text.is_empty() => Ok(Typed { arguments: a.types.to_vec(), returns: DataType::Utf8 }),
+        (None, Some(Some(value))) if value.is_null() => {
+            Err(Error::new(ErrorCode::DatatypeMismatch, "schema_of_csv: The csv must not be null")
+                .with_sub_condition("UNEXPECTED_NULL"))
+        }
+        _ => {
+            Err(Error::new(ErrorCode::DatatypeMismatch, "schema_of_csv: the CSV must be a constant text with a record")
+                .with_sub_condition("NON_FOLDABLE_INPUT"))
+        }
+    },
+    schema_of_csv,
+)];
+
+fn schema_of_csv(call: &Call) -> Result<ArrayRef> {
+    let texts = (0..call.arguments.len()).map(|index| Ok(call.text(index)?.get(0).unwrap_or_default()));
+    let texts = texts.collect::<Result<Vec<&str>>>()?;
+    let (csv, given) = texts.split_first().ok_or_else(|| Error::internal("schema_of_csv of nothing"))?;
+    let given: Options = given.chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.last()?))).collect();
+    let mut reader = given.reader("schema_of_csv");
+    let prefer_date = reader.bool("preferDate")?.unwrap_or(true);
+    let csv_options = CsvOptions::read(&mut reader, call.environment.time_zone)?;
+    reader.finish()?;
+    let first = split_record(csv.as_bytes(), &csv_options);
+    let mut inference = CsvInference::new(csv_options, &first, false, true, prefer_date, Sampling::new(1.0))?;
+    inference.add(csv.as_bytes());
+    let found = inference.finish();
+    let field =
+        |field: &crate::types::StructField| format!("{}: {}", field.name, sql_name(&field.data_type.to_arrow()));
+    let text = format!("STRUCT<{}>", found.fields.iter().map(field).collect::<Vec<_>>().join(", "));
+    Ok(Arc::new(StringArray::from(vec![text; call.rows])))
+}
+
 struct Layout {
     separator: String,
     null: String,
@@ -84,15 +123,17 @@ pub fn to_csv(structs: &ArrayRef, options: &[(String, String)], zone: Tz) -> Res
             out.push(None);
             continue;
         }
-        let cells = rows.columns().iter().map(|column| cell(column, row, &layout)).collect::<Result<Vec<_>>>()?;
+        let columns = rows.columns().iter().zip(rows.fields());
+        let cells = columns.map(|(column, field)| cell(column, field, row, &layout)).collect::<Result<Vec<_>>>()?;
         out.push(Some(cells.join(&layout.separator)));
     }
     Ok(Arc::new(StringArray::from_iter(out)))
 }
 
-fn cell(column: &ArrayRef, row: usize, layout: &Layout) -> Result<String> {
+fn cell(column: &ArrayRef, field: &Field, row: usize, layout: &Layout) -> Result<String> {
     let mut text = String::new();
-    if column.is_null(row) {
+    // NULL as a literal is of a type without a mask of NULLs.
+    if column.is_null(row) || *column.data_type() == DataType::Null {
         return Ok(layout.null.clone());
     }
     match column.data_type() {
@@ -111,7 +152,10 @@ fn cell(column: &ArrayRef, row: usize, layout: &Layout) -> Result<String> {
                 format!("to_csv: CSV has no nested values, but a field is {other}; use to_json for it"),
             ));
         }
-        _ => write_value(column, row, Style { zone: layout.zone, null: "", hex: false }, &mut text)?,
+        _ => {
+            let style = Style { zone: layout.zone, null: "", hex: false, interval: None };
+            write_value(column, row, style.of(field), &mut text)?;
+        }
     }
     let quoted = text.contains(&layout.separator) || text.contains(['"', '\n', '\r']) || text.is_empty();
     Ok(if quoted { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) } else { text })

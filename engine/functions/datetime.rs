@@ -3,6 +3,7 @@
 //! Comes in: calls with dates, instants, texts and numbers of seconds. Goes out: the same. Fails under ANSI: texts that do not follow
 //! their pattern and fields that are no date; patterns and zones that do not exist always.
 
+mod buckets;
 mod fields;
 mod units;
 
@@ -130,8 +131,13 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
             out_of_bounds(c, days(y.into(), m.into(), d.into()).and_then(|d| i32::try_from(d).ok()), || format!("{y}-{m}-{d}"))
         })
     }),
-    typed("make_timestamp", (6, 7), make_timestamp_types, make_timestamp),
-    typed("try_make_timestamp", (6, 7), make_timestamp_types, make_timestamp),
+    typed("make_timestamp", (6, 7), |a| make_timestamp_types(a, timestamp()), make_timestamp),
+    typed("try_make_timestamp", (6, 7), |a| make_timestamp_types(a, timestamp()), make_timestamp),
+    typed("make_timestamp_ltz", (6, 7), |a| make_timestamp_types(a, timestamp()), make_timestamp),
+    typed("try_make_timestamp_ltz", (6, 7), |a| make_timestamp_types(a, timestamp()), make_timestamp),
+    typed("make_timestamp_ntz", (6, 6), |a| make_timestamp_types(a, NTZ), make_timestamp),
+    typed("try_make_timestamp_ntz", (6, 6), |a| make_timestamp_types(a, NTZ), make_timestamp),
+    typed("time_bucket", (2, 3), buckets::types, buckets::time_bucket),
     partial(
         "from_utc_timestamp",
         "ts",
@@ -372,7 +378,7 @@ fn parse(call: &Call, what: Parse, strict: bool) -> Result<ArrayRef> {
     })
 }
 
-fn date_format(call: &Call) -> Result<ArrayRef> {
+pub(super) fn date_format(call: &Call) -> Result<ArrayRef> {
     let zone = zone_of(call, 0)?;
     let mut patterns = Patterns::default();
     strict!(call, StringArray, |t: instant 0, format: text 1| {
@@ -409,7 +415,7 @@ fn out_of_bounds<T>(call: &Call, value: Option<T>, text: impl Fn() -> String) ->
     }
 }
 
-fn make_timestamp_types(a: &Arguments) -> Result<Typed> {
+fn make_timestamp_types(a: &Arguments, returns: DataType) -> Result<Typed> {
     let mut arguments = vec![DataType::Int32; 5];
     arguments.push(DataType::Decimal128(16, 6));
     if a.types.len() == 7 {
@@ -418,7 +424,7 @@ fn make_timestamp_types(a: &Arguments) -> Result<Typed> {
     if let Some(index) = (0..a.types.len()).find(|i| !arguments.get(*i).is_some_and(|to| converts(a.of(*i), to))) {
         return Err(a.mismatch(index, "a number"));
     }
-    Ok(Typed { arguments, returns: timestamp() })
+    Ok(Typed { arguments, returns })
 }
 
 fn make_timestamp(call: &Call) -> Result<ArrayRef> {
@@ -429,7 +435,7 @@ fn make_timestamp(call: &Call) -> Result<ArrayRef> {
     for row in 0..call.rows {
         let values: Option<Vec<i64>> = fields.iter().map(|field| field.get(row).map(i64::from)).collect();
         let zone = match &zones {
-            None => Some(call.zone()),
+            None => Some(if *call.returns == NTZ { Zone::Fixed(0) } else { call.zone() }),
             Some(zones) => zones.get(row).map(|name| zone_named(call, name)).transpose()?,
         };
         let (Some(values), Some(seconds), Some(zone)) = (values, seconds.get(row), zone) else {
@@ -441,6 +447,16 @@ fn make_timestamp(call: &Call) -> Result<ArrayRef> {
         };
         let micros = i64::try_from(seconds).unwrap_or(-1);
         let valid = (0..24).contains(hour) && (0..60).contains(minute) && (0..=60 * SECOND).contains(&micros);
+        if micros > 60 * SECOND && call.ansi() && !call.name.starts_with("try_") {
+            return Err(Error::new(
+                ErrorCode::InvalidFractionOfSecond,
+                format!(
+                    "{}: Valid range for seconds is [0, 60] (inclusive), but the provided value is {}; try_{0} gives NULL",
+                    call.name,
+                    seconds as f64 / SECOND as f64
+                ),
+            ));
+        }
         let local = days(*year, *month, *day)
             .filter(|_| valid)
             .and_then(|day| day.checked_mul(DAY)?.checked_add((hour * 60 + minute) * 60 * SECOND + micros));

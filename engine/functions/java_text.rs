@@ -3,17 +3,19 @@
 //! Comes in: numbers, and cells of Arrow arrays. Goes out: text. Nothing fails except an array of a type that Spark does not
 //! have.
 
+use super::interval::{Fields, write_calendar, write_day_time, write_year_month};
 use crate::decode::timestamp::{write_date, write_timestamp};
 use crate::decode::zone::Zone;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::{self, UTC};
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
+    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Java's `Double.toString`: the shortest digits that give the value back, at least one after the point, and an exponent
 /// outside of 0.001 to 10,000,000.
@@ -141,6 +143,31 @@ pub(crate) struct Style {
     pub(crate) null: &'static str,
     /// Binary values as `[61 62]` instead of as UTF-8.
     pub(crate) hex: bool,
+    /// Fields of the intervals of a column that is marked with them.
+    pub(crate) interval: Option<Fields>,
+}
+
+impl Style {
+    /// The style for the values of a column or field.
+    pub(crate) fn of(self, field: &Field) -> Self {
+        Self { interval: Fields::of(field), ..self }
+    }
+}
+
+/// The text of every value, NULL where there is none.
+pub(crate) fn texts(array: &ArrayRef, style: Style) -> Result<ArrayRef> {
+    let mut texts = StringBuilder::with_capacity(array.len(), array.len() * 8);
+    let mut text = String::new();
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            texts.append_null();
+        } else {
+            text.clear();
+            write_value(array, row, style, &mut text)?;
+            texts.append_value(&text);
+        }
+    }
+    Ok(Arc::new(texts.finish()))
 }
 
 /// Appends a cell: structs as `{a, b}`, arrays as `[a, b]`, maps as `{k -> v}`.
@@ -194,34 +221,32 @@ pub(crate) fn write_value(array: &ArrayRef, row: usize, style: Style, out: &mut 
             write_timestamp(local, Zone::Fixed(0), out);
             Ok(())
         }
-        DataType::Duration(TimeUnit::Microsecond) => {
-            let micros = array.as_primitive::<DurationMicrosecondType>().value(row);
-            let (sign, seconds, fraction) = (
-                if micros < 0 { "-" } else { "" },
-                micros.unsigned_abs() / 1_000_000,
-                micros.unsigned_abs() % 1_000_000,
-            );
-            let (days, rest) = (seconds / 86_400, seconds % 86_400);
-            let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}") };
-            let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
-            let fraction = fraction.trim_end_matches('0');
-            write!(out, "INTERVAL '{sign}{days} {hours:02}:{minutes:02}:{seconds:02}{fraction}' DAY TO SECOND")
+        DataType::Duration(TimeUnit::Microsecond) | DataType::Interval(IntervalUnit::YearMonth) => {
+            let fields = style.interval.or_else(|| Fields::all(array.data_type()));
+            let fields = fields.ok_or_else(|| Error::internal("an interval without fields"))?;
+            match array.as_primitive_opt::<DurationMicrosecondType>() {
+                Some(micros) => write_day_time(micros.value(row), fields, out),
+                None => write_year_month(array.as_primitive::<IntervalYearMonthType>().value(row), fields, out),
+            }
+            Ok(())
         }
-        DataType::Interval(IntervalUnit::YearMonth) => {
-            let months = array.as_primitive::<IntervalYearMonthType>().value(row);
-            let (sign, months) = (if months < 0 { "-" } else { "" }, months.unsigned_abs());
-            write!(out, "INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12)
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let interval = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
+            write_calendar(interval.months, interval.days, interval.nanoseconds / 1000, out);
+            Ok(())
         }
         DataType::Struct(_) => {
             out.push('{');
-            for (index, column) in array.as_struct().columns().iter().enumerate() {
+            let parts = array.as_struct();
+            for (index, (column, field)) in parts.columns().iter().zip(parts.fields()).enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });
-                write_value(column, row, style, out)?;
+                write_value(column, row, style.of(field), out)?;
             }
             out.write_char('}')
         }
         DataType::List(_) => {
             let elements = array.as_list::<i32>().value(row);
+            let style = Style { interval: None, ..style };
             out.push('[');
             for index in 0..elements.len() {
                 out.push_str(if index == 0 { "" } else { ", " });
@@ -231,6 +256,7 @@ pub(crate) fn write_value(array: &ArrayRef, row: usize, style: Style, out: &mut 
         }
         DataType::Map(..) => {
             let entries = array.as_map().value(row);
+            let style = Style { interval: None, ..style };
             out.push('{');
             for index in 0..entries.len() {
                 out.push_str(if index == 0 { "" } else { ", " });

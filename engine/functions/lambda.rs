@@ -185,7 +185,7 @@ pub(crate) fn bind(
         let mut origins: Vec<Origin> = scope.origins().to_vec();
         origins.extend_from_slice(fresh.origins().get(origins.len()..).unwrap_or_default());
         let body = resolve(body, &Scope::new(inner_schema.clone(), origins), environment)?;
-        crate::plan::resolve::refuse_aggregates(&body, name)?;
+        crate::plan::resolve::refuse_aggregates(&body, name, ErrorCode::InvalidExpression)?;
         let returns = body.get_type(df_schema(&inner_schema)?.as_ref())?;
         let parameters = named.into_iter().map(|(_, name)| name).zip(taken).collect();
         bound.push(Bound { parameters, body, returns });

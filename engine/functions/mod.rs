@@ -4,19 +4,23 @@
 //! by name.
 
 pub mod arithmetic;
+pub(crate) mod bitmap;
 pub mod builtin;
 pub mod cast;
 pub(crate) mod collection;
 pub(crate) mod conditional;
 pub(crate) mod csv_text;
 pub(crate) mod datetime;
+mod facts;
 mod frequent;
 pub mod from_json;
 mod generator;
 mod hash;
+pub(crate) mod interval;
 pub mod java_text;
 mod json_path;
 pub(crate) mod lambda;
+mod make_interval;
 mod number;
 pub(crate) mod placed;
 mod regex;
@@ -24,8 +28,10 @@ pub mod registry;
 pub mod schema_text;
 pub mod session_window;
 pub mod show;
+mod shuffle;
 mod text;
 pub mod to_json;
+pub(crate) mod vector;
 
 pub(crate) use generator::SLIDING_WINDOWS;
 
@@ -51,6 +57,12 @@ pub(crate) fn builtins() -> &'static HashMap<&'static str, &'static Builtin> {
             json_path::FUNCTIONS,
             placed::FUNCTIONS,
             frequent::FUNCTIONS,
+            bitmap::FUNCTIONS,
+            csv_text::FUNCTIONS,
+            facts::FUNCTIONS,
+            make_interval::FUNCTIONS,
+            vector::FUNCTIONS,
+            std::slice::from_ref(&shuffle::SHUFFLE),
             std::slice::from_ref(&conditional::RAISE_ERROR),
         ];
         tables.into_iter().flatten().map(|function| (function.name, function)).collect()

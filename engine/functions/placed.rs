@@ -5,6 +5,7 @@
 
 use super::builtin::{ANY, Builtin, Call, Typed, typed};
 use crate::error::{Error, ErrorCode, Result};
+use crate::plan::sequence::Sequence;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
@@ -30,9 +31,22 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     typed("rand", (0, 1), |a| Typed::new(a.types, DataType::Float64), never),
     typed("randn", (0, 1), |a| Typed::new(a.types, DataType::Float64), never),
     typed("uuid", (0, 1), |a| Typed::new(a.types, DataType::Utf8), never),
+    typed("randstr", (1, 2), |a| Typed::new(a.types, DataType::Utf8), never),
+    typed(
+        "uniform",
+        (2, 3),
+        |a| Sequence::range(a.types).map(|to| Typed { arguments: a.types.to_vec(), returns: to }),
+        never,
+    ),
     typed("monotonically_increasing_id", (0, 0), |a| Typed::new(a.types, DataType::Int64), never),
     typed("spark_partition_id", (0, 0), |a| Typed::new(a.types, DataType::Int32), never),
 ];
+
+/// The function that numbers the rows of a table.
+pub(super) fn row_number_of_table() -> Result<&'static Builtin> {
+    let found = FUNCTIONS.iter().find(|function| function.name == "monotonically_increasing_id");
+    found.ok_or_else(|| Error::internal("no function numbers rows"))
+}
 
 /// The name and arguments of a call of one of these.
 pub(crate) fn placed(expr: &Expr) -> Option<(&'static str, &[Expr])> {
@@ -60,10 +74,12 @@ pub(crate) fn misplaced(name: &str) -> Error {
             ErrorCode::UnsupportedGrouping,
             format!("{name}() can only be used with rollup, cube or grouping sets; aggregate by one of them"),
         ),
-        "rand" | "randn" | "uuid" | "monotonically_increasing_id" | "spark_partition_id" => Error::new(
-            ErrorCode::UnsupportedOperation,
-            format!("{name}() stands in a selection or a filter only; select it under a name first"),
-        ),
+        "rand" | "randn" | "uuid" | "randstr" | "uniform" | "monotonically_increasing_id" | "spark_partition_id" => {
+            Error::new(
+                ErrorCode::UnsupportedOperation,
+                format!("{name}() stands in a selection or a filter only; select it under a name first"),
+            )
+        }
         _ => Error::new(
             ErrorCode::InvalidExpression,
             format!("{name}() is a function over a window of rows; add over(...), or OVER (...) in SQL"),

@@ -11,7 +11,7 @@ use super::{builtins, generator, lambda, schema_text};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::Column;
 use crate::frame::functions as f;
-use crate::options::{edits, parse_interval};
+use crate::options::edits;
 use crate::plan::spark_aggregate;
 use crate::plan::spark_function::{Kind, SparkFunction};
 use crate::types;
@@ -52,6 +52,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("character_length", "length"),
     ("bit_get", "getbit"),
     ("date_diff", "datediff"),
+    ("current_database", "current_schema"),
     ("datepart", "date_part"),
     ("day", "dayofmonth"),
     ("extract", "date_part"),
@@ -71,6 +72,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("substr", "substring"),
     ("timestamp_add", "timestampadd"),
     ("timestamp_diff", "timestampdiff"),
+    ("to_varchar", "to_char"),
     ("ucase", "upper"),
     ("week", "weekofyear"),
     ("<<", "shiftleft"),
@@ -82,39 +84,88 @@ const ALIASES: &[(&str, &str)] = &[
     ("~", "bitnot"),
 ];
 
-/// Functions that give another value each time.
-const UNREPEATABLE: &[&str] =
-    &["shuffle", "randstr", "uniform", "input_file_name", "input_file_block_start", "input_file_block_length"];
-
-/// Functions that Spark has and this version does not.
-const MISSING: &[&str] = &[
-    "to_number",
-    "try_to_number",
-    "to_char",
-    "to_varchar",
-    "to_binary",
-    "try_to_binary",
-    "mask",
-    "sentences",
-    "aes_encrypt",
-    "aes_decrypt",
-    "parse_json",
-    "variant_get",
-    "try_variant_get",
-    "from_xml",
-    "to_xml",
-    "xpath",
-    "schema_of_csv",
-    "make_interval",
-    "make_dt_interval",
-    "make_ym_interval",
-    "java_method",
-    "reflect",
-    "from_avro",
-    "to_avro",
-    "from_protobuf",
-    "to_protobuf",
+/// What is missing, and why.
+const MISSING: &[(&str, &str)] = &[
+    (
+        "aes_decrypt aes_encrypt try_aes_decrypt",
+        "ciphers are left to a library for them; register a function of your own under another name",
+    ),
+    ("from_avro from_protobuf to_avro to_protobuf", "Avro and Protobuf are not read; register a function of your own"),
+    (
+        "from_xml schema_of_xml to_xml xpath xpath_boolean xpath_double xpath_float xpath_int xpath_long xpath_number xpath_short \
+         xpath_string",
+        "XML is not read; register a function of your own under another name",
+    ),
+    ("java_method reflect try_reflect", "there is no Java here whose methods could be called"),
+    (
+        "is_valid_variant is_variant_null parse_json schema_of_variant schema_of_variant_agg to_variant_object try_parse_json \
+         try_variant_array_append try_variant_get try_variant_insert try_variant_set variant_array_append variant_delete variant_get \
+         variant_insert variant_set variant_strip_nulls",
+        "there is no type VARIANT; parse JSON by from_json with a schema, or read a part of it by get_json_object",
+    ),
+    (
+        "current_time make_time time_diff time_from_micros time_from_millis time_from_seconds time_to_micros time_to_millis \
+         time_to_seconds time_trunc to_time try_to_time",
+        "there is no type TIME; keep a time of day in a TIMESTAMP_NTZ",
+    ),
+    ("timestamp_nanos unix_nanos", "times are kept in microseconds; use timestamp_micros and unix_micros"),
+    ("st_asbinary st_geogfromwkb st_geomfromwkb st_setsrid st_srid", "there are no types for geometries"),
+    (
+        "hll_sketch_agg hll_sketch_estimate hll_union hll_union_agg count_min_sketch",
+        "sketches are not kept in Spark's format; approx_count_distinct counts without one",
+    ),
+    (
+        "kll_merge_agg_bigint kll_merge_agg_double kll_merge_agg_float kll_sketch_agg_bigint kll_sketch_agg_double \
+         kll_sketch_agg_float kll_sketch_get_n_bigint kll_sketch_get_n_double kll_sketch_get_n_float \
+         kll_sketch_get_quantile_bigint kll_sketch_get_quantile_double kll_sketch_get_quantile_float \
+         kll_sketch_get_rank_bigint kll_sketch_get_rank_double kll_sketch_get_rank_float kll_sketch_merge_bigint \
+         kll_sketch_merge_double kll_sketch_merge_float kll_sketch_to_string_bigint kll_sketch_to_string_double \
+         kll_sketch_to_string_float",
+        "sketches are not kept in Spark's format; percentile_approx needs none",
+    ),
+    (
+        "theta_difference theta_intersection theta_intersection_agg theta_sketch_agg theta_sketch_estimate theta_union \
+         theta_union_agg tuple_difference_double tuple_difference_integer tuple_difference_theta_double \
+         tuple_difference_theta_integer tuple_intersection_agg_double tuple_intersection_agg_integer tuple_intersection_double \
+         tuple_intersection_integer tuple_intersection_theta_double tuple_intersection_theta_integer \
+         tuple_sketch_agg_double tuple_sketch_agg_integer tuple_sketch_estimate_double tuple_sketch_estimate_integer \
+         tuple_sketch_summary_double tuple_sketch_summary_integer tuple_sketch_theta_double tuple_sketch_theta_integer \
+         tuple_union_agg_double tuple_union_agg_integer tuple_union_double tuple_union_integer tuple_union_theta_double \
+         tuple_union_theta_integer",
+        "sketches are not kept in Spark's format; approx_count_distinct counts without one",
+    ),
+    (
+        "approx_top_k approx_top_k_accumulate approx_top_k_combine approx_top_k_estimate",
+        "it is not computed in this version; count by group and take the first rows",
+    ),
+    (
+        "input_file_name input_file_block_start input_file_block_length",
+        "a row does not know the file that it was read from; keep its name in a column of the file, or in the directories (partition columns)",
+    ),
+    (
+        "counter_diff current_path histogram_numeric sentences vector_avg vector_sum",
+        "it is not computed in this version; register a function of your own under another name",
+    ),
 ];
+
+/// Arguments that a function takes for those that are left out, and shows in the name of its column; the first argument of these is the one
+/// at the place that stands beside the name.
+fn left_out(name: &str) -> Option<(usize, Vec<ScalarValue>)> {
+    let text = |text: &str| ScalarValue::Utf8(Some(text.to_string()));
+    let zeros = |count: usize, seconds: bool| {
+        let whole = std::iter::repeat_n(ScalarValue::Int32(Some(0)), count);
+        whole.chain(seconds.then_some(ScalarValue::Decimal128(Some(0), 8, 6))).collect()
+    };
+    Some(match name {
+        "mask" => (1, vec![text("X"), text("x"), text("n"), ScalarValue::Null]),
+        "hmac" => (2, vec![text("SHA-256")]),
+        "make_interval" | "try_make_interval" => (0, zeros(6, true)),
+        "make_dt_interval" => (0, zeros(3, true)),
+        "make_ym_interval" => (0, zeros(2, false)),
+        "vector_norm" | "vector_normalize" => (1, vec![ScalarValue::Float32(Some(2.0))]),
+        _ => return None,
+    })
+}
 
 impl FunctionRegistry {
     /// Adds a scalar function, or replaces one of its name.
@@ -185,6 +236,12 @@ impl FunctionRegistry {
             return Ok(SparkFunction::new(Kind::Rewrite(rewrite)).call(args));
         }
         if let Some(function) = builtins().get(name) {
+            let mut args = args;
+            if let Some((first, values)) = left_out(name)
+                && let Some(given) = args.len().checked_sub(first)
+            {
+                args.extend(values.into_iter().skip(given).map(|value| Expr::Literal(value, None)));
+            }
             check(name, args.len(), function.count())?;
             return Ok(SparkFunction::scalar(function).call(args));
         }
@@ -194,13 +251,9 @@ impl FunctionRegistry {
             return Ok(SparkFunction::new(Kind::Generator { function, outer, names: vec![] }).call(args));
         }
         let refuse = |why: &str| Err(Error::new(ErrorCode::UnsupportedOperation, format!("{name}(): {why}")));
-        if UNREPEATABLE.contains(&name) {
-            return refuse(
-                "it gives another value each time, so a batch could not be replayed after a failure; derive the value from a column, as hash() does",
-            );
-        }
-        if MISSING.contains(&name) {
-            return refuse("it is not computed in this version; register a function of your own under another name");
+        let missing = MISSING.iter().find(|(names, _)| names.split_ascii_whitespace().any(|known| known == name));
+        if let Some((_, why)) = missing {
+            return refuse(why);
         }
         Err(self.unresolved(name))
     }
@@ -217,6 +270,7 @@ impl FunctionRegistry {
                 near.join(", ")
             ),
         )
+        .with_parameter("routineName", format!("`{name}`"))
     }
 }
 
@@ -286,6 +340,8 @@ const SPECIAL: &[&str] = &[
     "boolean",
     "equal_null",
     "get_field",
+    "schema_of_csv",
+    "shuffle",
 ];
 
 /// Calls that need their arguments as expressions; None for another name.
@@ -366,6 +422,16 @@ fn special(name: &str, args: &[Expr]) -> Option<Result<Expr>> {
             _ => Err(wrong_number(name, args.len(), "2")),
         },
         "from_json" | "from_csv" => parse(name, args),
+        "shuffle" => super::shuffle::call(args),
+        "schema_of_csv" => match args {
+            [csv, given] => options(name, given).and_then(|given| {
+                let given = given.into_iter().flat_map(|(key, value)| [key, value]);
+                let given = given.map(|text| Expr::Literal(ScalarValue::Utf8(Some(text)), None));
+                Ok(SparkFunction::named(name)?.call([csv.clone()].into_iter().chain(given).collect()))
+            }),
+            [csv] => SparkFunction::named(name).map(|function| function.call(vec![csv.clone()])),
+            _ => Err(wrong_number(name, args.len(), "1 to 2")),
+        },
         "to_json" | "to_csv" => match args {
             [value] | [value, _] => {
                 let given = args.get(1).map_or(Ok(vec![]), |map| options(name, map));
@@ -402,7 +468,8 @@ fn window(args: &[Expr]) -> Result<Expr> {
         Some([duration, slide, start]) => f::window_from(time, duration, slide, start).0,
         Some(_) => Err(wrong_number("window", args.len(), "2 to 4")),
         None => {
-            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'"))
+            Err(Error::new(ErrorCode::DatatypeMismatch, "window: durations are constant texts such as '10 minutes'")
+                .with_sub_condition("NON_FOLDABLE_INPUT"))
         }
     }
 }
@@ -434,7 +501,7 @@ fn parse(name: &str, args: &[Expr]) -> Result<Expr> {
     let inferred;
     let schema = match schema {
         // schema_of_json('...') is a constant too.
-        Expr::ScalarFunction(call) if call.name() == "schema_of_json" => {
+        Expr::ScalarFunction(call) if matches!(call.name(), "schema_of_json" | "schema_of_csv") => {
             inferred = SparkFunction::constant(schema)?;
             text(&inferred)
         }
@@ -478,23 +545,10 @@ fn options(name: &str, expr: &Expr) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// An interval literal: `1 day 2 hours` is a day-time interval, `1 year` a year-month interval, and what has both a calendar interval.
+/// An interval literal: `1 day 2 hours` is a day-time interval, `1 year` a year-month interval.
 ///
 /// # Errors
-/// `CannotParseInterval`.
+/// `CannotParseInterval`, and `ParseSyntaxError` for years or months beside days or hours.
 pub fn interval_literal(text: &str) -> Result<Expr> {
-    let interval = parse_interval(text)?;
-    let months = i32::try_from(interval.months)
-        .map_err(|_| Error::new(ErrorCode::CannotParseInterval, format!("'{text}' has too many months")))?;
-    let value = match (months, interval.micros) {
-        (0, micros) => ScalarValue::DurationMicrosecond(Some(micros)),
-        (months, 0) => ScalarValue::IntervalYearMonth(Some(months)),
-        (months, micros) => {
-            let nanos = micros
-                .checked_mul(1000)
-                .ok_or_else(|| Error::new(ErrorCode::CannotParseInterval, format!("'{text}' is too long")))?;
-            ScalarValue::new_interval_mdn(months, 0, nanos)
-        }
-    };
-    Ok(Expr::Literal(value, None))
+    super::interval::literal(text)
 }

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::registry::FunctionRegistry;
-use crate::options::{parse_duration, parse_interval};
+use crate::options::{event_time_duration, parse_interval};
 use crate::plan::spark_function::{Kind, SparkFunction, window_array};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray};
 use arrow::compute::cast;
@@ -31,7 +31,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 /// `CannotParseInterval`, and months in an interval.
 pub fn session_window(time: Expr, gap: Expr) -> Result<Expr> {
     if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &gap {
-        parse_duration(text)?;
+        event_time_duration(text)?;
     }
     Ok(SparkFunction::new(Kind::SessionWindow).call(vec![time, gap]))
 }

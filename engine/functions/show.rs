@@ -146,7 +146,7 @@ fn cells(
     truncate: usize,
     time_zone: Tz,
 ) -> Result<Vec<Vec<String>>> {
-    let style = Style { zone: time_zone.into(), null: "NULL", hex: true };
+    let style = Style { zone: time_zone.into(), null: "NULL", hex: true, interval: None };
     let header: Vec<String> = schema.fields().iter().map(|field| escape(field.name())).collect();
     let mut table = vec![header];
     for batch in batches {
@@ -155,9 +155,9 @@ fn cells(
                 return Ok(table);
             }
             let mut cells = Vec::with_capacity(batch.num_columns());
-            for column in batch.columns() {
+            for (column, field) in batch.columns().iter().zip(schema.fields()) {
                 let mut cell = String::new();
-                write_value(column, row, style, &mut cell)?;
+                write_value(column, row, style.of(field), &mut cell)?;
                 cells.push(cut(escape(&cell), truncate));
             }
             table.push(cells);

@@ -3,8 +3,14 @@
 //! Comes in: calls with texts. Goes out: texts, positions (from 1, 0 for nowhere) and digests. Fails: an index of 0 in `split_part`,
 //! texts that are no base64 or URL.
 
+mod base32;
 mod codes;
+mod decimal_format;
+mod mask;
+mod number_pattern;
 mod numbers;
+mod similar;
+mod utf8;
 
 use super::builtin::{ANY, Arguments, Builtin, Call, Typed, converts, partial, strict, total, typed};
 use crate::decode::base64;
@@ -100,10 +106,26 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
             if !(a.of(0).is_numeric() || a.of(0).is_null()) {
                 return Err(a.mismatch(0, "a number"));
             }
-            Ok(Typed { arguments: vec![a.of(0).clone(), DataType::Int32], returns: DataType::Utf8 })
+            let places = if *a.of(1) == DataType::Utf8 { DataType::Utf8 } else { DataType::Int32 };
+            Ok(Typed { arguments: vec![a.of(0).clone(), places], returns: DataType::Utf8 })
         },
         format_number,
     ),
+    typed("to_char", (2, 2), number_pattern::to_char_types, number_pattern::to_char),
+    typed("to_number", (2, 2), number_pattern::to_number_types, number_pattern::to_number),
+    typed("try_to_number", (2, 2), number_pattern::to_number_types, number_pattern::to_number),
+    typed("to_binary", (1, 2), codes::to_binary_types, codes::to_binary),
+    typed("try_to_binary", (1, 2), codes::to_binary_types, codes::to_binary),
+    total("to_base32", "b", 's', base32::encode),
+    total("from_base32", "s", 'b', base32::decode),
+    typed("mask", (5, 5), mask::types, mask::mask),
+    total("jaro_winkler_similarity", "ss", 'd', similar::jaro_winkler),
+    typed("is_valid_utf8", (1, 1), |a| utf8::types(a, DataType::Boolean), utf8::is_valid),
+    typed("make_valid_utf8", (1, 1), |a| utf8::types(a, DataType::Utf8), utf8::make_valid),
+    typed("validate_utf8", (1, 1), |a| utf8::types(a, DataType::Utf8), utf8::validate),
+    typed("try_validate_utf8", (1, 1), |a| utf8::types(a, DataType::Utf8), utf8::validate),
+    partial("hmac", "bbs", 'b', codes::hmac),
+    partial("try_parse_url", "ss|s", 's', parse_url),
     typed(
         "format_string",
         (1, ANY),

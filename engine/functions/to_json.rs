@@ -266,7 +266,7 @@ impl Values {
                 out.write_char(']')
             }
             Kind::Map(offsets, keys, values) => {
-                let style = Style { zone: layout.zone, null: "null", hex: false };
+                let style = Style { zone: layout.zone, null: "null", hex: false, interval: None };
                 let mut key = String::new();
                 out.push('{');
                 for (index, row) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {

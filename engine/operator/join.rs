@@ -223,13 +223,21 @@ impl JoinOperator {
                 let ids: Vec<u64> = semi.into_iter().collect();
                 let gone = self.sides[1 - side].rows(&ids)?;
                 self.emit(gone.columns().to_vec(), gone.num_rows())?;
-                ids.iter().for_each(|id| self.sides[1 - side].remove(*id));
-                self.metrics.rows_removed += ids.len() as u64;
+                self.forget(1 - side, &ids, true);
             }
             return Ok(());
         }
         let found = filter_record_batch(&all, &passes)?;
         self.emit(found.columns().to_vec(), found.num_rows())
+    }
+
+    /// Removes rows from the state. Of rows that came in this batch, Spark counts neither the coming nor the going where it does not
+    /// store them at all: left rows of a semi join that find a partner, and right rows that the watermark has passed.
+    fn forget(&mut self, side: usize, ids: &[u64], never_stored: bool) {
+        let passing = ids.iter().filter(|id| never_stored && self.sides[side].is_new(**id)).count() as u64;
+        self.metrics.rows_updated -= passing;
+        self.metrics.rows_removed += ids.len() as u64 - passing;
+        ids.iter().for_each(|id| self.sides[side].remove(*id));
     }
 
     fn emit(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {
@@ -308,8 +316,7 @@ impl StatefulOperator for JoinOperator {
                 let rows = self.sides[side].rows(&alone)?;
                 self.emit_alone(side, &rows)?;
             }
-            self.metrics.rows_removed += gone.len() as u64;
-            gone.into_iter().for_each(|id| self.sides[side].remove(id));
+            self.forget(side, &gone, side == 1);
         }
         self.metrics.rows_total = self.sides.iter().map(Side::len).sum();
         self.metrics.memory_bytes = self.sides.iter().map(Side::memory).sum();

@@ -106,29 +106,32 @@ fn intervals_as_spark_reads_them() {
     ] {
         assert_eq!(parse_duration(text).unwrap(), micros, "{text}");
     }
-    for text in [
-        "",
-        "interval",
-        "10",
-        "minutes",
-        "10minutes",
-        "ten minutes",
-        "1.5 minutes",
-        "1 fortnight",
-        "1 min",
-        "10 minutess",
-        "99999999999999999999 days",
-        "9999999999999 weeks",
-        "1. . seconds",
-        ". seconds",
-        "-",
+    for (text, sub) in [
+        ("", "INPUT_IS_EMPTY"),
+        ("interval", "INPUT_IS_EMPTY"),
+        ("10", "MISSING_UNIT"),
+        ("minutes", "UNRECOGNIZED_NUMBER"),
+        ("10minutes", "UNRECOGNIZED_NUMBER"),
+        ("ten minutes", "UNRECOGNIZED_NUMBER"),
+        ("1.5 minutes", "INVALID_FRACTION"),
+        ("1 fortnight", "INVALID_UNIT"),
+        ("1 min", "INVALID_UNIT"),
+        ("10 minutess", "INVALID_UNIT"),
+        ("99999999999999999999 days", "ARITHMETIC_EXCEPTION"),
+        ("9999999999999 weeks", "ARITHMETIC_EXCEPTION"),
+        ("1. . seconds", "INVALID_UNIT"),
+        (". seconds", "UNRECOGNIZED_NUMBER"),
+        ("-", "UNRECOGNIZED_NUMBER"),
     ] {
         let error = parse_duration(text).unwrap_err();
-        assert_eq!(error.code(), ErrorCode::CannotParseInterval, "{text}");
+        assert_eq!(error.condition(), format!("INVALID_INTERVAL_FORMAT.{sub}"), "{text}");
+        assert_eq!(error.parameter("input"), Some(text));
+        let of_time = event_time_duration(text).unwrap_err();
+        assert_eq!((of_time.code(), of_time.message()), (ErrorCode::CannotParseInterval, error.message()));
         assert!(error.message().starts_with(&format!("'{text}' is not an interval")), "{error}");
     }
     assert_eq!(parse_interval("1 year 2 months 1 day").unwrap(), Interval { months: 14, micros: DAY });
-    assert_eq!(parse_duration("1 month").unwrap_err().code(), ErrorCode::UnsupportedOperation);
+    assert_eq!(parse_duration("1 month").unwrap_err().condition(), "INVALID_INTERVAL_FORMAT.INVALID_UNIT");
 }
 
 #[test]

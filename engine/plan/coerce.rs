@@ -140,7 +140,10 @@ pub(super) fn operator(expr: Expr, schema: &DFSchema, environment: &Environment)
                         sql_name(&l),
                         sql_name(&r)
                     ),
-                ));
+                )
+                .with_sub_condition("BINARY_OP_DIFF_TYPES")
+                .with_parameter("left", format!("\"{}\"", sql_name(&l)))
+                .with_parameter("right", format!("\"{}\"", sql_name(&r))));
             };
             let left = converted(*left, &common, schema, environment)?;
             let right = converted(*right, &common, schema, environment)?;
@@ -184,7 +187,8 @@ pub(super) fn operator(expr: Expr, schema: &DFSchema, environment: &Environment)
                 return Err(Error::new(
                     ErrorCode::DatatypeMismatch,
                     format!("{expr} IN (...): {} have no type in common; cast them", names.join(", ")),
-                ));
+                )
+                .with_sub_condition("DATA_DIFF_TYPES"));
             };
             let expr = Box::new(converted(*expr, &common, schema, environment)?);
             let list =
@@ -207,12 +211,23 @@ pub(super) fn operator(expr: Expr, schema: &DFSchema, environment: &Environment)
                 return Err(Error::new(
                     ErrorCode::DatatypeMismatch,
                     format!("CASE: the branches are {}, which have no type in common; cast them", names.join(", ")),
-                ));
+                )
+                .with_sub_condition("DATA_DIFF_TYPES"));
             };
             if let Some(base) = case.expr.take() {
                 for (when, _) in &mut case.when_then_expr {
                     let equal = binary_expr(*base.clone(), Operator::Eq, *when.clone());
                     **when = operator(equal, schema, environment)?.data;
+                }
+            }
+            for (when, _) in &case.when_then_expr {
+                let found = when.get_type(schema)?;
+                if found != DataType::Boolean {
+                    let message = format!(
+                        "CASE: the condition {when} must be a BOOLEAN, but it is {}; cast it",
+                        sql_name(&found)
+                    );
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, message));
                 }
             }
             for (_, then) in &mut case.when_then_expr {

@@ -8,6 +8,7 @@
 //! event time by the row's own (`right.t <= left.t + 5 seconds`: once the watermark has passed that sum, every such partner is late).
 
 use super::logical::{JoinType, LogicalPlan, TIME_WINDOW_KEY, join_scope, watermark_delay_ms};
+use super::resolve::is_fallible;
 use super::scope::{distinct_names, reference};
 use super::spark_function::{Kind, SparkFunction};
 use crate::error::{Error, ErrorCode, Result};
@@ -31,6 +32,9 @@ pub struct JoinCondition {
     pub right_keys: Vec<Expr>,
     /// What is left, over the names of [`join_scope`].
     pub rest: Vec<Expr>,
+    /// What a row of each side must fulfil to have any partner: the parts of `rest` that look at it alone and cannot fail, and that what is
+    /// compared is not NULL.
+    needed: [Vec<Expr>; 2],
     /// When a left row can go.
     pub left_bound: Option<Bound>,
     /// When a right row can go.
@@ -124,6 +128,16 @@ impl JoinCondition {
         let mut found = Self::default();
         let mut keyed = None;
         for part in split_conjunction_owned(condition.clone()) {
+            let alone = (!is_fallible(&part)).then(|| part.clone());
+            for need in alone.into_iter().chain(compared(&part).into_iter().map(|column| column.clone().is_not_null()))
+            {
+                if let Some(needed) = side_of(&need).and_then(|side| found.needed.get_mut(side)) {
+                    let need = own(need)?;
+                    if !needed.contains(&need) {
+                        needed.push(need);
+                    }
+                }
+            }
             if let Expr::BinaryExpr(BinaryExpr { left: l, op: Operator::Eq, right: r }) = &part {
                 let (l, r) = match (side_of(l), side_of(r)) {
                     (Some(0), Some(1)) => (own(l.as_ref().clone())?, own(r.as_ref().clone())?),
@@ -161,6 +175,55 @@ impl JoinCondition {
             found.right_bound = Some(Bound { time: r, offset: 0, inclusive: true });
         }
         Ok(found)
+    }
+}
+
+/// The columns whose NULL makes a comparison NULL, and so no pair.
+fn compared(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if matches!(
+                op,
+                Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+            ) =>
+        {
+            [values(left), values(right)].concat()
+        }
+        Expr::Between(between) if !between.negated => {
+            [values(&between.expr), values(&between.low), values(&between.high)].concat()
+        }
+        _ => vec![],
+    }
+}
+
+/// The columns whose NULL makes a value NULL: those that are only cast, added to, and the like.
+fn values(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::Column(_) => vec![expr],
+        Expr::Cast(cast) => values(&cast.expr),
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) =>
+        {
+            [values(left), values(right)].concat()
+        }
+        Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|function| &function.kind) {
+            Some(Kind::Arithmetic { .. }) => call.args.iter().flat_map(values).collect(),
+            _ => vec![],
+        },
+        _ => vec![],
+    }
+}
+
+impl JoinCondition {
+    /// What rows of a side (0 for the left one) must fulfil that are worth keeping; nothing where the join gives rows without a partner.
+    pub fn needed(&self, side: usize, join_type: JoinType) -> &[Expr] {
+        let all = match join_type {
+            JoinType::Inner | JoinType::LeftSemi => true,
+            JoinType::LeftOuter | JoinType::LeftAnti => side == 1,
+            JoinType::RightOuter => side == 0,
+            _ => false,
+        };
+        self.needed.get(side).filter(|_| all).map(Vec::as_slice).unwrap_or_default()
     }
 }
 

@@ -438,7 +438,11 @@ impl Lowering {
         self.copy = outer;
         let stage = self.stages.len();
         for (port, (side, lineages)) in inputs.into_iter().enumerate() {
-            for lineage in lineages {
+            for mut lineage in lineages {
+                // As in Spark, what can have no partner neither waits in state nor advances the watermark.
+                for needed in operator.condition.needed(port, join_type) {
+                    lineage.filter(needed)?;
+                }
                 self.rows_branch(lineage, side.schema(), Target::Stage { stage, port })?;
             }
         }
@@ -548,10 +552,13 @@ impl Lineage {
         kind: StaticJoinKind,
         stream_on_left: bool,
     ) -> Result<()> {
-        let LogicalPlan::Join { left, right, condition, schema, .. } = plan else {
+        let LogicalPlan::Join { left, right, join_type, condition, schema, .. } = plan else {
             return Err(Error::internal("a join that is none"));
         };
         let parts = JoinCondition::of(left, right, condition.as_ref())?;
+        for needed in parts.needed(usize::from(!stream_on_left), *join_type) {
+            self.filter(needed)?;
+        }
         let (stream_keys, table_keys) = match stream_on_left {
             true => (parts.left_keys, parts.right_keys),
             false => (parts.right_keys, parts.left_keys),

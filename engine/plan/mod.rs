@@ -15,6 +15,7 @@ pub mod join;
 pub mod logical;
 pub mod lower;
 pub(crate) mod names;
+pub(crate) mod nullness;
 pub mod output_mode;
 pub mod resolve;
 pub mod rows_function;

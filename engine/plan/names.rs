@@ -5,20 +5,25 @@
 use super::resolve::{output_name, split_path};
 use super::spark_function::{Kind, SparkFunction};
 use crate::functions::cast::{CastOptions, cast};
+use crate::functions::interval::{Fields, write_day_time, write_year_month};
 use crate::functions::java_text;
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, FieldRef, IntervalUnit};
 use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 /// The text of an expression inside of another.
 pub(super) fn text(expr: &Expr) -> String {
     match expr {
         Expr::Alias(alias) => format!("{} AS {}", text(&alias.expr), alias.name),
         Expr::Column(column) => split_path(&column.name).join("."),
-        Expr::Literal(value, _) => constant(value),
+        Expr::Literal(value, metadata) => match Fields::of_literal(value, metadata.as_ref()) {
+            Some(fields) if !value.is_null() => interval(value, fields),
+            _ => constant(value),
+        },
+        Expr::BinaryExpr(binary) if is_interval(&binary.left) != is_interval(&binary.right) => moved(binary),
         Expr::BinaryExpr(binary) => operation(text(&binary.left), binary.op, text(&binary.right)),
         Expr::Not(inner) => format!("(NOT {})", text(inner)),
         Expr::Negative(inner) => format!("(- {})", text(inner)),
@@ -54,6 +59,48 @@ pub(super) fn text(expr: &Expr) -> String {
         Expr::ScalarFunction(call) => called(call).unwrap_or_else(|| output_name(expr)),
         other => output_name(other),
     }
+}
+
+fn is_interval(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if Fields::all(&value.data_type()).is_some())
+}
+
+/// A time and an interval that is added to it or taken from it, which Spark writes without parentheses.
+fn moved(binary: &BinaryExpr) -> String {
+    let (time, length) = match is_interval(&binary.left) {
+        true => (&binary.right, &binary.left),
+        false => (&binary.left, &binary.right),
+    };
+    let plain = operation(text(&binary.left), binary.op, text(&binary.right));
+    let is_date = match &**time {
+        Expr::Literal(ScalarValue::Date32(_), _) => true,
+        Expr::Cast(cast) => matches!((&*cast.expr, cast.field.data_type()), (Expr::Literal(..), DataType::Date32)),
+        _ => false,
+    };
+    let days = match &**length {
+        Expr::Literal(value, metadata) => Fields::of_literal(value, metadata.as_ref()) == Some(Fields::DAYS),
+        _ => false,
+    };
+    match binary.op {
+        Operator::Plus if is_date && days => {
+            format!("date_add({}, extractansiintervaldays({}))", text(time), text(length))
+        }
+        Operator::Minus if is_date && days => {
+            format!("date_add({}, (- extractansiintervaldays({})))", text(time), text(length))
+        }
+        Operator::Plus | Operator::Minus => format!("{} {} {}", text(time), binary.op, text(length)),
+        _ => plain,
+    }
+}
+
+fn interval(value: &ScalarValue, fields: Fields) -> String {
+    let mut out = String::new();
+    match value {
+        ScalarValue::DurationMicrosecond(Some(micros)) => write_day_time(*micros, fields, &mut out),
+        ScalarValue::IntervalYearMonth(Some(months)) => write_year_month(*months, fields, &mut out),
+        other => out.push_str(&constant(other)),
+    }
+    out
 }
 
 /// The texts of arguments.
@@ -106,6 +153,8 @@ pub(super) fn called(call: &ScalarFunction) -> Option<String> {
         ("round" | "bround", [_]) => Some(format!("{}({}, 0)", call.name(), texts(arguments))),
         ("split", [_, _]) => Some(format!("split({}, -1)", texts(arguments))),
         ("regexp_replace", [_, _, _]) => Some(format!("regexp_replace({}, 1)", texts(arguments))),
+        ("schema_of_csv", [csv, ..]) => Some(format!("schema_of_csv({})", text(csv))),
+        ("shuffle", [array, ..]) => Some(format!("shuffle({})", text(array))),
         ("pow", _) => Some(format!("POWER({})", texts(arguments))),
         ("rlike", _) => Some(format!("RLIKE({})", texts(arguments))),
         ("from_json", [value, ..]) => Some(format!("from_json({})", text(value))),
@@ -128,6 +177,10 @@ pub(super) fn constant(value: &ScalarValue) -> String {
         ScalarValue::TimestampMicrosecond(_, zone) => {
             let name = if zone.is_some() { "TIMESTAMP" } else { "TIMESTAMP_NTZ" };
             format!("{name} '{}'", written().unwrap_or_else(|| value.to_string()))
+        }
+        ScalarValue::Binary(Some(bytes)) => {
+            let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+            format!("X'{}'", digits.concat())
         }
         ScalarValue::Decimal128(..) => written().unwrap_or_else(|| value.to_string()),
         other => other.to_string(),
@@ -152,6 +205,9 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         DataType::Date32 => "date".to_string(),
         DataType::Timestamp(_, Some(_)) => "timestamp".to_string(),
         DataType::Timestamp(_, None) => "timestamp_ntz".to_string(),
+        DataType::Duration(_) => "interval day to second".to_string(),
+        DataType::Interval(IntervalUnit::YearMonth) => "interval year to month".to_string(),
+        DataType::Interval(_) => "interval".to_string(),
         DataType::Dictionary(_, values) => type_name(values),
         DataType::List(element) => format!("array<{}>", type_name(element.data_type())),
         DataType::Struct(fields) => format!("struct<{}>", fields.iter().map(field).collect::<Vec<_>>().join(",")),

@@ -7,8 +7,9 @@
 use super::scope::{Scope, distinct_names};
 use super::spark_aggregate::{self, SparkAggregate};
 use super::spark_function::{Environment, Kind, SparkFunction};
-use super::{coerce, names};
+use super::{coerce, names, nullness};
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::interval::Fields;
 use crate::functions::lambda::Applied;
 use crate::functions::placed::placed;
 use crate::functions::session_window::{window_of, window_time};
@@ -90,13 +91,13 @@ fn spark_meaning(expr: Expr, schema: &DFSchemaRef, environment: &Environment) ->
     })
 }
 
-/// Refuses an aggregate where rows are looked at one by one.
-pub fn refuse_aggregates(expr: &Expr, name: &str) -> Result<()> {
+/// Refuses an aggregate where rows are looked at one by one, with the code that says so there.
+pub fn refuse_aggregates(expr: &Expr, name: &str, code: ErrorCode) -> Result<()> {
     let mut misplaced = None;
     expr.apply(|e| {
         misplaced = match e {
             Expr::WindowFunction(_) => Some(Error::new(
-                ErrorCode::InvalidExpression,
+                code,
                 format!("{name}: a function over a window of rows stands in a selection only; select it first"),
             )),
             other => placed(other).map(|(function, _)| functions::placed::misplaced(function)),
@@ -108,7 +109,7 @@ pub fn refuse_aggregates(expr: &Expr, name: &str) -> Result<()> {
     }
     match expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_))))? {
         true => Err(Error::new(
-            ErrorCode::InvalidExpression,
+            code,
             format!("{name}: an aggregate needs group_by(...).agg(...), and cannot stand inside another"),
         )),
         false => Ok(()),
@@ -122,21 +123,41 @@ pub fn quoted(name: &str) -> String {
 
 /// Resolves a predicate: like [`resolve`], and its type must be boolean.
 pub fn resolve_predicate(expr: Expr, scope: &Scope, environment: &Environment) -> Result<Expr> {
+    let text = output_name(&expr);
     let predicate = resolve(expr, scope, environment)?;
-    refuse_aggregates(&predicate, "filter")?;
+    refuse_aggregates(&predicate, "filter", ErrorCode::InvalidWhereCondition)
+        .map_err(|error| error.with_parameter("condition", &text).with_parameter("expressionList", &text))?;
     match predicate.get_type(df_schema(scope.schema())?.as_ref())? {
         DataType::Boolean => Ok(predicate),
-        other => Err(Error::new(
-            ErrorCode::DatatypeMismatch,
-            format!("a filter must be a boolean expression, but {predicate} is {other}"),
-        )),
+        other => {
+            let found = functions::cast::sql_name(&other);
+            Err(Error::new(
+                ErrorCode::DatatypeMismatch,
+                format!("a filter must be a boolean expression, but {text} is {found}; compare it with something"),
+            )
+            .with_sub_condition("FILTER_NOT_BOOLEAN")
+            .with_parameter("sqlExpr", format!("\"{text}\""))
+            .with_parameter("filter", format!("\"{text}\""))
+            .with_parameter("type", format!("\"{found}\"")))
+        }
     }
 }
 
 /// The field that a resolved expression makes: its type, and the metadata (event time) of a column passed through.
 pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
-    let data_type = expr.get_type(df_schema(schema)?.as_ref())?;
-    let field = Field::new(name, data_type, true);
+    let df_schema = df_schema(schema)?;
+    let found = expr.to_field(df_schema.as_ref())?.1;
+    let field = field_with_event_time(expr, name, schema, &found)?;
+    // A column that is passed through has its mark.
+    Ok(match nullness::never(expr, df_schema.as_ref()) {
+        true => nullness::marked(field),
+        false => field,
+    })
+}
+
+fn field_with_event_time(expr: &Expr, name: &str, schema: &Schema, found: &Field) -> Result<Field> {
+    let fields = Fields::of(found).map(Fields::metadata).unwrap_or_default();
+    let field = Field::new(name, found.data_type().clone(), true).with_metadata(fields.into_iter().collect());
     Ok(match strip_alias(expr) {
         Expr::Column(column) => match field_named(schema, &column.name) {
             Some(source) => field.with_metadata(source.metadata().clone()),
@@ -156,7 +177,10 @@ pub fn field_of(expr: &Expr, name: &str, schema: &Schema) -> Result<Field> {
                 field.with_metadata(std::iter::once(kind).chain(watermark).collect())
             }
             // The time of a window is an event time as the window is.
-            _ => field.with_metadata(event_time_of(strip_alias(expr), schema).into_iter().collect()),
+            _ => match event_time_of(strip_alias(expr), schema) {
+                Some(mark) => field.with_metadata([mark].into()),
+                None => field,
+            },
         },
         _ => field,
     })

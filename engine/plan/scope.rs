@@ -9,7 +9,7 @@
 use super::resolve::split_path;
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::edits;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::Expr;
 use std::collections::HashSet;
@@ -134,13 +134,14 @@ impl Scope {
                 (None, false) => self.only(&self.qualified_as(relation.table(), parts.first()), &column.name)?,
             };
             let index = index.ok_or_else(|| {
+                let of_frame = relation.table().starts_with('#');
+                let code = if of_frame { ErrorCode::DataFrameColumn } else { ErrorCode::UnresolvedColumn };
+                let name = parts.join(".");
                 Error::new(
-                    ErrorCode::UnresolvedColumn,
-                    format!(
-                        "the column {:?} belongs to a frame or table that is not part of this one",
-                        parts.join(".")
-                    ),
+                    code,
+                    format!("the column {name:?} belongs to a frame or table that is not part of this one"),
                 )
+                .with_parameter(if of_frame { "name" } else { "objectName" }, in_backticks(&parts))
             })?;
             return self.fields_of(index, parts.get(1..).unwrap_or_default(), &column.name);
         }
@@ -211,7 +212,7 @@ impl Scope {
         for part in path {
             let DataType::Struct(fields) = data_type else { return Err(self.unresolved(name)) };
             let mut matching = fields.iter().filter(|f| f.name().eq_ignore_ascii_case(part));
-            let Some(child) = matching.next() else { return Err(self.unresolved(name)) };
+            let Some(child) = matching.next() else { return Err(no_struct_field(part, name, fields)) };
             if matching.next().is_some() {
                 return Err(Error::new(
                     ErrorCode::AmbiguousReference,
@@ -229,14 +230,37 @@ impl Scope {
         })
     }
 
-    fn unresolved(&self, name: &str) -> Error {
+    /// The names that are most like `name`, in backticks.
+    pub fn nearest(&self, name: &str) -> String {
         let distance = |f: &Arc<Field>| (edits(&name.to_lowercase(), &f.name().to_lowercase()), f.name().clone());
         let mut candidates: Vec<(usize, String)> = self.schema.fields().iter().map(distance).collect();
         candidates.sort();
         let near: Vec<String> = candidates.iter().take(5).map(|(_, name)| format!("`{name}`")).collect();
+        near.join(", ")
+    }
+
+    fn unresolved(&self, name: &str) -> Error {
+        let near = self.nearest(name);
         Error::new(
             ErrorCode::UnresolvedColumn,
-            format!("there is no column or struct field named {name:?}; did you mean one of [{}]?", near.join(", ")),
+            format!("there is no column or struct field named {name:?}; did you mean one of [{near}]?"),
         )
+        .with_parameter("objectName", in_backticks(&split_path(name)))
+        .with_parameter("proposal", near)
     }
+}
+
+/// A name as Spark's messages have it.
+fn in_backticks(parts: &[String]) -> String {
+    let parts: Vec<String> = parts.iter().map(|part| super::resolve::quoted(part)).collect();
+    parts.join(".")
+}
+
+/// A name below a struct, written as all of `path`, that the struct has no field for.
+pub fn no_struct_field(field: &str, path: &str, fields: &Fields) -> Error {
+    let names: Vec<String> = fields.iter().map(|field| super::resolve::quoted(field.name())).collect();
+    let names = names.join(", ");
+    Error::new(ErrorCode::FieldNotFound, format!("there is no field {path:?}; the struct has the fields [{names}]"))
+        .with_parameter("fieldName", super::resolve::quoted(field))
+        .with_parameter("fields", names)
 }

@@ -7,6 +7,7 @@
 //! Sums of doubles and everything built on them (means, deviations, correlations, regressions) are kept exactly and rounded once, so
 //! that no order of rows and no split into batches changes a bit.
 
+mod bitmaps;
 mod bits;
 mod collections;
 mod distinct;
@@ -19,6 +20,8 @@ mod udaf;
 
 use super::spark_function::Environment;
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::builtin::wrong_number;
+use crate::functions::cast::sql_name;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Float64Type, Schema};
 use bits::BitOperation;
@@ -61,6 +64,8 @@ pub enum Kind {
     CollectList,
     /// Distinct values, ascending.
     CollectSet,
+    /// Distinct values of arrays, ascending.
+    CollectUnion,
     /// Texts in the order of the input, joined.
     ListAgg,
     /// The most frequent value, the least of several.
@@ -75,6 +80,8 @@ pub enum Kind {
     Bool { all: bool },
     /// `AND`, `OR` and `XOR` of all bits.
     Bits(bits::BitOperation),
+    /// A bitmap of places, or of bitmaps.
+    Bitmap(bitmaps::BitmapOperation),
 }
 
 /// Names and what they mean. The first name of a kind is the one that Spark shows where it has one for several.
@@ -136,6 +143,10 @@ const FUNCTIONS: &[(&str, Kind)] = &[
     ("bit_and", Kind::Bits(BitOperation::And)),
     ("bit_or", Kind::Bits(BitOperation::Or)),
     ("bit_xor", Kind::Bits(BitOperation::Xor)),
+    ("bitmap_construct_agg", Kind::Bitmap(bitmaps::BitmapOperation::Construct)),
+    ("bitmap_or_agg", Kind::Bitmap(bitmaps::BitmapOperation::Or)),
+    ("bitmap_and_agg", Kind::Bitmap(bitmaps::BitmapOperation::And)),
+    ("collect_union", Kind::CollectUnion),
 ];
 
 /// Names of every aggregate function.
@@ -171,7 +182,7 @@ fn planned(name: &'static str, kind: Kind, mut args: Vec<Expr>, distinct: bool) 
             (least, most) if least == most => least.to_string(),
             (least, most) => format!("{least} to {most}"),
         };
-        return refuse(format!("{wanted} arguments are needed, not {}", args.len()));
+        return Err(wrong_number(name, args.len(), &wanted));
     }
     let mut nulls = None;
     match kind {
@@ -255,7 +266,8 @@ impl SparkAggregate {
     }
 
     fn mismatch(&self, needed: &str, found: &DataType) -> datafusion::error::DataFusionError {
-        Error::new(ErrorCode::DatatypeMismatch, format!("{}() needs {needed}, not {found}", self.name)).into()
+        let found = sql_name(found);
+        Error::of_argument(format!("{}() needs {needed}, not {found}", self.name), 0, needed, &found).into()
     }
 
     fn plain_accumulator(&self, args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -296,6 +308,7 @@ impl SparkAggregate {
             Kind::ApproxCountDistinct => Box::new(bits::Hll::new(precision(&constant(1)?)?)),
             Kind::CollectList => Box::new(collections::List::new(first)),
             Kind::CollectSet => collections::set(first)?,
+            Kind::CollectUnion => collections::union(first)?,
             Kind::ListAgg => {
                 let delimiter = match args.exprs.len() {
                     1 => String::new(),
@@ -315,13 +328,16 @@ impl SparkAggregate {
                     ScalarValue::Int64(Some(accuracy)) if accuracy > 0 && accuracy <= i64::from(i32::MAX) => accuracy,
                     other => {
                         let text = format!("{}(): the accuracy must lie in (0, 2147483647], not {other}", self.name);
-                        return Err(Error::new(ErrorCode::DatatypeMismatch, text));
+                        return Err(
+                            Error::new(ErrorCode::DatatypeMismatch, text).with_sub_condition("VALUE_OUT_OF_RANGE")
+                        );
                     }
                 };
                 collections::percentile_approx(first, ranks, several, accuracy)?
             }
             Kind::Bool { all } => Box::new(bits::Truth::new(all)),
             Kind::Bits(operation) => Box::new(bits::Bits::new(operation, first)),
+            Kind::Bitmap(operation) => Box::new(bitmaps::Bitmap::new(operation)),
         })
     }
 
@@ -342,8 +358,12 @@ impl SparkAggregate {
             Kind::Statistic(statistic) => {
                 std::iter::once(DataType::Int64).chain(statistic.terms().iter().map(|_| DataType::Binary)).collect()
             }
-            Kind::ApproxCountDistinct => vec![DataType::Binary],
+            Kind::ApproxCountDistinct | Kind::Bitmap(_) => vec![DataType::Binary],
             Kind::CollectList | Kind::CollectSet => vec![list_of(first)],
+            Kind::CollectUnion => match first {
+                DataType::List(element) => vec![list_of(element.data_type().clone())],
+                other => vec![other],
+            },
             Kind::ListAgg => vec![list_of(DataType::Utf8)],
             Kind::Mode | Kind::Percentile | Kind::Median | Kind::PercentileApprox => {
                 vec![list_of(first), list_of(DataType::Int64)]
@@ -411,7 +431,8 @@ fn percentages(name: &str, value: &ScalarValue) -> Result<(Vec<f64>, bool)> {
         _ => Err(Error::new(
             ErrorCode::DatatypeMismatch,
             format!("{name}(): the percentage must lie between 0.0 and 1.0, not {value}"),
-        )),
+        )
+        .with_sub_condition("VALUE_OUT_OF_RANGE")),
     }
 }
 

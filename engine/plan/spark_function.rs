@@ -23,6 +23,7 @@ use arrow::array::{Array, ArrayRef, AsArray, StructArray, TimestampMicrosecondAr
 use arrow::datatypes::{DataType, Field, FieldRef};
 use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -236,7 +237,8 @@ impl SparkFunction {
             other => Err(Error::new(
                 ErrorCode::DatatypeMismatch,
                 format!("from_json: the schema must be a STRUCT, an ARRAY or a MAP, not {other:?}"),
-            )),
+            )
+            .with_sub_condition("INVALID_JSON_SCHEMA")),
         }
     }
 
@@ -287,18 +289,25 @@ impl SparkFunction {
     /// What the call fails with.
     pub(crate) fn constant(expr: &Expr) -> Result<Expr> {
         let Expr::ScalarFunction(call) = expr else { return Ok(expr.clone()) };
-        let mut values = Vec::new();
+        let (mut values, mut fields) = (Vec::new(), Vec::<FieldRef>::new());
         for argument in &call.args {
             match Self::constant(argument)? {
-                Expr::Literal(value, _) => values.push(value),
+                Expr::Literal(value, metadata) => {
+                    let field = Field::new("constant", value.data_type(), true);
+                    fields.push(Arc::new(match metadata {
+                        Some(metadata) => metadata.add_to_field(field),
+                        None => field,
+                    }));
+                    values.push(value);
+                }
                 _ => return Ok(expr.clone()),
             }
         }
-        let fields: Vec<FieldRef> =
-            values.iter().map(|v| Arc::new(Field::new("constant", v.data_type(), true)) as FieldRef).collect();
         let scalars: Vec<Option<&ScalarValue>> = values.iter().map(Some).collect();
         let return_field =
             call.func.return_field_from_args(ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalars })?;
+        let metadata = return_field.metadata();
+        let metadata = (!metadata.is_empty()).then(|| FieldMetadata::from(metadata));
         let result = call.func.invoke_with_args(ScalarFunctionArgs {
             args: values.into_iter().map(ColumnarValue::Scalar).collect(),
             arg_fields: fields,
@@ -306,7 +315,7 @@ impl SparkFunction {
             return_field,
             config_options: Arc::default(),
         })?;
-        Ok(Expr::Literal(ScalarValue::try_from_array(&result.into_array(1)?, 0)?, None))
+        Ok(Expr::Literal(ScalarValue::try_from_array(&result.into_array(1)?, 0)?, metadata))
     }
 
     /// The call, or the literal that it stands for if it is one: kernels and other functions want constants.
@@ -447,8 +456,15 @@ impl SparkFunction {
             .collect::<DataFusionResult<Vec<_>>>()?;
         match &self.kind {
             Kind::Arithmetic { op, safe } => {
-                let known =
-                    Arguments { name: op.name(*safe), types: &types, constants, environment: &self.environment };
+                // What the analysis knew of the intervals' fields shows in the type that it found.
+                let whole_days = *returns == DataType::Date32;
+                let known = Arguments {
+                    name: op.name(*safe),
+                    types: &types,
+                    constants,
+                    whole_days,
+                    environment: &self.environment,
+                };
                 let wanted = arithmetic::types(*op, &known)?.arguments;
                 let (Ok(arrays), Ok(constant)) =
                     (<[ArrayRef; 2]>::try_from(arguments), <[bool; 2]>::try_from(constant))
@@ -463,7 +479,13 @@ impl SparkFunction {
                 arithmetic::evaluate(*op, &operands, returns, *safe, &self.environment)
             }
             Kind::Scalar(function) | Kind::Generator { function, .. } => {
-                let known = Arguments { name: function.name, types: &types, constants, environment: &self.environment };
+                let known = Arguments {
+                    name: function.name,
+                    types: &types,
+                    constants,
+                    whole_days: false,
+                    environment: &self.environment,
+                };
                 let wanted = function.typed(&known)?.arguments;
                 let mut call =
                     Call { name: function.name, arguments, constant, rows, returns, environment: &self.environment };

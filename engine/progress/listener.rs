@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
 use tracing::{error, warn};
 use uuid::Uuid;
 
@@ -139,6 +140,8 @@ pub struct ListenerBus {
 struct Line {
     listener: Arc<dyn StreamingQueryListener>,
     queue: Mutex<Queue>,
+    /// An event was told or forgotten.
+    told: Notify,
 }
 
 #[derive(Default)]
@@ -146,12 +149,15 @@ struct Queue {
     events: VecDeque<Event>,
     /// Whether a thread works the queue off.
     working: bool,
+    /// Events that were ever put in, and those of them that the listener has heard or never will.
+    posted: u64,
+    done: u64,
 }
 
 impl ListenerBus {
     /// Adds a listener. It hears of everything from now on.
     pub fn add(&self, listener: Arc<dyn StreamingQueryListener>) {
-        self.lines.lock().push(Arc::new(Line { listener, queue: Mutex::default() }));
+        self.lines.lock().push(Arc::new(Line { listener, queue: Mutex::default(), told: Notify::new() }));
     }
 
     /// Removes a listener wherever it was added; what waits for it is forgotten.
@@ -159,7 +165,10 @@ impl ListenerBus {
         self.lines.lock().retain(|line| {
             let other = !std::ptr::addr_eq(Arc::as_ptr(&line.listener), Arc::as_ptr(listener));
             if !other {
-                line.queue.lock().events.clear();
+                let mut queue = line.queue.lock();
+                queue.done += queue.events.len() as u64;
+                queue.events.clear();
+                line.told.notify_waiters();
             }
             other
         });
@@ -168,6 +177,23 @@ impl ListenerBus {
     /// The listeners, in the order in which they were added.
     pub fn list(&self) -> Vec<Arc<dyn StreamingQueryListener>> {
         self.lines.lock().iter().map(|line| line.listener.clone()).collect()
+    }
+
+    /// Waits until every listener has heard of what has happened until now.
+    pub(crate) async fn told(&self) {
+        let lines: Vec<_> = self.lines.lock().iter().map(|line| (line.clone(), line.queue.lock().posted)).collect();
+        for (line, posted) in lines {
+            loop {
+                let told = line.told.notified();
+                tokio::pin!(told);
+                // Registered before the look, so that an event between look and wait is not missed.
+                told.as_mut().enable();
+                if line.queue.lock().done >= posted {
+                    break;
+                }
+                told.await;
+            }
+        }
     }
 
     /// Progress and idle events that slow listeners have missed.
@@ -212,6 +238,7 @@ impl ListenerBus {
                 continue;
             }
             queue.events.push_back(event.clone());
+            queue.posted += 1;
             if !queue.working {
                 let worker = line.clone();
                 let thread = std::thread::Builder::new().name("listener".to_string());
@@ -244,6 +271,8 @@ impl Line {
                 Event::Idle(event) => self.listener.on_query_idle(event),
                 Event::Terminated(event) => self.listener.on_query_terminated(event),
             });
+            self.queue.lock().done += 1;
+            self.told.notify_waiters();
         }
     }
 }

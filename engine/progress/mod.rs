@@ -32,8 +32,7 @@ pub struct StreamingQueryProgress {
     pub input_rows_per_second: f64,
     /// Rows per second of this batch's own time.
     pub processed_rows_per_second: f64,
-    /// Milliseconds of each step: Spark's steps, then `decode`, `partialAggregate` (sums over the workers), `merge`, `stateCommit`, `stage`,
-    /// `prepare`, `publish`.
+    /// Milliseconds of each of Spark's steps.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub duration_ms: Map<String, Value>,
     /// `avg`, `max`, `min` of the event times seen, if any were, and `watermark`, as ISO instants; empty without a watermark.
@@ -56,6 +55,10 @@ pub struct StreamingQueryProgress {
     pub late_input_rows: u64,
     /// Chunks since the session began that ran on the CPU because the GPU could not take them.
     pub gpu_fallbacks: u64,
+    /// Milliseconds of the steps that Spark does not have, parts of its `addBatch` and `commitOffsets`: `decode` and `partialAggregate` (sums
+    /// over the workers), `merge`, `stateCommit`, `stage`, `prepare`, `publish`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub stage_duration_ms: Map<String, Value>,
 }
 
 /// State of one operator after a batch.

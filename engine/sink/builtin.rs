@@ -58,11 +58,14 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     if !partition_by.is_empty() && lower == "kafka" {
         return Err(not_partitioned("the kafka sink"));
     }
+    if matches!(lower.as_str(), "noop" | "console") {
+        // As in Spark, neither a path nor directories say anything to these two.
+        reader.text("path");
+    }
     let created = match lower.as_str() {
         file if files::FORMATS.contains(&file) => {
             lasting(Box::new(FileSink::new(file, &mut reader, partition_by, config, fail.clone())?))
         }
-        // As in Spark, directories say nothing to these two.
         "noop" => passing(Box::new(NoopSink)),
         "console" => {
             let renderers = renderers(config.environment()?.time_zone);

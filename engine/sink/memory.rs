@@ -31,11 +31,11 @@ impl MemoryTable {
     /// An empty table named after its query.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`] without a name.
+    /// [`ErrorCode::MissingOption`] without a name.
     pub fn new(query_name: Option<&str>) -> Result<Self> {
         let Some(name) = query_name.filter(|name| !name.is_empty()) else {
             return Err(Error::new(
-                ErrorCode::InvalidOption,
+                ErrorCode::MissingOption,
                 "queryName must be specified for memory sink; it is the name of the table",
             ));
         };

@@ -72,11 +72,11 @@ impl SocketSource {
     /// A source from the options `host`, `port` and `includeTimestamp` (false).
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`] for options that are missing or wrong.
+    /// [`ErrorCode::MissingOption`] without a host or a port; [`ErrorCode::InvalidOption`] for options that are wrong.
     pub fn new(options: &mut OptionReader<'_>) -> Result<Self> {
         let missing = |key: &str| {
             Error::new(
-                ErrorCode::InvalidOption,
+                ErrorCode::MissingOption,
                 format!("option '{key}' of the socket source is required; the lines come from there"),
             )
         };

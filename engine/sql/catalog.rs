@@ -23,12 +23,14 @@ pub(crate) enum Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     entries: Mutex<BTreeMap<String, (String, Entry)>>,
+    /// What to read in place of a name whose rows are kept in memory.
+    kept: Mutex<BTreeMap<String, Arc<LogicalPlan>>>,
 }
 
 impl Clone for Catalog {
     /// A catalog with the same names, which then goes its own way.
     fn clone(&self) -> Self {
-        Self { entries: Mutex::new(self.entries.lock().clone()) }
+        Self { entries: Mutex::new(self.entries.lock().clone()), kept: Mutex::new(self.kept.lock().clone()) }
     }
 }
 
@@ -38,16 +40,30 @@ impl Catalog {
     /// # Errors
     /// [`ErrorCode::TableExists`] for a name that has one, unless it is to be replaced.
     pub fn put(&self, name: &str, entry: Entry, replace: bool) -> Result<()> {
+        self.put_or(name, entry, replace, ErrorCode::TableExists)
+    }
+
+    /// Gives `name` a meaning as a temporary view.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TempViewExists`] for a name that has one, unless it is to be replaced.
+    pub fn put_temporary(&self, name: &str, entry: Entry, replace: bool) -> Result<()> {
+        self.put_or(name, entry, replace, ErrorCode::TempViewExists)
+    }
+
+    fn put_or(&self, name: &str, entry: Entry, replace: bool, taken: ErrorCode) -> Result<()> {
         let mut entries = self.entries.lock();
         let key = name.to_ascii_lowercase();
         if !replace && entries.contains_key(&key) {
             return Err(Error::new(
-                ErrorCode::TableExists,
+                taken,
                 format!(
                     "there is a table or view named `{name}` already; write CREATE OR REPLACE, or choose another name"
                 ),
-            ));
+            )
+            .with_parameter("relationName", format!("`{name}`")));
         }
+        self.let_go(name);
         entries.insert(key, (name.to_string(), entry));
         Ok(())
     }
@@ -59,7 +75,29 @@ impl Catalog {
 
     /// Takes the meaning of `name` away.
     pub fn remove(&self, name: &str) -> Option<Entry> {
+        self.let_go(name);
         self.entries.lock().remove(&name.to_ascii_lowercase()).map(|(_, entry)| entry)
+    }
+
+    /// Has `plan` read in place of what `name` stands for, until that is something else.
+    pub fn keep(&self, name: &str, plan: Arc<LogicalPlan>) {
+        self.kept.lock().insert(name.to_ascii_lowercase(), plan);
+    }
+
+    /// What to read in place of `name`, where its rows are kept.
+    pub fn kept(&self, name: &str) -> Option<Arc<LogicalPlan>> {
+        self.kept.lock().get(&name.to_ascii_lowercase()).cloned()
+    }
+
+    /// Undoes [`Catalog::keep`].
+    pub fn let_go(&self, name: &str) {
+        self.kept.lock().remove(&name.to_ascii_lowercase());
+    }
+
+    /// Undoes every [`Catalog::keep`].
+    #[cfg(feature = "connect")]
+    pub fn let_all_go(&self) {
+        self.kept.lock().clear();
     }
 
     /// Every name as written, and whether it is a view's.
@@ -69,17 +107,18 @@ impl Catalog {
         entries.values().map(|(name, entry)| (name.clone(), matches!(entry, Entry::View(_)))).collect()
     }
 
-    /// The message for a name that stands for nothing; `others` are names that count too.
-    pub fn missing<'n>(&self, name: &str, others: impl IntoIterator<Item = &'n String>) -> String {
+    /// The refusal of a name that stands for nothing; `others` are names that count too.
+    pub fn missing<'n>(&self, name: &str, others: impl IntoIterator<Item = &'n String>) -> Error {
         let entries = self.entries.lock();
         let known = entries.values().map(|(name, _)| name.clone()).chain(others.into_iter().cloned());
         let wanted = name.to_lowercase();
         let near = known.map(|k| (edits(&wanted, &k.to_lowercase()), k)).min();
-        match near {
+        let message = match near {
             Some((distance, near)) if distance <= (name.len() / 2).max(2) => {
                 format!("there is no table or view named `{name}`; did you mean `{near}`?")
             }
             _ => format!("there is no table or view named `{name}`; CREATE it, or read files as json.`path`"),
-        }
+        };
+        Error::new(ErrorCode::TableNotFound, message).with_parameter("relationName", format!("`{name}`"))
     }
 }

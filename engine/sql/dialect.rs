@@ -3,7 +3,8 @@
 //! Comes in: text. Goes out: tokens with places, and a parser over them. Fails: text that is no sequence of tokens.
 
 use super::place::Parsed;
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Interval, UnaryOperator, Value};
+use crate::functions::interval::Unit;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, DateTimeField, Expr, Interval, UnaryOperator, Value};
 use datafusion::sql::sqlparser::dialect::{DatabricksDialect, Dialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -40,6 +41,7 @@ impl Dialect for SparkDialect {
     }
 
     yes!(
+        supports_interval_options,
         supports_numeric_prefix,
         supports_filter_during_aggregation,
         supports_group_by_expr,
@@ -141,11 +143,29 @@ fn interval(parser: &mut Parser) -> Result<Expr, ParserError> {
             }
             _ => None,
         };
-        if parser.parse_keyword(Keyword::TO) {
-            return parser.expected("an interval with units, such as INTERVAL 1 DAY 2 HOURS", parser.peek_token());
+        if words.is_empty() && parser.parse_keyword(Keyword::TO) {
+            let last = parser.parse_identifier()?;
+            let field = |word: &str| match Unit::named(word)? {
+                Unit::Year => Some(DateTimeField::Year),
+                Unit::Month => Some(DateTimeField::Month),
+                Unit::Day => Some(DateTimeField::Day),
+                Unit::Hour => Some(DateTimeField::Hour),
+                Unit::Minute => Some(DateTimeField::Minute),
+                Unit::Second => Some(DateTimeField::Second),
+            };
+            let fields = (unit.as_deref().and_then(field), field(&last.value));
+            let (text, (Some(first), Some(last))) =
+                (matches!(token.token, Token::SingleQuotedString(_) | Token::DoubleQuotedString(_)), fields)
+            else {
+                return parser.expected("a text and two fields, such as INTERVAL '1 02' DAY TO HOUR", token);
+            };
+            if !text {
+                return parser.expected("a text before the fields of an interval", token);
+            }
+            return Ok(of_text(signed(sign, &number), span, Some((first, last))));
         }
         match unit {
-            Some(unit) => words.push(format!("{sign}{number} {unit}")),
+            Some(unit) => words.push(format!("{} {unit}", signed(sign, &number))),
             // A text that names its units itself.
             None if words.is_empty() && number.contains(' ') => words.push(format!("{sign}{number}")),
             None => return parser.expected("a unit of the interval, such as MINUTES", parser.peek_token()),
@@ -154,20 +174,30 @@ fn interval(parser: &mut Parser) -> Result<Expr, ParserError> {
     if words.is_empty() {
         return parser.expected("a number or a text after INTERVAL", parser.peek_token());
     }
-    let value = Expr::Value(Value::SingleQuotedString(words.join(" ")).with_span(span));
-    Ok(Expr::Interval(Interval {
-        value: Box::new(value),
-        leading_field: None,
+    Ok(of_text(words.join(" "), span, None))
+}
+
+/// A number with the sign that stands before its text.
+fn signed(sign: &str, number: &str) -> String {
+    match (sign, number.strip_prefix('-')) {
+        ("-", Some(positive)) => positive.to_string(),
+        _ => format!("{sign}{number}"),
+    }
+}
+
+fn of_text(text: String, span: Span, fields: Option<(DateTimeField, DateTimeField)>) -> Expr {
+    let (leading_field, last_field) = fields.unzip();
+    Expr::Interval(Interval {
+        value: Box::new(Expr::Value(Value::SingleQuotedString(text).with_span(span))),
+        leading_field,
         leading_precision: None,
-        last_field: None,
+        last_field,
         fractional_seconds_precision: None,
-    }))
+    })
 }
 
 fn is_unit(word: &str) -> bool {
-    let lower = word.to_ascii_lowercase();
-    let unit = lower.strip_suffix('s').unwrap_or(&lower);
-    ["year", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond"].contains(&unit)
+    Unit::named(word).is_some()
 }
 
 /// Whether an expression is a number with a minus in front, which the parser reads as an operator.
@@ -182,9 +212,22 @@ pub(super) fn negated_number(op: UnaryOperator, expr: &Expr) -> bool {
         }
 }
 
-/// The tokens of a text.
+/// The tokens of a text. A number with an exponent and its suffix (`1e20D`) is one word, as numbers without exponents are.
 pub(super) fn tokens(text: &str) -> Parsed<Vec<TokenWithSpan>> {
-    Ok(Tokenizer::new(&SPARK, text).tokenize_with_location()?)
+    let mut tokens: Vec<TokenWithSpan> = Vec::new();
+    for token in Tokenizer::new(&SPARK, text).tokenize_with_location()? {
+        if let Some(last) = tokens.last_mut()
+            && let (Token::Number(number, false), Token::Word(suffix)) = (&last.token, &token.token)
+            && suffix.quote_style.is_none()
+            && last.span.end == token.span.start
+        {
+            last.token = Token::make_word(&format!("{number}{}", suffix.value), None);
+            last.span = Span::new(last.span.start, token.span.end);
+            continue;
+        }
+        tokens.push(token);
+    }
+    Ok(tokens)
 }
 
 /// A parser over tokens.

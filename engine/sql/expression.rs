@@ -109,7 +109,10 @@ impl<'a> Converter<'a> {
 
     /// The failure with the place of the column name that it is about, if it is about one.
     pub fn blame(&self, mut failure: Failure) -> Failure {
-        let about_a_name = matches!(failure.error.code(), ErrorCode::UnresolvedColumn | ErrorCode::AmbiguousReference);
+        let about_a_name = matches!(
+            failure.error.code(),
+            ErrorCode::UnresolvedColumn | ErrorCode::FieldNotFound | ErrorCode::AmbiguousReference
+        );
         if failure.at.is_none() && about_a_name {
             // Suggestions name columns too, but not the one that is missing.
             let message = failure.error.message();
@@ -178,7 +181,10 @@ impl<'a> Converter<'a> {
             Tree::Nested(inner) => self.expr(inner)?,
             Tree::Value(value) => literal::literal(&value.value, value.span)?,
             Tree::TypedString(typed) => literal::typed(typed)?,
-            Tree::Interval(interval) => literal::interval(self.interval_text(interval)?)?,
+            Tree::Interval(interval) => {
+                let fields = interval.leading_field.as_ref().zip(interval.last_field.as_ref());
+                literal::interval(self.interval_text(interval)?, fields)?
+            }
             Tree::UnaryOp { op, expr } => self.unary(*op, expr)?,
             Tree::BinaryOp { left, op, right } => self.operator(left, op, right)?,
             Tree::IsNull(e) => self.expr(e)?.is_null(),
@@ -363,12 +369,8 @@ impl<'a> Converter<'a> {
                     }
                     _ => return Err(unsupported(operand, "a minus stands before a number")),
                 },
-                _ => match literal::suffixed_number(&digits) {
-                    Some(_) => {
-                        let split = digits.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(digits.len());
-                        let (number, suffix) = digits.split_at(split);
-                        literal::number(&format!("-{number}"), &suffix.to_ascii_lowercase()).at(operand.span())?
-                    }
+                _ => match literal::suffixed(&digits) {
+                    Some((number, suffix)) => literal::number(&format!("-{number}"), &suffix).at(operand.span())?,
                     None => Expr::Negative(Box::new(self.expr(operand)?)),
                 },
             };
@@ -495,7 +497,7 @@ impl<'a> Converter<'a> {
     fn function(&self, function: &ast::Function) -> Parsed<Expr> {
         let parts = idents(&function.name)?;
         let span = parts.first().map_or(Span::empty(), |first| first.span);
-        let name = parts.last().map(|part| part.value.to_ascii_lowercase()).unwrap_or_default();
+        let mut name = parts.last().map(|part| part.value.to_ascii_lowercase()).unwrap_or_default();
         let refuse = |message: String| Err(Failure::unsupported(message, span));
         if parts.len() > 1 {
             return refuse(format!("{}: functions have no namespace; write {name}(...)", function.name));
@@ -515,8 +517,15 @@ impl<'a> Converter<'a> {
             }
             FunctionArguments::List(list) => {
                 distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+                let unit = time_unit(&name, &list.args);
                 for argument in &list.args {
-                    arguments.push(self.argument(&name, argument, span)?);
+                    arguments.push(match &unit {
+                        Some(unit) if arguments.is_empty() => lit(unit.as_str()),
+                        _ => self.argument(&name, argument, span)?,
+                    });
+                }
+                if unit.is_some() && name == "timediff" {
+                    name = "timestampdiff".to_string();
                 }
                 for clause in &list.clauses {
                     match clause {
@@ -652,6 +661,34 @@ fn cast_function(name: &str) -> Option<DataType> {
         "string",
     ];
     names.contains(&name).then(|| name.into_data_type().ok()).flatten()
+}
+
+/// The unit that a call such as `timestampadd(HOUR, 2, t)` begins with, which is no column there.
+fn time_unit(function: &str, arguments: &[FunctionArg]) -> Option<String> {
+    const FUNCTIONS: &[&str] =
+        &["timestampadd", "timestampdiff", "dateadd", "date_add", "datediff", "date_diff", "timediff"];
+    const UNITS: &[&str] = &[
+        "YEAR",
+        "QUARTER",
+        "MONTH",
+        "WEEK",
+        "DAY",
+        "DAYOFYEAR",
+        "HOUR",
+        "MINUTE",
+        "SECOND",
+        "MILLISECOND",
+        "MICROSECOND",
+    ];
+    match arguments {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Identifier(unit))), _, _]
+            if FUNCTIONS.contains(&function) && unit.quote_style.is_none() =>
+        {
+            let unit = unit.value.to_ascii_uppercase();
+            UNITS.contains(&unit.as_str()).then_some(unit)
+        }
+        _ => None,
+    }
 }
 
 fn field_name(field: &DateTimeField) -> String {

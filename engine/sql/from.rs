@@ -118,19 +118,12 @@ impl Planner<'_> {
                     // parquet.`data/rides`
                     (None, [format, path]) => {
                         self.tables.get(&file_key(&format.value, &path.value)).cloned().ok_or_else(|| {
-                            Failure::new(
-                                ErrorCode::TableNotFound,
-                                self.session.catalog().missing(&name.to_string(), named.keys()),
-                                span,
-                            )
+                            Failure::from(self.session.catalog().missing(&name.to_string(), named.keys())).or_at(span)
                         })?
                     }
                     _ => {
-                        return Err(Failure::new(
-                            ErrorCode::TableNotFound,
-                            self.session.catalog().missing(&name.to_string(), named.keys()),
-                            span,
-                        ));
+                        let missing = self.session.catalog().missing(&name.to_string(), named.keys());
+                        return Err(Failure::from(missing).or_at(span));
                     }
                 };
                 self.aliased(frame, alias.as_ref(), Some(&last))

@@ -6,19 +6,17 @@
 use super::place::{At, Failure, Parsed};
 use crate::error::{Error, ErrorCode, Result};
 use crate::functions::cast::{CastOptions, cast};
-use crate::options::parse_interval;
+use crate::functions::datetime::NTZ;
+use crate::functions::interval::{self, Fields, Unit};
 use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::{DataType as ArrowType, IntervalMonthDayNano};
+use arrow::datatypes::DataType as ArrowType;
 use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Cast, Expr};
 use datafusion::prelude::lit;
-use datafusion::sql::sqlparser::ast::{TypedString, Value};
+use datafusion::sql::sqlparser::ast::{DateTimeField, ObjectName, TypedString, Value};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::sync::Arc;
-
-/// Microseconds of a day.
-const DAY: i64 = 24 * 3600 * 1_000_000;
 
 /// The constant that a value of the parser is.
 pub(super) fn literal(value: &Value, span: Span) -> Parsed<Expr> {
@@ -55,13 +53,23 @@ pub(super) fn text(value: &Value) -> Option<&str> {
 
 /// A number with one of Spark's suffixes (`1.5D`, `10BD`), which the parser takes for a name.
 pub(super) fn suffixed_number(word: &str) -> Option<Result<Expr>> {
-    let split = word.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(word.len());
-    let (digits, suffix) = word.split_at(split);
-    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !digits.contains(|c: char| c.is_ascii_digit()) {
+    let (digits, suffix) = suffixed(word)?;
+    Some(number(digits, &suffix))
+}
+
+/// The digits and the suffix in lower case of a number that has one.
+pub(super) fn suffixed(word: &str) -> Option<(&str, String)> {
+    if !word.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !word.contains(|c: char| c.is_ascii_digit()) {
         return None;
     }
+    // The digits of an exponent end a number that has one.
+    let end = word.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |last| last + 1);
+    let (digits, suffix) = word.split_at(end);
     let suffix = suffix.to_ascii_lowercase();
-    ["l", "s", "y", "d", "f", "bd"].contains(&suffix.as_str()).then(|| number(digits, &suffix))
+    let (mantissa, exponent) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
+    let plain = mantissa.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && exponent.strip_prefix(['+', '-']).unwrap_or(exponent).bytes().all(|byte| byte.is_ascii_digit());
+    (plain && ["l", "s", "y", "d", "f", "bd"].contains(&suffix.as_str())).then_some((digits, suffix))
 }
 
 /// `digits`, perhaps with a minus, a fraction and an exponent, under a suffix in lower case.
@@ -96,18 +104,22 @@ fn double(digits: &str) -> Option<f64> {
 
 /// A decimal of exactly the digits that were written.
 fn decimal(digits: &str) -> Option<Expr> {
+    let (digits, exponent) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
+    let exponent: i64 = exponent.parse().ok()?;
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let unscaled: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let significant = unscaled.unsigned_abs().to_string().len();
-    let precision = significant.max(fraction.len()).max(1);
+    let mut unscaled: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let mut scale = i64::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
+    // Zeros before the point are digits; there is no scale below 0.
+    while scale < 0 {
+        unscaled = unscaled.checked_mul(10)?;
+        scale += 1;
+    }
+    let significant = i64::try_from(unscaled.unsigned_abs().to_string().len()).ok()?;
+    let precision = significant.max(scale).max(1);
     if precision > 38 {
         return None;
     }
-    Some(lit(ScalarValue::Decimal128(
-        Some(unscaled),
-        u8::try_from(precision).ok()?,
-        i8::try_from(fraction.len()).ok()?,
-    )))
+    Some(lit(ScalarValue::Decimal128(Some(unscaled), u8::try_from(precision).ok()?, i8::try_from(scale).ok()?)))
 }
 
 fn hex(digits: &str) -> Result<Vec<u8>> {
@@ -122,12 +134,21 @@ fn hex(digits: &str) -> Result<Vec<u8>> {
 pub(super) fn typed(typed: &TypedString) -> Parsed<Expr> {
     use datafusion::sql::sqlparser::ast::DataType;
     let span = typed.value.span;
+    let named = |name: &ObjectName, wanted: &str| name.to_string().eq_ignore_ascii_case(wanted);
     let to = match &typed.data_type {
         DataType::Date => ArrowType::Date32,
         DataType::Timestamp(None, _) => crate::types::timestamp(),
+        DataType::TimestampNtz(None) => NTZ,
+        DataType::Custom(name, _) if named(name, "timestamp_ntz") => NTZ,
+        DataType::Custom(name, _) if named(name, "timestamp_ltz") => crate::types::timestamp(),
+        DataType::Custom(name, _) if named(name, "x") => {
+            let digits = text(&typed.value.value).unwrap_or_default();
+            return Ok(lit(ScalarValue::Binary(Some(hex(digits).at(span)?))));
+        }
         other => {
-            let message =
-                format!("{other} literals are not supported; there are DATE and TIMESTAMP literals, and CAST");
+            let message = format!(
+                "{other} literals are not supported; there are DATE, TIMESTAMP, TIMESTAMP_NTZ and TIMESTAMP_LTZ literals, and CAST"
+            );
             return Err(Failure::unsupported(message, span));
         }
     };
@@ -135,20 +156,24 @@ pub(super) fn typed(typed: &TypedString) -> Parsed<Expr> {
         return Err(Failure::new(ErrorCode::ParseSyntaxError, "a text must follow the type name of a literal", span));
     };
     let array: ArrayRef = Arc::new(StringArray::from(vec![text]));
-    cast(&array, &to, CastOptions { ansi: true, time_zone: Tz::UTC }).map_err(|_| {
+    let value = cast(&array, &to, CastOptions { ansi: true, time_zone: Tz::UTC }).map_err(|_| {
         let message = format!("'{text}' is not a {}", typed.data_type);
         Failure::new(ErrorCode::ParseSyntaxError, message, span)
     })?;
+    if to == NTZ {
+        // The same in every time zone.
+        return Ok(lit(ScalarValue::try_from_array(&value, 0).map_err(Error::from).at(span)?));
+    }
     Ok(Expr::Cast(Cast::new(Box::new(lit(text)), to)))
 }
 
-/// An interval's text as a constant: days of 24 hours, and months.
-pub(super) fn interval(text: &str) -> Result<Expr> {
-    let interval = parse_interval(text)?;
-    let too_long =
-        || Error::new(ErrorCode::CannotParseInterval, format!("'{text}' is not an interval: it is too long"));
-    let months = i32::try_from(interval.months).map_err(|_| too_long())?;
-    let days = i32::try_from(interval.micros / DAY).map_err(|_| too_long())?;
-    let nanos = (interval.micros % DAY) * 1000;
-    Ok(lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(months, days, nanos)))))
+/// An interval's text as a constant; `fields` are those around a `TO`.
+pub(super) fn interval(text: &str, fields: Option<(&DateTimeField, &DateTimeField)>) -> Result<Expr> {
+    let Some((first, last)) = fields else { return interval::literal(text) };
+    let unit = |field: &DateTimeField| Unit::named(&field.to_string());
+    let fields = unit(first).zip(unit(last)).and_then(|(first, last)| Fields::between(first, last));
+    let fields = fields.ok_or_else(|| {
+        Error::new(ErrorCode::ParseSyntaxError, format!("INTERVAL {first} TO {last} is no type of intervals in Spark"))
+    })?;
+    interval::literal_from_to(text, fields)
 }

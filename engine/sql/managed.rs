@@ -52,6 +52,7 @@ impl Managed {
                     columns: None,
                     partitioned_by: partition_by.to_vec(),
                     location: Some(location.clone()),
+                    managed: true,
                     options: vec![],
                     span: Span::empty(),
                 };
@@ -91,30 +92,33 @@ pub(crate) async fn drop_relation(session: &Session, name: &str, view: bool, if_
             Ok(())
         }
         Some(Entry::Table(_)) if view => Err(Error::new(
-            ErrorCode::InvalidExpression,
-            format!("`{name}` is a table and no view; write DROP TABLE {name}"),
-        )),
+            ErrorCode::WrongObjectType,
+            format!("DROP VIEW needs a view, but `{name}` is a table; write DROP TABLE {name}"),
+        )
+        .with_parameter("operation", "DROP VIEW")
+        .with_parameter("requiredType", "VIEW")
+        .with_parameter("objectName", format!("`{name}`"))
+        .with_parameter("foundType", "TABLE")
+        .with_parameter("alternative", "DROP TABLE")),
         Some(Entry::Table(table)) => {
             catalog.remove(name);
             match &table.location {
-                Some(location) if placed(session, name).is_ok_and(|own| *location == own) => {
+                Some(location) if table.managed => {
                     table_writer::remove_all(&Location::parse(location, session.conf())?).await
                 }
                 _ => Ok(()),
             }
         }
         None if session.forget_memory_table(name) || if_exists => Ok(()),
-        None => Err(Error::new(ErrorCode::TableNotFound, catalog.missing(name, []))),
+        None => Err(catalog.missing(name, [])),
     }
 }
 
 /// Makes the directory of a table whose files this session places, so that the table can be read before rows are in it.
 pub(super) fn make_place(session: &Session, name: &str) -> Result<()> {
     let Some(Entry::Table(table)) = session.catalog().get(name) else { return Ok(()) };
-    let Some(own) = placed(session, name).ok().filter(|own| table.location.as_ref() == Some(own)) else {
-        return Ok(());
-    };
-    match Location::parse(&own, session.conf())? {
+    let Some(own) = table.location.as_ref().filter(|_| table.managed) else { return Ok(()) };
+    match Location::parse(own, session.conf())? {
         Location::Local(path) => std::fs::create_dir_all(&path).map_err(|cause| {
             Error::caused_by(ErrorCode::Io, format!("cannot make the directory {}: {cause}", path.display()), cause)
         }),
@@ -123,26 +127,53 @@ pub(super) fn make_place(session: &Session, name: &str) -> Result<()> {
     }
 }
 
+/// Keeps the rows of a table or view in memory from when they are first asked for; as `CACHE LAZY TABLE` in Spark.
+///
+/// # Errors
+/// Names that there are not, and streams.
+pub(crate) async fn keep(session: &Session, name: &str) -> Result<()> {
+    let catalog = session.catalog();
+    if catalog.kept(name).is_none() {
+        catalog.keep(name, session.table(name).await?.cached()?.plan().clone());
+    }
+    Ok(())
+}
+
+/// Has rows that are kept read again, because there may be others.
+pub(crate) async fn keep_again(session: &Session, name: &str) -> Result<()> {
+    if session.catalog().kept(name).is_none() {
+        return Ok(());
+    }
+    session.catalog().let_go(name);
+    keep(session, name).await
+}
+
 /// Adds rows to a table by position, or puts them in place of those that are there.
 pub(crate) async fn insert(frame: &DataFrame, name: &str, overwrite: bool) -> Result<()> {
     let catalog = frame.session().catalog();
     match catalog.get(name) {
-        Some(Entry::Table(table)) => table.write(&table.assigned(frame.clone())?, overwrite).await,
+        Some(Entry::Table(table)) => {
+            table.write(&table.assigned(frame.clone())?, overwrite).await?;
+            keep_again(frame.session(), name).await
+        }
         Some(Entry::View(_)) => Err(Error::new(
             ErrorCode::InvalidExpression,
             format!("`{name}` is a view, which cannot be written; insert into a table"),
         )),
-        None => Err(Error::new(ErrorCode::TableNotFound, catalog.missing(name, []))),
+        None => Err(catalog.missing(name, [])),
     }
 }
 
 /// The table or view `name`, as a stream or as what it is now.
 pub(crate) async fn read_table(session: &Session, name: &str, streaming: bool) -> Result<DataFrame> {
+    let kept = session.catalog().kept(name).filter(|_| !streaming);
     let frame = match session.catalog().get(name) {
-        Some(Entry::Table(table)) if table.location.is_some() => table.read_as(streaming).read(session).await?,
+        Some(Entry::Table(table)) if table.location.is_some() && kept.is_none() => {
+            table.read_as(streaming).read(session).await?
+        }
         _ => {
             let found = script::table(session, name).await.map_err(|failure| failure.error)?;
-            found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, session.catalog().missing(name, [])))?
+            found.ok_or_else(|| session.catalog().missing(name, []))?
         }
     };
     match streaming && !frame.is_streaming() {
@@ -166,6 +197,7 @@ impl TableDefinition {
         };
         if table.location.is_none() && !has("path") && FORMATS.contains(&table.format.to_ascii_lowercase().as_str()) {
             table.location = Some(placed(session, &table.name)?);
+            table.managed = true;
         }
         Ok(table)
     }

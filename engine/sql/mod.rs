@@ -39,7 +39,9 @@ mod types;
 
 pub(crate) use catalog::{Catalog, Entry};
 pub use expression::{expression, select_item};
-pub(crate) use managed::{Managed, insert, read_table};
+#[cfg(feature = "connect")]
+pub(crate) use managed::keep;
+pub(crate) use managed::{Managed, insert, keep_again, read_table};
 pub use place::SqlError;
 pub use script::Script;
 #[cfg(feature = "connect")]
@@ -53,7 +55,8 @@ use place::{Failure, Parsed, Source};
 use statement::{Statement, statements};
 
 impl Session {
-    /// The frame of a query over the session's tables and views. A text that defines tables and views does so; it may end with a query.
+    /// The frame of a query over the session's tables and views. A text that defines tables and views does so; it may end with a query. `SET`
+    /// gives the keys and values that it has set, or is asked for.
     /// For `INSERT INTO`, which starts queries, see [`Script`].
     ///
     /// # Errors
@@ -101,6 +104,23 @@ impl Session {
                         "INSERT INTO starts a query; use Script, or write_stream() on the frame of the SELECT";
                     return Err(Failure::unsupported(message, table.span));
                 }
+                Statement::Set { key, value } => {
+                    script::define(self, statement).await?;
+                    result = Some(relation::settings(self, vec![(key.clone(), value.clone())])?);
+                }
+                Statement::Settings { key, .. } => {
+                    let settings = match key {
+                        Some(key) => {
+                            vec![(key.clone(), self.conf().get(key).unwrap_or_else(|| "<undefined>".to_string()))]
+                        }
+                        None => self.conf().get_all().into_iter().collect(),
+                    };
+                    let hidden = |(key, value): (String, String)| {
+                        let value = if is_secret(&key) { "*********(redacted)".to_string() } else { value };
+                        (key, value)
+                    };
+                    result = Some(relation::settings(self, settings.into_iter().map(hidden).collect())?);
+                }
                 Statement::Explain { .. } => {
                     let message = "EXPLAIN is a text, not a frame; use Script, or explain() on the frame of the SELECT";
                     return Err(Error::new(ErrorCode::UnsupportedOperation, message).into());
@@ -121,8 +141,14 @@ impl Session {
     /// `TABLE_OR_VIEW_NOT_FOUND`, with the nearest name; options that a table's source does not have.
     pub async fn table(&self, name: &str) -> Result<DataFrame> {
         let found = script::table(self, name).await.map_err(|failure| failure.error)?;
-        found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, self.catalog().missing(name, [])))
+        found.ok_or_else(|| self.catalog().missing(name, []))
     }
+}
+
+/// Whether the value of a configuration key is nobody's to read, by Spark's rule.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["secret", "password", "token", "access.key", "accesskey"].iter().any(|word| key.contains(word))
 }
 
 /// Whether a text is a query, and not something to be done.
@@ -206,9 +232,9 @@ impl DataFrame {
     /// Gives the frame a name that SQL can use.
     ///
     /// # Errors
-    /// [`ErrorCode::TableExists`] for a name that something has.
+    /// [`ErrorCode::TempViewExists`] for a name that something has.
     pub fn create_temp_view(&self, name: &str) -> Result<()> {
-        self.session().catalog().put(name, Entry::View(self.plan().clone()), false)
+        self.session().catalog().put_temporary(name, Entry::View(self.plan().clone()), false)
     }
 }
 

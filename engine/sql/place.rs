@@ -141,7 +141,7 @@ impl From<SqlError> for Error {
         let Some(place) = &error.place else { return error.error };
         let message =
             format!("{}; line {}, column {}:\n{}", error.error.message(), place.line, place.column, place.excerpt());
-        Error::new(error.error.code(), message)
+        error.error.with_message(message)
     }
 }
 

@@ -128,9 +128,7 @@ impl Planner<'_> {
     pub fn named(&self, name: &str, named: &Tables, span: Span) -> Parsed<DataFrame> {
         let key = name.to_ascii_lowercase();
         let found = named.get(&key).or_else(|| self.tables.get(&key)).cloned();
-        found.ok_or_else(|| {
-            Failure::new(ErrorCode::TableNotFound, self.session.catalog().missing(name, named.keys()), span)
-        })
+        found.ok_or_else(|| Failure::from(self.session.catalog().missing(name, named.keys())).or_at(span))
     }
 
     fn sorting<'q>(&self, order_by: Option<&'q OrderBy>) -> Parsed<Option<Sorting<'q>>> {
@@ -250,10 +248,10 @@ pub(super) fn position(tree: &ast::Expr) -> Option<usize> {
 
 fn count(tree: &ast::Expr) -> Parsed<u64> {
     position(tree).map(|rows| rows as u64).ok_or_else(|| {
-        Failure::new(
-            ErrorCode::InvalidExpression,
-            format!("LIMIT and OFFSET take a number of rows, not {tree}"),
-            tree.span(),
-        )
+        let code = match tree {
+            ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, .. } => ErrorCode::NegativeLimit,
+            _ => ErrorCode::InvalidExpression,
+        };
+        Failure::new(code, format!("LIMIT and OFFSET take a number of rows, not {tree}"), tree.span())
     })
 }

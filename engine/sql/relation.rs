@@ -9,7 +9,7 @@ use crate::plan::resolve::{df_schema, expand_star, resolve};
 use crate::plan::scope::Scope;
 use crate::session::Session;
 use crate::types::StructType;
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::context::ExecutionProps;
@@ -130,4 +130,12 @@ pub(super) async fn show(frame: &DataFrame) -> Result<String> {
 /// No rows and no columns: what a definition gives.
 pub(super) fn nothing(session: &Session) -> Result<DataFrame> {
     local(session, RecordBatch::new_empty(Arc::new(Schema::empty())))
+}
+
+/// Keys of the configuration and their values: what `SET` gives.
+pub(super) fn settings(session: &Session, settings: Vec<(String, String)>) -> Result<DataFrame> {
+    let (keys, values): (Vec<String>, Vec<String>) = settings.into_iter().unzip();
+    let fields = ["key", "value"].map(|name| Field::new(name, DataType::Utf8, false));
+    let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(keys)), Arc::new(StringArray::from(values))];
+    local(session, RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), columns)?)
 }

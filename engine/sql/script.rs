@@ -195,6 +195,9 @@ impl Script {
                     let message = "DROP in a script would come before what the script starts; drop with session.sql()";
                     return Err(Failure::unsupported(message, name.span));
                 }
+                Statement::Settings { span, .. } => {
+                    return Err(Failure::new(ErrorCode::ParseSyntaxError, "expected SET key = value", *span));
+                }
                 definition => define(session, definition).await?,
             }
         }
@@ -215,11 +218,7 @@ impl Script {
                 return Err(Failure::new(ErrorCode::InvalidExpression, message, name.span));
             }
             None => {
-                return Err(Failure::new(
-                    ErrorCode::TableNotFound,
-                    session.catalog().missing(&name.value, []),
-                    name.span,
-                ));
+                return Err(Failure::from(session.catalog().missing(&name.value, [])).or_at(name.span));
             }
         };
         let frame = frame_of(session, query).await?;
@@ -247,22 +246,32 @@ pub(super) async fn define(session: &Session, statement: &Statement) -> Parsed<(
             let table = Arc::new((**table).clone());
             session.catalog().put(&table.name, Entry::Table(table.clone()), *replace).at(name.span)
         }
-        Statement::CreateView { name, columns, options, replace, query } => {
+        Statement::CreateView { name, columns, options, replace, temporary, query } => {
             let mut frame = frame_of(session, query).await?;
             if !columns.is_empty() {
                 frame = renamed(&frame, columns).at(name.span)?;
             }
             let frame = options.watermarked(frame).map_err(|e| options.blame(e).or_at(name.span))?;
-            session.catalog().put(&name.value, Entry::View(frame.plan().clone()), *replace).at(name.span)
+            let (catalog, view) = (session.catalog(), Entry::View(frame.plan().clone()));
+            match temporary {
+                true => catalog.put_temporary(&name.value, view, *replace).at(name.span),
+                false => catalog.put(&name.value, view, *replace).at(name.span),
+            }
         }
         Statement::Set { key, value } => {
-            session.conf().set(key, value)?;
+            // The settings that a script begins with were given to the session's builder already.
+            if session.conf().get_set(key).as_ref() != Some(value) {
+                session.conf().set(key, value)?;
+            }
             Ok(())
         }
         Statement::Drop { name, view, if_exists } => {
             managed::drop_relation(session, &name.value, *view, *if_exists).await.at(name.span)
         }
-        Statement::Insert { .. } | Statement::Select { .. } | Statement::Explain { .. } => Ok(()),
+        Statement::Insert { .. }
+        | Statement::Select { .. }
+        | Statement::Explain { .. }
+        | Statement::Settings { .. } => Ok(()),
     }
 }
 
@@ -310,6 +319,9 @@ pub(super) async fn frame_of(session: &Session, query: &Query) -> Parsed<DataFra
 
 /// The frame of a table or view of the session.
 pub(super) async fn table(session: &Session, name: &str) -> Parsed<Option<DataFrame>> {
+    if let Some(kept) = session.catalog().kept(name) {
+        return Ok(Some(DataFrame::from_plan(session, kept)));
+    }
     Ok(match session.catalog().get(name) {
         None => session.memory_table(name).map(|rows| in_memory(session, &rows)).transpose()?,
         Some(Entry::View(plan)) => Some(DataFrame::from_plan(session, plan)),

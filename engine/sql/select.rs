@@ -10,7 +10,7 @@ use super::query::{Planner, Sorting, Tables, position};
 use super::relation;
 use super::{grouping_sets, over, subquery};
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::DataFrame;
+use crate::frame::{DataFrame, not_grouped};
 use crate::functions::placed::{is_grouping, placed};
 use crate::plan::resolve::{expand_star, output_name, quoted, split_path, strip_alias};
 use crate::plan::spark_function::SparkFunction;
@@ -338,11 +338,7 @@ impl Grouping {
                             let parts: Vec<String> = std::iter::once(quoted(name)).chain(fields).collect();
                             replaced(column(&parts.join(".")))
                         }
-                        None => Err(Error::new(
-                            ErrorCode::InvalidExpression,
-                            format!("the column \"{}\" is neither grouped by nor inside an aggregate; add it to GROUP BY, or use any_value()", c.name),
-                        )
-                        .into()),
+                        None => Err(not_grouped(&c.name, !self.keys.is_empty()).into()),
                     }
                 }
                 other => Ok(Transformed::no(other)),

@@ -27,6 +27,7 @@ pub(super) enum Statement {
         columns: Vec<Ident>,
         options: Box<TableDefinition>,
         replace: bool,
+        temporary: bool,
         query: Box<Query>,
     },
     /// `INSERT INTO`, and `INSERT OVERWRITE` with `overwrite`.
@@ -42,6 +43,11 @@ pub(super) enum Statement {
     Set {
         key: String,
         value: String,
+    },
+    /// `SET key`, and `SET` for all of them.
+    Settings {
+        key: Option<String>,
+        span: Span,
     },
     /// `DROP TABLE` and, with `view`, `DROP VIEW`.
     Drop {
@@ -153,7 +159,7 @@ impl Reader<'_> {
         Ok(Statement::Insert { table, overwrite, query: self.parser.parse_query()? })
     }
 
-    /// `SET key = value`: both as they are written up to the semicolon.
+    /// `SET key = value`: both as they are written up to the semicolon. Without a value, a question for it.
     fn set(&mut self) -> Parsed<Statement> {
         let span = self.parser.peek_token().span;
         self.parser.advance_token();
@@ -170,11 +176,16 @@ impl Reader<'_> {
             }
             self.parser.advance_token();
         }
-        let Some(equals) = equals else {
-            return Err(Failure::new(ErrorCode::ParseSyntaxError, "expected SET key = value", span));
-        };
         let slice = |from: usize, to: usize| self.source.text.get(from..to).unwrap_or_default().trim().to_string();
         let offset = |at| self.source.offset(at);
+        let Some(equals) = equals else {
+            let key = slice(offset(start.span.start), offset(end.span.start));
+            if key.contains(char::is_whitespace) {
+                return Err(Failure::new(ErrorCode::ParseSyntaxError, "expected SET key = value", span));
+            }
+            let key = key.trim_matches('`');
+            return Ok(Statement::Settings { key: (!key.is_empty()).then(|| key.to_string()), span });
+        };
         let key = slice(offset(start.span.start), offset(equals.start));
         let value = slice(offset(equals.end), offset(end.span.end));
         let quoted = ['\'', '"'].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
@@ -202,9 +213,9 @@ impl Reader<'_> {
         self.parser.advance_token();
         let replace = self.words(&["OR", "REPLACE"]);
         let _ = self.words(&["GLOBAL"]);
-        let _ = self.words(&["TEMPORARY"]) || self.words(&["TEMP"]);
+        let temporary = self.words(&["TEMPORARY"]) || self.words(&["TEMP"]);
         if self.words(&["VIEW"]) {
-            return self.create_view(replace);
+            return self.create_view(replace, temporary);
         }
         let _ = self.words(&["EXTERNAL"]);
         let _ = self.words(&["STREAMING"]);
@@ -215,7 +226,7 @@ impl Reader<'_> {
         Err(Failure::unsupported(message, span))
     }
 
-    fn create_view(&mut self, replace: bool) -> Parsed<Statement> {
+    fn create_view(&mut self, replace: bool, temporary: bool) -> Parsed<Statement> {
         let name = self.name()?;
         let mut columns = Vec::new();
         if self.parser.consume_token(&Token::LParen) {
@@ -234,7 +245,7 @@ impl Reader<'_> {
         }
         self.expect_words(&["AS"])?;
         let options = Box::new(view_options(&name.value, options)?);
-        Ok(Statement::CreateView { name, columns, options, replace, query: self.parser.parse_query()? })
+        Ok(Statement::CreateView { name, columns, options, replace, temporary, query: self.parser.parse_query()? })
     }
 
     fn create_table(&mut self, replace: bool) -> Parsed<Statement> {
@@ -285,6 +296,7 @@ impl Reader<'_> {
             columns,
             partitioned_by,
             location,
+            managed: false,
             options,
             span,
         });

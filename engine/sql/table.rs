@@ -44,6 +44,8 @@ pub(crate) struct TableDefinition {
     pub columns: Option<StructType>,
     pub partitioned_by: Vec<String>,
     pub location: Option<String>,
+    /// Whether the session has placed its files, and so takes them away with the table.
+    pub managed: bool,
     pub options: Vec<TableOption>,
     /// Where the format stands.
     pub span: Span,
@@ -59,6 +61,7 @@ impl TableDefinition {
             columns: None,
             partitioned_by: vec![],
             location: None,
+            managed: false,
             options: vec![mode],
             span: Span::empty(),
         }
@@ -295,6 +298,7 @@ pub(super) fn view_options(name: &str, options: Vec<TableOption>) -> Parsed<Tabl
         columns: None,
         partitioned_by: vec![],
         location: None,
+        managed: false,
         options,
         span,
     })

@@ -7,7 +7,7 @@ use crate::source::memory::MemoryStream;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int64Type;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Accumulator;
+use datafusion::logical_expr::{Accumulator, Expr};
 
 fn shown(text: &str) -> String {
     expression(text, &FunctionRegistry::default()).unwrap().to_string()
@@ -74,12 +74,15 @@ fn intervals_in_every_form() {
     for text in
         ["INTERVAL 90 MINUTES", "INTERVAL '90' MINUTE", "INTERVAL 1 HOUR 30 MINUTES", "INTERVAL '1 hour 30 minutes'"]
     {
-        assert_eq!(
-            shown(text),
-            "IntervalMonthDayNano(\"IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 5400000000000 }\")",
-            "{text}"
+        let value = expression(text, &FunctionRegistry::default()).unwrap();
+        assert!(
+            matches!(value, Expr::Literal(ScalarValue::DurationMicrosecond(Some(5_400_000_000)), _)),
+            "{text}: {value:?}"
         );
     }
+    assert_eq!(refused("INTERVAL 1 DAY TO SECOND").code(), ErrorCode::ParseSyntaxError);
+    assert_eq!(refused("INTERVAL '1-2' DAY TO MONTH").code(), ErrorCode::ParseSyntaxError);
+    assert_eq!(refused("INTERVAL 1 MONTH 2 DAYS").code(), ErrorCode::ParseSyntaxError);
     assert_eq!(refused("INTERVAL 5").code(), ErrorCode::ParseSyntaxError);
 }
 
@@ -276,8 +279,204 @@ async fn unknown_names_are_pointed_at() {
         "[TABLE_OR_VIEW_NOT_FOUND] there is no table or view named `rids`; did you mean `rides`?; line 1, column 18:\nSELECT city FROM rids\n                 ^"
     );
     let error = failed("SELECT city, fare, count(*) FROM rides GROUP BY city").await;
-    assert_eq!(error.code(), ErrorCode::InvalidExpression);
+    assert_eq!(error.code(), ErrorCode::MissingAggregation);
     assert!(error.message().contains("line 1, column 14"), "{error}");
     let error = failed("SELECT city FROM rides WHERE sum(fare) > 1").await;
+    assert_eq!(error.code(), ErrorCode::InvalidWhereCondition);
     assert!(error.message().contains("line 1, column 30"), "{error}");
+}
+
+#[tokio::test]
+async fn set_answers_with_what_it_has_set() {
+    let session = session().await;
+    let rows = async |text: &str| {
+        let frame = session.sql(text).await.unwrap();
+        assert_eq!(columns(&frame), ["key Utf8", "value Utf8"], "{text}");
+        let text_of = |array: &ArrayRef, row| array.as_string::<i32>().value(row).to_string();
+        let batches = frame.collect().await.unwrap();
+        let rows = batches.iter().flat_map(|rows| {
+            (0..rows.num_rows()).map(move |row| (text_of(rows.column(0), row), text_of(rows.column(1), row)))
+        });
+        rows.collect::<Vec<_>>()
+    };
+    let pair = |key: &str, value: &str| (key.to_string(), value.to_string());
+    assert_eq!(rows("SET spark.sql.ansi.enabled = false").await, [pair("spark.sql.ansi.enabled", "false")]);
+    assert_eq!(rows("SET spark.sql.ansi.enabled").await, [pair("spark.sql.ansi.enabled", "false")]);
+    assert_eq!(rows("SET `a.b`;").await, [pair("a.b", "<undefined>")]);
+    session.conf().set("fs.s3a.secret.key", "s3cret").unwrap();
+    assert_eq!(rows("SET fs.s3a.secret.key").await, [pair("fs.s3a.secret.key", "*********(redacted)")]);
+    assert!(rows("SET").await.contains(&pair("spark.sql.ansi.enabled", "false")));
+    assert_eq!(session.sql("SET a b").await.unwrap_err().code(), ErrorCode::ParseSyntaxError);
+    assert_eq!(session.sql("SET spark.executor.memory = 1g").await.unwrap_err().code(), ErrorCode::ConfCore);
+}
+
+#[cfg(feature = "connect")]
+#[tokio::test]
+async fn kept_rows_stay_until_they_may_be_others() {
+    let session = session().await;
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("rows").to_string_lossy().into_owned();
+    let rows = DataFrame::range(&session, 0, 3, 1).unwrap();
+    rows.write().parquet(&path).await.unwrap();
+    session.spark_sql(&format!("CREATE TABLE t USING parquet LOCATION '{path}'")).await.unwrap();
+    let count = async || session.sql("SELECT * FROM t").await.unwrap().count().await.unwrap();
+    keep(&session, "T").await.unwrap();
+    assert_eq!(count().await, 3);
+    // Files that something else writes are not seen, and rows that are inserted by name are.
+    rows.write().mode("append").parquet(&path).await.unwrap();
+    assert_eq!(count().await, 3);
+    session.spark_sql("INSERT INTO t SELECT id FROM range(1)").await.unwrap();
+    assert_eq!(count().await, 7);
+    rows.write().mode("append").parquet(&path).await.unwrap();
+    keep_again(&session, "t").await.unwrap();
+    assert_eq!(count().await, 10);
+    session.catalog().let_go("t");
+    rows.write().mode("append").parquet(&path).await.unwrap();
+    assert_eq!(count().await, 13);
+    keep(&session, "t").await.unwrap();
+    rows.create_or_replace_temp_view("t").unwrap();
+    assert_eq!(count().await, 3);
+    assert_eq!(keep(&session, "nothing").await.unwrap_err().code(), ErrorCode::TableNotFound);
+}
+
+/// The name, the type and the text of what an expression gives, and whether it may be NULL.
+async fn answer(expression: &str) -> (String, String, String, bool) {
+    use crate::functions::interval::Fields;
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let frame = session.sql(&format!("SELECT {expression}")).await.unwrap();
+    let batches = frame.collect().await.unwrap();
+    let schema = frame.schema();
+    let field = schema.field(0);
+    let style = crate::functions::java_text::Style {
+        zone: crate::decode::zone::Zone::Fixed(0),
+        null: "NULL",
+        hex: false,
+        interval: None,
+    };
+    let mut text = String::new();
+    crate::functions::java_text::write_value(batches[0].column(0), 0, style.of(field), &mut text).unwrap();
+    let type_name = match Fields::of(field) {
+        Some(fields) => format!("interval {}", fields.name()),
+        None => crate::plan::names::type_name(field.data_type()),
+    };
+    (field.name().clone(), type_name, text, !crate::plan::nullness::is_never_null(field))
+}
+
+#[tokio::test]
+async fn values_as_spark_answers_them() {
+    for (expression, name, type_name, text) in [
+        ("date'2024-01-31' + INTERVAL 1 MONTH", "DATE '2024-01-31' + INTERVAL '1' MONTH", "date", "2024-02-29"),
+        ("date'2024-01-31' - INTERVAL 1 YEAR", "DATE '2024-01-31' - INTERVAL '1' YEAR", "date", "2023-01-31"),
+        (
+            "date'2024-01-31' + INTERVAL 1 DAY",
+            "date_add(DATE '2024-01-31', extractansiintervaldays(INTERVAL '1' DAY))",
+            "date",
+            "2024-02-01",
+        ),
+        (
+            "date'2024-01-31' + INTERVAL 24 HOURS",
+            "DATE '2024-01-31' + INTERVAL '24' HOUR",
+            "timestamp",
+            "2024-02-01 00:00:00",
+        ),
+        ("INTERVAL 1 MONTH + date'2024-01-31'", "DATE '2024-01-31' + INTERVAL '1' MONTH", "date", "2024-02-29"),
+        (
+            "timestamp'2024-01-31 10:00:00' + INTERVAL '1-2' YEAR TO MONTH",
+            "TIMESTAMP '2024-01-31 10:00:00' + INTERVAL '1-2' YEAR TO MONTH",
+            "timestamp",
+            "2025-03-31 10:00:00",
+        ),
+        (
+            "date'2024-01-31' - date'2024-01-01'",
+            "(DATE '2024-01-31' - DATE '2024-01-01')",
+            "interval day",
+            "INTERVAL '30' DAY",
+        ),
+        (
+            "CAST(date'2024-01-31' - date'2024-01-01' AS STRING)",
+            "CAST((DATE '2024-01-31' - DATE '2024-01-01') AS STRING)",
+            "string",
+            "INTERVAL '30' DAY",
+        ),
+        (
+            "INTERVAL 1 DAY + INTERVAL 2 HOURS",
+            "(INTERVAL '1' DAY + INTERVAL '02' HOUR)",
+            "interval day to hour",
+            "INTERVAL '1 02' DAY TO HOUR",
+        ),
+        (
+            "INTERVAL 1 DAY * 2",
+            "(INTERVAL '1' DAY * 2)",
+            "interval day to second",
+            "INTERVAL '2 00:00:00' DAY TO SECOND",
+        ),
+        ("-INTERVAL 1 DAY", "(- INTERVAL '1' DAY)", "interval day", "INTERVAL '-1' DAY"),
+        (
+            "CAST(INTERVAL 90 MINUTES AS STRING)",
+            "CAST(INTERVAL '90' MINUTE AS STRING)",
+            "string",
+            "INTERVAL '90' MINUTE",
+        ),
+        ("1e20D", "1.0E20", "double", "1.0E20"),
+        ("-1e5D", "-100000.0", "double", "-100000.0"),
+        ("1e5F", "100000.0", "float", "100000.0"),
+        ("1e2BD", "100", "decimal(3,0)", "100"),
+        ("1e-2BD", "0.01", "decimal(2,2)", "0.01"),
+        ("x'abc'", "X'0ABC'", "binary", "\n\u{fffd}"),
+        ("CAST('abcdef' AS VARCHAR(3))", "CAST(abcdef AS STRING)", "string", "abcdef"),
+        ("CAST('ab' AS CHAR(5))", "CAST(ab AS STRING)", "string", "ab"),
+        ("TIMESTAMP_NTZ'2024-01-31'", "TIMESTAMP_NTZ '2024-01-31 00:00:00'", "timestamp_ntz", "2024-01-31 00:00:00"),
+        (
+            "timestampadd(MONTH, 1, date'2024-01-31')",
+            "timestampadd(MONTH, 1, DATE '2024-01-31')",
+            "timestamp",
+            "2024-02-29 00:00:00",
+        ),
+        (
+            "datediff(MONTH, date'2024-01-31', date'2024-03-30')",
+            "timestampdiff(MONTH, DATE '2024-01-31', DATE '2024-03-30')",
+            "bigint",
+            "1",
+        ),
+        (
+            "timediff(HOUR, timestamp'2024-01-31 10:00:00', timestamp'2024-01-31 12:00:01')",
+            "timestampdiff(HOUR, TIMESTAMP '2024-01-31 10:00:00', TIMESTAMP '2024-01-31 12:00:01')",
+            "bigint",
+            "2",
+        ),
+        ("CAST(to_csv(struct(1, 'a b', NULL)) AS STRING) AS c", "c", "string", "1,a b,"),
+        ("if(NULL, 1, 2) AS c", "c", "int", "2"),
+    ] {
+        let (found, found_type, found_text, _) = answer(expression).await;
+        assert_eq!((found.as_str(), found_type.as_str(), found_text.as_str()), (name, type_name, text), "{expression}");
+    }
+    assert_eq!(refused("CAST(1 AS INTERVAL HOUR)").code(), ErrorCode::ParseSyntaxError);
+}
+
+#[tokio::test]
+async fn what_is_never_null_is_said_to_be() {
+    for (expression, nullable) in [
+        ("1", false),
+        ("NULL", true),
+        ("concat_ws(',', 'a', NULL)", false),
+        ("hash(NULL)", false),
+        ("coalesce(NULL, 1)", false),
+        ("struct(1, NULL)", false),
+        ("1 + 1", false),
+        ("4 / 2", true),
+        ("CAST('1' AS INT)", true),
+        ("CAST(1 AS STRING)", false),
+        ("year(date'2024-01-01')", false),
+        ("CASE WHEN true THEN 1 END", true),
+    ] {
+        assert_eq!(answer(expression).await.3, nullable, "{expression}");
+    }
+}
+
+#[tokio::test]
+async fn a_case_needs_conditions_that_are_boolean() {
+    let session = session().await;
+    for text in ["SELECT CASE WHEN NULL THEN 1 ELSE 2 END", "SELECT CASE WHEN 1 THEN 1 ELSE 2 END"] {
+        assert_eq!(session.sql(text).await.unwrap_err().code(), ErrorCode::DatatypeMismatch, "{text}");
+    }
 }

@@ -19,9 +19,15 @@ pub(super) fn data_type(tree: &Tree) -> Parsed<DataType> {
         Tree::Float(ExactNumberInfo::None) | Tree::Real => DataType::Float,
         Tree::Double(ExactNumberInfo::None) => DataType::Double,
         Tree::String(None) => DataType::String,
+        // Spark's casts neither cut nor fill.
+        Tree::Varchar(_) | Tree::CharVarying(_) | Tree::CharacterVarying(_) | Tree::Char(_) | Tree::Character(_) => {
+            DataType::String
+        }
+        Tree::Interval { fields: Some(fields), precision: None } => named(&format!("INTERVAL {fields}"))?,
         Tree::Binary(None) => DataType::Binary,
         Tree::Date => DataType::Date,
         Tree::Timestamp(None, _) => DataType::Timestamp,
+        Tree::TimestampNtz(None) => DataType::TimestampNtz,
         Tree::Decimal(info) | Tree::Dec(info) | Tree::Numeric(info) => match info {
             ExactNumberInfo::None => named("DECIMAL")?,
             ExactNumberInfo::Precision(precision) => named(&format!("DECIMAL({precision})"))?,

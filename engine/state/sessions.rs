@@ -79,8 +79,8 @@ impl Sessions {
         self.keys.rows(columns)
     }
 
-    /// Merges group `from` of a chunk, whose rows make a session from `start` to `end`. Returns the number of sessions that became part of
-    /// another one.
+    /// Merges group `from` of a chunk, whose rows make a session from `start` to `end`. Returns the number of starts at which no session
+    /// begins any more.
     ///
     /// # Errors
     /// Sums outside their type.
@@ -96,7 +96,7 @@ impl Sessions {
         for session in &touched {
             self.by_end.remove(&(session.end, key.clone(), session.start));
         }
-        let absorbed = touched.len().saturating_sub(1) as u64;
+        let starts: Vec<i64> = touched.iter().map(|session| session.start).collect();
         // What is collected is in order of the sessions' starts, as a row that comes late does not change that.
         let after = touched.partition_point(|session| session.start <= start);
         let own = match after.checked_sub(1).and_then(|before| touched.get(before)).filter(|_| after == touched.len()) {
@@ -118,6 +118,8 @@ impl Sessions {
             (merged.start, merged.end) = (merged.start.min(session.start), merged.end.max(session.end));
         }
         (merged.start, merged.end) = (merged.start.min(start), merged.end.max(end));
+        // Sessions are kept by their starts: one that begins earlier now is another.
+        let absorbed = starts.iter().filter(|start| **start != merged.start).count() as u64;
         self.by_end.insert((merged.end, key.clone(), merged.start));
         sessions.insert(first, merged);
         self.changed.insert(key.clone());

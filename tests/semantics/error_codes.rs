@@ -128,6 +128,11 @@ async fn read(files: &[&str], schema: Option<&str>) -> Error {
     }
 }
 
+/// What a value over another, called `s`, fails with.
+async fn value_of(column: Column, over: Column) -> Error {
+    ids().await.select([column]).unwrap().select([over]).expect_err("a value that there is")
+}
+
 macro_rules! call {
     ($($body:tt)*) => { Proof::Call(|| Box::pin(async { $($body)* })) };
 }
@@ -159,8 +164,31 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
             },
         ),
         (DatatypeMismatch, call!(rows().await.group_by([window("k", "5 seconds")]).err().unwrap())),
+        (FieldNotFound, call!(value_of(r#struct(["id"]).alias("s"), col("s.nope")).await)),
+        (
+            DataFrameColumn,
+            call! {
+                let (one, other) = (ids().await, ids().await);
+                one.select([other.col("id")]).unwrap_err()
+            },
+        ),
+        (UnresolvedFieldName, call!(ids().await.drop_duplicates(&["nope"]).unwrap_err())),
+        (UnresolvedUsingColumn, call!(ids().await.join(&rows().await, "id", "inner").unwrap_err())),
+        (
+            JoinConditionType,
+            call! {
+                let (one, other) = (ids().await, rows().await);
+                one.join(&other, one.col("id") + other.col("v"), "inner").unwrap_err()
+            },
+        ),
+        (InvalidWhereCondition, call!(ids().await.filter(sum("id").gt(1)).unwrap_err())),
+        (MissingAggregation, call!(rows().await.group_by(["k"]).unwrap().agg([col("v")]).unwrap_err())),
+        (MissingGroupBy, call!(query("SELECT id, count(*) FROM range(1)").await)),
+        (NestedAggregate, call!(ids().await.agg([sum(max("id"))]).unwrap_err())),
+        (NegativeLimit, call!(query("SELECT 1 LIMIT -1").await)),
         (InvalidExpression, call!(rows().await.observe("seen", [col("v")]).unwrap_err())),
         (CannotParseInterval, call!(rows().await.with_watermark("t", "ten minutes").unwrap_err())),
+        (InvalidIntervalFormat, call!(real_time(&rows().await, Update, "soon").await)),
         (ParseSyntaxError, call!(StructType::from_ddl("v BIGGISH").unwrap_err())),
         (EventTimeNotTimestamp, call!(rows().await.with_watermark("k", "1 minute").unwrap_err())),
         (
@@ -244,13 +272,30 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
                 reader.load().await.unwrap_err()
             },
         ),
+        (MissingOption, call!(rows().await.write_stream().format("memory").start().await.err().unwrap())),
         (TableNotFound, call!(session().await.sql("SELECT * FROM nowhere").await.err().unwrap())),
         (
             TableExists,
             call! {
                 let session = session().await;
-                session.sql("CREATE TEMPORARY VIEW v AS SELECT 1 AS n").await.unwrap();
-                session.sql("CREATE TEMPORARY VIEW v AS SELECT 1 AS n").await.err().unwrap()
+                session.sql("CREATE VIEW v AS SELECT 1 AS n").await.unwrap();
+                session.sql("CREATE VIEW v AS SELECT 1 AS n").await.err().unwrap()
+            },
+        ),
+        (
+            TempViewExists,
+            call! {
+                let ids = ids().await;
+                ids.create_temp_view("v").unwrap();
+                ids.create_temp_view("V").unwrap_err()
+            },
+        ),
+        (
+            WrongObjectType,
+            call! {
+                let session = session().await;
+                session.sql("CREATE TABLE t (v INT) USING json LOCATION 'in'").await.unwrap();
+                session.sql("DROP VIEW t").await.unwrap_err()
             },
         ),
         (ConfNotFound, call!(session().await.conf().try_get("no.such.key").unwrap_err())),
@@ -262,6 +307,7 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
             },
         ),
         (ConfValueTimeZone, call!(session().await.conf().set("spark.sql.session.timeZone", "Mars").unwrap_err())),
+        (ConfCore, call!(session().await.conf().set("spark.executor.memory", "1g").unwrap_err())),
         (ConfStatic, call!(session().await.conf().set("spark.sql.warehouse.dir", "w").unwrap_err())),
         (
             RealTimeSource,
@@ -347,6 +393,34 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
                 call("timestampadd", vec![lit("YEAR"), lit(1_000_000), lit("2024-01-01").cast("timestamp")]).await
             },
         ),
+        (InvalidFormat, call!(call("to_char", vec![lit(1), lit("9$9")]).await)),
+        (FormatMismatch, call!(call("to_number", vec![lit("1234"), lit("999")]).await)),
+        (ConversionInvalidInput, call!(call("to_binary", vec![lit("zz")]).await)),
+        (InvalidUtf8, call!(value(call_function("validate_utf8", [call_function("unhex", [lit("80")])])).await)),
+        (InvalidUrl, call!(call("parse_url", vec![lit("a b"), lit("HOST")]).await)),
+        (InvalidFractionOfSecond, call!(call("make_timestamp_ntz", [2024, 1, 17, 10, 20, 61].map(lit).to_vec()).await)),
+        (IntervalOverflow, call!(call("make_dt_interval", vec![lit(106_751_992)]).await)),
+        (
+            InvalidBitmapPosition,
+            call! {
+                let bitmap = call_function("bitmap_construct_agg", [col("id") + 32_767]);
+                ids().await.agg([bitmap]).unwrap().collect().await.unwrap_err()
+            },
+        ),
+        (
+            VectorDimensionMismatch,
+            call! {
+                let (one, two) = (lit(1).cast("float"), lit(2).cast("float"));
+                call("vector_inner_product", vec![array([one.clone()]), array([one, two])]).await
+            },
+        ),
+        (
+            InvalidVectorNormDegree,
+            call! {
+                let one = || lit(1).cast("float");
+                call("vector_norm", vec![array([one()]), lit(3).cast("float")]).await
+            },
+        ),
         (IllegalDayOfWeek, call!(value(next_day(lit("2024-01-01").cast("date"), "someday")).await)),
         (InvalidExtractField, call!(value(date_part("FORTNIGHT", lit("2024-01-01").cast("date"))).await)),
         (UnsupportedGrouping, call!(query("SELECT grouping(id) FROM range(1) GROUP BY id").await)),
@@ -387,10 +461,87 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         ),
         (UserCode, call!(cause(&failed().await))),
         (PythonException, Test("engine/server/python/tests.rs", "exceptions_come_with_their_traceback")),
+        (
+            PythonRunnerInitialization,
+            Test("engine/server/python/tests.rs", "foreach_batch_whose_function_cannot_be_read"),
+        ),
         (PythonNotFound, Test("engine/server/python/interpreter.rs", "python_that_is_not_there")),
         (StreamFailed, call!(failed().await)),
         (Internal, call!(value(panicking_udf(col("id"))).await)),
     ]
+}
+
+/// What produces each part of a code that is split further.
+fn parts() -> Vec<(&'static str, Proof)> {
+    fn interval(text: &str) -> Error {
+        tidemill::options::parse_duration(text).unwrap_err()
+    }
+    vec![
+        ("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", call!(value(col("id").eq(array([lit(1)]))).await)),
+        ("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", call!(value(array([lit(1)]).cast("int")).await)),
+        ("DATATYPE_MISMATCH.DATA_DIFF_TYPES", call!(value(col("id").isin([array([lit(1)])])).await)),
+        ("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", call!(ids().await.filter(col("id") + 1).unwrap_err())),
+        ("DATATYPE_MISMATCH.INPUT_SIZE_NOT_ONE", call!(call("mask", ["a", "QQ"].map(lit).to_vec()).await)),
+        ("DATATYPE_MISMATCH.INVALID_ARG_VALUE", call!(call("to_binary", ["a", "rot13"].map(lit).to_vec()).await)),
+        ("DATATYPE_MISMATCH.INVALID_JSON_SCHEMA", call!(query("SELECT from_json('1', 'INT')").await)),
+        (
+            "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT",
+            call!(query("SELECT window(timestamp'2024-01-01', id) FROM range(1)").await),
+        ),
+        (
+            "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION",
+            call!(rows().await.group_by([window_sliding("t", "5 seconds", "6 seconds")]).err().unwrap()),
+        ),
+        (
+            "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+            call!(rows().await.group_by([window("k", "5 seconds")]).err().unwrap()),
+        ),
+        ("DATATYPE_MISMATCH.UNEXPECTED_NULL", call!(query("SELECT schema_of_csv(NULL)").await)),
+        (
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            call!(rows().await.group_by([window("t", "0 seconds")]).err().unwrap()),
+        ),
+        ("INVALID_INTERVAL_FORMAT.ARITHMETIC_EXCEPTION", call!(interval("9999999999999 weeks"))),
+        ("INVALID_INTERVAL_FORMAT.INPUT_IS_EMPTY", call!(interval(""))),
+        ("INVALID_INTERVAL_FORMAT.INVALID_FRACTION", call!(interval("1.5 minutes"))),
+        ("INVALID_INTERVAL_FORMAT.INVALID_UNIT", call!(interval("1 month"))),
+        ("INVALID_INTERVAL_FORMAT.MISSING_UNIT", call!(interval("10"))),
+        ("INVALID_INTERVAL_FORMAT.UNRECOGNIZED_NUMBER", call!(interval("soon"))),
+        ("INVALID_PARAMETER_VALUE.BINARY_FORMAT", call!(query("SELECT to_char(X'41', 'rot13')").await)),
+        ("INVALID_PARAMETER_VALUE.HMAC_ALGORITHM", call!(call("hmac", ["k", "m", "crc"].map(lit).to_vec()).await)),
+        ("INVALID_FORMAT.CONT_THOUSANDS_SEPS", call!(call("to_char", vec![lit(1), lit("9,,9")]).await)),
+        ("INVALID_FORMAT.CUR_MUST_BEFORE_DEC", call!(call("to_char", vec![lit(1), lit(".$9")]).await)),
+        ("INVALID_FORMAT.CUR_MUST_BEFORE_DIGIT", call!(call("to_char", vec![lit(1), lit("9$")]).await)),
+        ("INVALID_FORMAT.EMPTY", call!(call("to_char", vec![lit(1), lit("")]).await)),
+        ("INVALID_FORMAT.THOUSANDS_SEPS_MUST_BEFORE_DEC", call!(call("to_char", vec![lit(1), lit("9.9,9")]).await)),
+        ("INVALID_FORMAT.UNEXPECTED_TOKEN", call!(call("to_char", vec![lit(1), lit("L9")]).await)),
+        ("INVALID_FORMAT.WRONG_NUM_DIGIT", call!(call("to_char", vec![lit(1), lit("S")]).await)),
+        ("INVALID_FORMAT.WRONG_NUM_TOKEN", call!(call("to_char", vec![lit(1), lit("SS9")]).await)),
+    ]
+}
+
+/// The code and its parts, as `Error::condition` writes them.
+fn conditions() -> Vec<String> {
+    let of = |code: &ErrorCode| {
+        let parts = code.sub_conditions().iter().map(move |sub| format!("{code}.{sub}"));
+        std::iter::once(code.to_string()).chain(parts.collect::<Vec<_>>())
+    };
+    ErrorCode::ALL.iter().flat_map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_part_of_a_code_is_produced_by_something() {
+    let proofs = parts();
+    let proven: Vec<&str> = proofs.iter().map(|(condition, _)| *condition).collect();
+    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    let split: Vec<String> = conditions().into_iter().filter(|one| !codes.contains(&one.as_str())).collect();
+    assert_eq!(proven, split);
+    for (condition, proof) in proofs {
+        let Proof::Call(call) = proof else { panic!("{condition} has no call") };
+        let error = tokio::spawn(call()).await.unwrap();
+        assert_eq!(error.condition(), condition, "{error}");
+        assert!(error.to_string().starts_with(&format!("[{condition}] ")), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -431,8 +582,9 @@ fn every_code_is_explained() {
             (cells[0].trim_matches('`'), cells.iter().filter(|cell| !cell.is_empty()).count())
         })
         .collect();
-    for code in ErrorCode::ALL {
-        assert_eq!(explained.get(code.as_str()), Some(&3), "{code} in engine/errors.md");
+    let conditions = conditions();
+    for condition in &conditions {
+        assert_eq!(explained.get(condition.as_str()), Some(&3), "{condition} in engine/errors.md");
     }
-    assert_eq!(explained.len(), ErrorCode::ALL.len(), "engine/errors.md has codes that there are not");
+    assert_eq!(explained.len(), conditions.len(), "engine/errors.md has codes that there are not");
 }

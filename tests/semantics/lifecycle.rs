@@ -266,7 +266,7 @@ async fn a_start_that_fails_or_is_abandoned_frees_its_name() {
     drop(starting);
     start().await.unwrap().stop().await;
     let refused = stream.frame(&session).unwrap().write_stream().query_name("q").start_path("/dev/null/out").await;
-    assert_eq!(refused.err().unwrap().code(), ErrorCode::InvalidOption);
+    assert_eq!(refused.err().unwrap().code(), ErrorCode::MissingOption);
     start().await.unwrap().stop().await;
 }
 
@@ -405,7 +405,7 @@ async fn progress_has_sparks_shape_and_bound() {
     assert_eq!(
         keys(&json),
         "id runId name timestamp batchId batchDuration numInputRows inputRowsPerSecond processedRowsPerSecond durationMs \
-         stateOperators sources sink device malformedRecords lateInputRows gpuFallbacks"
+         stateOperators sources sink device malformedRecords lateInputRows gpuFallbacks stageDurationMs"
     );
     assert_eq!(
         keys(&json["sources"][0]),

@@ -164,7 +164,7 @@ async fn missing_places_are_refused_before_anything_is_written() {
     is(&place.refused(&rows, Mode::Append).await, ErrorCode::PathNotFound, &["in"]);
     std::fs::create_dir(place.path("in")).unwrap();
     let error = rows.write_stream().start_path(&place.text("out")).await.err().unwrap();
-    is(&error, ErrorCode::InvalidOption, &["checkpointLocation"]);
+    is(&error, ErrorCode::MissingOption, &["checkpointLocation"]);
     let error = rows.write_stream().option("checkpointLocation", "c").start().await.err().unwrap();
     is(&error, ErrorCode::InvalidOption, &["'path' is not specified"]);
     // A checkpoint below a file cannot be made.

@@ -244,6 +244,7 @@ async fn every_trigger_runs_or_says_why_not() {
     assert_eq!((nowhere.code(), nowhere.message()), (ErrorCode::InvalidOption, "'path' is not specified."));
     let unsafe_ = streaming.write_stream().trigger(Trigger::AvailableNow).start_path(&place.text("out")).await;
     let error = unsafe_.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::MissingOption);
     assert!(error.message().starts_with("checkpointLocation must be specified"), "{error}");
     assert!(!place.path("out").exists());
 }

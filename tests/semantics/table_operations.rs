@@ -375,6 +375,26 @@ async fn random_numbers_and_samples_are_sparks() {
         rows(&others).await,
         ["0.14773215621571878 1.1273432601572015", "0.0914602266360357 -1.2103303811819677"]
     );
+    let texts = rows_of(3).select([expr("randstr(5, 0) AS t"), expr("uniform(0, 10, 0)")]).unwrap();
+    assert_eq!(
+        (names(&texts), rows(&texts).await),
+        (vec!["t".into(), "uniform(0, 10, 0)".into()], vec!["ceV0P 7".to_string(), "XaR2I 5".into(), "lBhHi 0".into()])
+    );
+    let between = "uniform(0.5D, 10, 0), uniform(1.5, 2.25, 0), uniform(10, 0, 0), typeof(uniform(1.5, 2, 0))";
+    let between = session.sql(&format!("SELECT {between}, typeof(uniform(0L, 10, 0)) FROM range(3)")).await.unwrap();
+    let expected = ["7.724706070371619 2.07 2", "5.472484544041293 1.89 4", "1.4057991851034888 1.57 9"];
+    assert_eq!(rows(&between).await, expected.map(|row| format!("{row} decimal(2,1) bigint")));
+    let orders =
+        "shuffle(array(1, 2, 3, 4, 5, 6, 7), 5), shuffle(array('a', 'b', 'c'), 42), shuffle(array(1, NULL, 3), 7L)";
+    let orders = session.sql(&format!("SELECT {orders} FROM range(1)")).await.unwrap();
+    assert_eq!(names(&orders)[0], "shuffle(array(1, 2, 3, 4, 5, 6, 7))");
+    assert_eq!(rows(&orders).await, ["[6, 1, 4, 2, 3, 5, 7] [a, c, b] [1, NULL, 3]"]);
+    let shuffled = session.sql("SELECT array_sort(shuffle(array(id, 9, 7))) FROM range(2)").await.unwrap();
+    assert_eq!(rows(&shuffled).await, ["[0, 7, 9]", "[1, 7, 9]"]);
+    for wrong in ["uniform(0, id, 0)", "uniform('a', 1, 0)", "randstr(-1, 0)", "shuffle(array(id), id)"] {
+        let error = session.sql(&format!("SELECT {wrong} FROM range(2)")).await.err().unwrap();
+        assert_eq!(error.code(), ErrorCode::DatatypeMismatch, "{wrong}: {error}");
+    }
     let ids = |frame: DataFrame| async move { rows(&frame.agg([collect_list("id")]).unwrap()).await.remove(0) };
     assert_eq!(ids(rows_of(30).sample(0.0, 0.3, false, 7).unwrap()).await, "[0, 6, 8, 11, 13, 20, 25, 26, 27]");
     let strata = rows_of(30).sample_by(col("id") % 3, [(0, 0.5), (1, 0.2)], 3).unwrap();
@@ -391,10 +411,34 @@ async fn random_numbers_and_samples_are_sparks() {
     assert_eq!(rows_of(9).group_by([rand(1)]).err().unwrap().code(), ErrorCode::UnsupportedOperation);
     let stream = session.read_stream().format("rate").load().await.unwrap();
     assert_eq!(stream.sample(0.0, 0.5, false, 1).err().unwrap().code(), ErrorCode::UnsupportedOperation);
-    for call in [rand(1), monotonically_increasing_id(), expr("uuid()")] {
+    for call in [rand(1), monotonically_increasing_id(), expr("uuid()"), expr("randstr(3)"), expr("shuffle(array(1))")]
+    {
         let frame = stream.select([call]).unwrap();
         assert_eq!(output_mode::check(frame.plan(), Append).err().unwrap().code(), ErrorCode::UnsupportedOperation);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bitmaps_are_sparks() {
+    let session = session().await;
+    for (query, expected) in [
+        (
+            "substring(hex(bitmap_construct_agg(c)), 1, 8), length(bitmap_construct_agg(c)) FROM VALUES (0L), (1L), (9L) AS t(c)",
+            "03020000 4096",
+        ),
+        ("bitmap_count(bitmap_construct_agg(c)) FROM VALUES (CAST(NULL AS BIGINT)) AS t(c)", "0"),
+        ("bitmap_count(bitmap_construct_agg(c)) FROM VALUES (1) AS t(c) WHERE false", "0"),
+        ("substring(hex(bitmap_or_agg(c)), 1, 8) FROM VALUES (X'10'), (X'20'), (X'0101') AS t(c)", "31010000"),
+        (
+            "substring(hex(bitmap_and_agg(c)), 1, 8) FROM VALUES (X'F0'), (X'70'), (CAST(NULL AS BINARY)) AS t(c)",
+            "70000000",
+        ),
+        ("substring(hex(bitmap_and_agg(c)), 1, 8) FROM VALUES (X'F0') AS t(c) WHERE false", "FFFFFFFF"),
+    ] {
+        assert_eq!(rows(&session.sql(&format!("SELECT {query}")).await.unwrap()).await, [expected], "{query}");
+    }
+    let wrong = session.sql("SELECT bitmap_or_agg('a')").await.err().unwrap();
+    assert_eq!(wrong.code(), ErrorCode::DatatypeMismatch);
 }
 
 /// The rows that Spark's answers about windows are about.
@@ -480,7 +524,7 @@ async fn functions_see_windows_of_rows() {
     let code = |result: Result<DataFrame, Error>| result.err().map(|error| error.code());
     assert_eq!(code(e.select([row_number().over(&whole)])), Some(ErrorCode::InvalidExpression));
     assert_eq!(code(e.select([row_number()])), Some(ErrorCode::InvalidExpression));
-    assert_eq!(code(e.filter(row_number().over(&w).eq(1))), Some(ErrorCode::InvalidExpression));
+    assert_eq!(code(e.filter(row_number().over(&w).eq(1))), Some(ErrorCode::InvalidWhereCondition));
     assert_eq!(code(e.select([count_distinct(["n"]).over(&w)])), Some(ErrorCode::UnsupportedOperation));
     assert_eq!(code(e.select([upper("k").over(&w)])), Some(ErrorCode::InvalidExpression));
     let stream = session.read_stream().format("rate").load().await.unwrap();

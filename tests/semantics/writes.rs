@@ -23,12 +23,16 @@ impl Place {
         self.path(name).to_string_lossy().into_owned()
     }
 
-    /// Files below a directory, those of all names, in order.
+    /// Files below a directory, also hidden ones, in order; but for the one that says that all are there.
     fn files(&self, name: &str) -> Vec<PathBuf> {
         fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
             for entry in std::fs::read_dir(directory).into_iter().flatten() {
                 let path = entry.unwrap().path();
-                if path.is_dir() { walk(&path, found) } else { found.push(path) }
+                match path.is_dir() {
+                    true => walk(&path, found),
+                    false if path.ends_with("_SUCCESS") => {}
+                    false => found.push(path),
+                }
             }
         }
         let mut found = Vec::new();
@@ -55,6 +59,8 @@ async fn save_modes_are_sparks() {
     let out = place.text("out");
     let range = |start, end| DataFrame::range(&session, start, end, 1).unwrap();
     range(0, 2).write().parquet(&out).await.unwrap();
+    // Others wait for this file.
+    assert_eq!(std::fs::read(place.path("out/_SUCCESS")).unwrap(), b"");
     // The default fails and changes nothing, before any row is computed.
     let exploding = range(0, 1).select([raise_error("computed").alias("id")]).unwrap();
     for mode in ["error", "errorifexists", "default", "ErrorIfExists"] {
@@ -201,12 +207,19 @@ async fn a_table_that_is_dropped_takes_its_files_with_it_and_another_does_not() 
     rows.create_or_replace_temp_view("seen").unwrap();
 
     let error = session.sql("DROP VIEW kept").await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InvalidExpression, "{error}");
+    assert_eq!(error.code(), ErrorCode::WrongObjectType, "{error}");
+    assert_eq!(error.parameter("alternative"), Some("DROP TABLE"));
     for statement in ["DROP TABLE kept", "drop table if exists Other", "DROP VIEW seen", "DROP TABLE IF EXISTS kept"] {
         session.sql(statement).await.unwrap();
     }
     assert!(place.files("warehouse/kept").is_empty());
     assert!(!place.files("elsewhere").is_empty());
+    // Who names a place keeps what is there, also where the session would have placed the files itself.
+    let own = place.text("warehouse/own");
+    rows.write().parquet(&own).await.unwrap();
+    session.sql(&format!("CREATE TABLE own USING parquet LOCATION '{own}'")).await.unwrap();
+    session.sql("DROP TABLE own").await.unwrap();
+    assert!(!place.files("warehouse/own").is_empty());
     for name in ["kept", "other", "seen"] {
         let error = session.sql(&format!("DROP TABLE {name}")).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::TableNotFound, "{error}");

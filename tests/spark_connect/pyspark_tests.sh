@@ -3,9 +3,11 @@
 #
 #     tests/spark_connect/pyspark_tests.sh FOLDER [PORT] [MODULE ...]
 #
-# FOLDER is an unpacked source release of the Spark version that PySpark has (its tests are not in the package).
-# Start the server in FOLDER too: the tests name their files relative to it.
-# PORT is the server's, 15002 if not given. The modules default to those below that the folder has.
+# The tests are those of the PySpark that is installed: its package has them, in pyspark/python/lib/pyspark.zip. FOLDER is where the
+# files are that they read, python/test_support of a Spark source release. Start the server in FOLDER too, because they name the files
+# relative to it, and with what Spark's own server has: SPARK_HOME is the package, and PYTHONPATH that zip, from which workers import
+# the tests' modules.
+# PORT is the server's, 15002 if not given.
 # Prints a line for each test and the counts at the end; ends with 1 when a test failed.
 set -euo pipefail
 
@@ -31,15 +33,11 @@ MODULES = [
     "streaming.test_parity_listener",
     "streaming.test_parity_foreach",
     "streaming.test_parity_foreach_batch",
-    "test_connect_readwriter",
-    "test_connect_basic",
 ]
 
-# The tests come from the folder, everything else from the PySpark that is installed.
-pyspark.sql.__path__.append(str(pathlib.Path("python/pyspark/sql").resolve()))
-names = sys.argv[1:] or [
-    name for name in MODULES if pathlib.Path("python/pyspark/sql/tests/connect", *name.split(".")).with_suffix(".py").exists()
-]
+# The tests come from the zip, everything else from the package around it.
+pyspark.sql.__path__.append(str(pathlib.Path(pyspark.__path__[0], "python/lib/pyspark.zip/pyspark/sql")))
+names = sys.argv[1:] or MODULES
 
 
 class Lines(unittest.TestResult):

@@ -91,6 +91,29 @@ class Watch:
             self.query.stop()
 
 
+class Runs:
+    """An append query into Parquet files that is started for each step, goes on from its checkpoint, and ends when it has read all there is."""
+
+    def __init__(self, frame, folder):
+        self.frame, self.folder, self.rows = frame, folder, []
+
+    def step(self):
+        done = available(self.frame, self.folder)
+        read = self.frame.sparkSession.read.schema(self.frame.schema).parquet(f"{self.folder}/out")
+        rows, new = sorted((list(row) for row in read.collect()), key=repr), []
+        before = [repr(row) for row in self.rows]
+        for row in rows:
+            if repr(row) in before:
+                before.remove(repr(row))
+            else:
+                new.append(row)
+        self.rows = rows
+        return {"rows": new, "batches": done, "gone": before}
+
+    def stop(self):
+        """There is nothing that runs between steps."""
+
+
 def steps(check, name, watch, feed, *files):
     """One check per file."""
     for number, lines in enumerate(files):

@@ -26,6 +26,10 @@ impl TriggerTime {
     }
 }
 
+/// The steps that Spark's `durationMs` has.
+const SPARK_STEPS: [&str; 7] =
+    ["addBatch", "commitOffsets", "getBatch", "latestOffset", "queryPlanning", "triggerExecution", "walCommit"];
+
 /// Milliseconds of each step of a batch.
 #[derive(Default)]
 pub(super) struct Timings(Map<String, Value>);
@@ -48,10 +52,10 @@ impl Timings {
         self.0.get(step).and_then(Value::as_u64).unwrap_or(0)
     }
 
-    /// The steps in the order of their names, as Spark lists them.
-    fn sorted(mut self) -> Map<String, Value> {
+    /// Spark's steps and our own, each in the order of their names, as Spark lists them.
+    fn sorted(mut self) -> (Map<String, Value>, Map<String, Value>) {
         self.0.sort_keys();
-        self.0
+        self.0.into_iter().partition(|(step, _)| SPARK_STEPS.contains(&step.as_str()))
     }
 }
 
@@ -132,6 +136,7 @@ impl Runner {
         });
         // Spark lists the operator nearest to the sink first.
         let state_operators: Vec<StateOperatorProgress> = state_operators.rev().collect();
+        let (duration_ms, stage_duration_ms) = times.sorted();
         let progress = StreamingQueryProgress {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,
@@ -142,7 +147,8 @@ impl Runner {
             num_input_rows: rows,
             input_rows_per_second: input_rate(rows),
             processed_rows_per_second: process_rate(rows),
-            duration_ms: times.sorted(),
+            duration_ms,
+            stage_duration_ms,
             event_time,
             late_input_rows: output.operators.iter().map(|operator| operator.metrics.late_input_rows).sum(),
             gpu_fallbacks: self.shared.gpu_fallbacks(),
@@ -171,19 +177,22 @@ impl Runner {
         if self.tracker.is_defined() {
             event_time.insert("watermark".into(), iso_instant(self.tracker.current_ms()).into());
         }
+        let batch_duration = times.get("triggerExecution") as i64;
+        let (duration_ms, stage_duration_ms) = times.sorted();
         self.shared.push_idle(StreamingQueryProgress {
             id: self.checkpoint.query_id(),
             run_id: self.run_id,
             name: self.name.clone(),
             timestamp: iso_instant(self.trigger_time.wall_ms),
             batch_id: self.last.as_ref().map_or(0, |last| last.batch + 1),
-            batch_duration: times.get("triggerExecution") as i64,
+            batch_duration,
             late_input_rows: 0,
             gpu_fallbacks: self.shared.gpu_fallbacks(),
             num_input_rows: 0,
             input_rows_per_second: 0.0,
             processed_rows_per_second: 0.0,
-            duration_ms: times.sorted(),
+            duration_ms,
+            stage_duration_ms,
             event_time,
             state_operators: vec![],
             sources: sources.collect(),

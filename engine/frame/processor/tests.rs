@@ -65,7 +65,7 @@ fn values_are_gone_after_their_time_to_live() {
     assert!(state.is_empty());
     let error = at(&mut state, 0, TimeMode::EventTime, |h| value.update(h, &1)).unwrap_err();
     assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
-    for (ttl, code) in [("0 seconds", ErrorCode::InvalidOption), ("soon", ErrorCode::CannotParseInterval)] {
+    for (ttl, code) in [("0 seconds", ErrorCode::InvalidOption), ("soon", ErrorCode::InvalidIntervalFormat)] {
         assert_eq!(ValueState::<u8>::new("value").with_ttl(ttl).err().map(|e| e.code()), Some(code));
     }
 }

@@ -3,11 +3,15 @@
 //! Comes in: calls with texts and bytes. Goes out: texts and bytes. Fails: bytes and escapes that stand for nothing (ANSI).
 
 use crate::decode::base64;
-use crate::error::Result;
-use crate::functions::builtin::{Arguments, Call, Typed, strict};
-use arrow::array::{Array, ArrayRef, StringArray};
+use crate::error::{Error, ErrorCode, Result};
+use crate::functions::builtin::{Arguments, Call, Typed, converts, strict};
+use arrow::array::AsArray;
+use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
 use arrow::datatypes::DataType;
+use datafusion::logical_expr::ScalarUDF;
+use sha2::Digest;
 use std::fmt::Write;
+use std::sync::Arc;
 
 pub(super) fn unbase64(call: &Call, text: &str) -> Result<Option<Vec<u8>>> {
     let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
@@ -98,8 +102,97 @@ pub(super) fn decode(call: &Call, bytes: &[u8], set: &str) -> Result<String> {
     }
 }
 
+/// The ways in which `to_binary` reads a text.
+fn binary_format(name: &str) -> Option<&'static str> {
+    ["hex", "utf-8", "utf8", "base64"].into_iter().find(|known| known.eq_ignore_ascii_case(name))
+}
+
+pub(super) fn to_binary_types(a: &Arguments) -> Result<Typed> {
+    if let Some(index) = (0..a.types.len()).find(|index| !converts(a.of(*index), &DataType::Utf8)) {
+        return Err(a.mismatch(index, "a STRING"));
+    }
+    if let Some(format) = a.text(1).filter(|format| !a.name.starts_with("try_") && binary_format(format).is_none()) {
+        return Err(Error::new(
+            ErrorCode::DatatypeMismatch,
+            format!("{}: the format {format:?} is none of 'hex', 'utf-8', 'utf8' and 'base64'", a.name),
+        )
+        .with_sub_condition("INVALID_ARG_VALUE"));
+    }
+    Ok(Typed { arguments: vec![DataType::Utf8; a.types.len()], returns: DataType::Binary })
+}
+
+pub(super) fn to_binary(call: &Call) -> Result<ArrayRef> {
+    let lenient = call.name.starts_with("try_");
+    let read = |text: &str, format: &str| {
+        let bytes = match binary_format(format) {
+            Some("hex") => unhex(text),
+            Some("base64") => {
+                let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+                base64::decode(&compact)
+            }
+            Some(_) => Some(text.as_bytes().to_vec()),
+            None => None,
+        };
+        match bytes {
+            None if !lenient => Err(Error::new(
+                ErrorCode::ConversionInvalidInput,
+                format!(
+                    "The value '{text}' ('{}') cannot be converted to \"BINARY\" because it is malformed. Correct the value as per \
+                     the syntax, or change its format. Use `try_to_binary` to tolerate malformed input and return NULL instead.",
+                    format.to_uppercase()
+                ),
+            )),
+            bytes => Ok(bytes),
+        }
+    };
+    match call.has(1) {
+        true => strict!(call, BinaryArray, |s: text 0, format: text 1| read(s, format)),
+        false => strict!(call, BinaryArray, |s: text 0| read(s, "hex")),
+    }
+}
+
+/// The code that proves that who has the key wrote the text (RFC 2104).
+pub(super) fn hmac(call: &Call) -> Result<ArrayRef> {
+    strict!(call, BinaryArray, |key: binary 0, message: binary 1, algorithm: text 2| {
+        let algorithm = algorithm.to_ascii_uppercase().replace('-', "");
+        let (digest, block): (fn(&[u8]) -> Result<Vec<u8>>, usize) = match algorithm.as_str() {
+            "SHA224" => (|bytes| Ok(sha2::Sha224::digest(bytes).to_vec()), 64),
+            "SHA256" => (|bytes| Ok(sha2::Sha256::digest(bytes).to_vec()), 64),
+            "SHA384" => (|bytes| Ok(sha2::Sha384::digest(bytes).to_vec()), 128),
+            "SHA512" => (|bytes| Ok(sha2::Sha512::digest(bytes).to_vec()), 128),
+            "SHA1" => (|bytes| hashed(bytes, &datafusion_spark::function::hash::sha1()), 64),
+            "MD5" => (|bytes| hashed(bytes, &datafusion::functions::crypto::md5()), 64),
+            _ => {
+                return Err(call
+                    .invalid("the algorithm is one of 'SHA-224', 'SHA-256', 'SHA-384', 'SHA-512', 'SHA-1' and 'MD5'")
+                    .with_sub_condition("HMAC_ALGORITHM"));
+            }
+        };
+        let mut padded = if key.len() > block { digest(key)? } else { key.to_vec() };
+        padded.resize(block, 0);
+        let keyed = |pad: u8, text: &[u8]| digest(&[padded.iter().map(|byte| byte ^ pad).collect(), text.to_vec()].concat());
+        Ok(Some(keyed(0x5c, &keyed(0x36, message)?)?))
+    })
+}
+
+/// The bytes of a digest that a function gives as hexadecimal text.
+fn hashed(bytes: &[u8], function: &ScalarUDF) -> Result<Vec<u8>> {
+    let environment = crate::plan::spark_function::Environment::default();
+    let call = Call {
+        name: "hmac",
+        arguments: vec![Arc::new(BinaryArray::from_vec(vec![bytes]))],
+        constant: vec![false],
+        rows: 1,
+        returns: &DataType::Utf8,
+        environment: &environment,
+    };
+    let text = call.delegate(function)?;
+    let text = text.as_string_opt::<i32>().filter(|text| text.len() == 1).map(|text| text.value(0).to_string());
+    text.and_then(|text| unhex(&text)).ok_or_else(|| Error::internal("a digest that is no hexadecimal text"))
+}
+
 pub(super) fn sha2(bytes: &[u8], bits: i32) -> Option<String> {
-    use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+    use sha2::{Sha224, Sha256, Sha384, Sha512};
     let text = match bits {
         224 => hex_of(&Sha224::digest(bytes)),
         0 | 256 => hex_of(&Sha256::digest(bytes)),
@@ -144,15 +237,39 @@ pub(super) fn url_decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Whether Java's `URI` takes the text for a URL: no letters that must be escaped, escapes of two digits, brackets around an address only.
+fn is_url(url: &str) -> bool {
+    let escapes = url.match_indices('%').all(|(at, _)| {
+        url.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    let plain = url
+        .chars()
+        .all(|letter| !matches!(letter, '\0'..=' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '\x7f'));
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(""));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let bracketed = host.starts_with('[') && host.contains(']');
+    escapes && plain && (bracketed || !url.contains(['[', ']']))
+}
+
 pub(super) fn parse_url(call: &Call) -> Result<ArrayRef> {
+    let check = |url: &str| match is_url(url) {
+        false if call.ansi() && !call.name.starts_with("try_") => Err(Error::new(
+            ErrorCode::InvalidUrl,
+            format!("The url is invalid: {url}. Use `try_parse_url` to tolerate invalid URL and return NULL instead."),
+        )),
+        valid => Ok(valid),
+    };
     match call.has(2) {
         true => strict!(call, StringArray, |url: text 0, part: text 1, key: text 2| {
-            Ok((part == "QUERY").then(|| url_part(url, part)).flatten().and_then(|query| {
+            let query = (check(url)? && part == "QUERY").then(|| url_part(url, part)).flatten();
+            Ok(query.and_then(|query| {
                 let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
                 pairs.find(|(name, _)| *name == key).map(|(_, value)| value.to_string())
             }))
         }),
-        false => strict!(call, StringArray, |url: text 0, part: text 1| Ok(url_part(url, part).map(str::to_string))),
+        false => strict!(call, StringArray, |url: text 0, part: text 1| {
+            Ok(if check(url)? { url_part(url, part).map(str::to_string) } else { None })
+        }),
     }
 }
 

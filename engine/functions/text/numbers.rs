@@ -2,15 +2,20 @@
 //!
 //! Comes in: calls with a number and a count of places, or a pattern. Goes out: texts. Fails: patterns that are none.
 
+use super::decimal_format::{DecimalFormat, Number, fixed};
 use crate::error::Result;
 use crate::functions::arithmetic::{Rounding, rescale};
 use crate::functions::builtin::Call;
+use crate::functions::cast::cast;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, i256};
 use std::sync::Arc;
 
 /// Digits in groups of three, half to even, as Java's `DecimalFormat` rounds.
 pub(super) fn format_number(call: &Call) -> Result<ArrayRef> {
+    if *call.array(1)?.data_type() == DataType::Utf8 {
+        return by_pattern(call);
+    }
     let places = call.int(1)?;
     let numbers = call.array(0)?;
     let mut out: Vec<Option<String>> = Vec::with_capacity(call.rows);
@@ -45,7 +50,9 @@ pub(super) fn format_number(call: &Call) -> Result<ArrayRef> {
                     ));
                     continue;
                 }
-                format!("{value:.places$}")
+                let text = fixed(value, places);
+                let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+                if places > 0 { format!("{whole}.{fraction:0<places$}") } else { text }
             }
             DataType::Null => continue,
             _ => {
@@ -54,6 +61,32 @@ pub(super) fn format_number(call: &Call) -> Result<ArrayRef> {
             }
         };
         out.push(Some(grouped(&plain)));
+    }
+    Ok(Arc::new(StringArray::from_iter(out)))
+}
+
+/// By Java's patterns.
+fn by_pattern(call: &Call) -> Result<ArrayRef> {
+    let (patterns, numbers) = (call.text(1)?, call.array(0)?);
+    let double = numbers.data_type().is_floating();
+    let values = cast(numbers, if double { &DataType::Float64 } else { &DataType::Utf8 }, call.cast_options())?;
+    let mut known: Option<(&str, DecimalFormat)> = None;
+    let mut out: Vec<Option<String>> = Vec::with_capacity(call.rows);
+    for row in 0..call.rows {
+        let at = call.at(0, row);
+        let Some(pattern) = patterns.get(row).filter(|_| values.is_valid(at)) else {
+            out.push(None);
+            continue;
+        };
+        let format = match known.take() {
+            Some((text, format)) if text == pattern => format,
+            _ => DecimalFormat::new(pattern)?,
+        };
+        out.push(Some(format.write(&match double {
+            true => Number::Double(values.as_primitive::<Float64Type>().value(at)),
+            false => Number::Exact(values.as_string::<i32>().value(at).to_string()),
+        })));
+        known = Some((pattern, format));
     }
     Ok(Arc::new(StringArray::from_iter(out)))
 }

@@ -145,6 +145,11 @@ impl Side {
         self.stored.get(&id).is_some_and(|stored| stored.matched)
     }
 
+    /// Whether a row came in this batch.
+    pub fn is_new(&self, id: u64) -> bool {
+        self.inserted.contains(&id)
+    }
+
     /// Numbers of the rows that expire at `until` or before, oldest first.
     pub fn expired(&self, until: i64) -> Vec<u64> {
         self.by_expiry.range(..=(until, u64::MAX)).map(|(_, id)| *id).collect()

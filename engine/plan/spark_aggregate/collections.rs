@@ -143,6 +143,43 @@ pub fn set(data_type: DataType) -> Result<Box<dyn Accumulator>> {
     Counted::boxed(data_type, Wanted::Set)
 }
 
+/// `collect_union` of arrays of this type.
+pub fn union(arrays: DataType) -> Result<Box<dyn Accumulator>> {
+    match arrays {
+        DataType::List(element) => Ok(Box::new(Union { values: set(element.data_type().clone())? })),
+        other => Err(Error::internal(format!("a union of {other}")).into()),
+    }
+}
+
+/// The values of arrays, as a set of them.
+#[derive(Debug)]
+struct Union {
+    values: Box<dyn Accumulator>,
+}
+
+impl Accumulator for Union {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let lists = column(values, 0, |c| c.as_list_opt::<i32>().cloned())?;
+        lists.iter().flatten().try_for_each(|values| self.values.update_batch(&[values]))
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.values.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        self.values.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.values.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.values.merge_batch(states)
+    }
+}
+
 /// `mode`.
 pub fn mode(data_type: DataType) -> Result<Box<dyn Accumulator>> {
     Counted::boxed(data_type, Wanted::Mode)

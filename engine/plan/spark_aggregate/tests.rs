@@ -42,6 +42,8 @@ fn every_call() -> Vec<Expr> {
             Kind::ListAgg => &[&["s"]],
             Kind::Percentile | Kind::PercentileApprox => &[&["i"], &["y"]],
             Kind::Bits(_) => &[&["i"], &["l"]],
+            // Of arrays and of bitmaps, which no column here is.
+            Kind::CollectUnion | Kind::Bitmap(_) => &[],
         };
         let more = || match kind {
             Kind::Percentile | Kind::PercentileApprox => vec![lit(0.5)],

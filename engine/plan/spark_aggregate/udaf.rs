@@ -3,6 +3,7 @@
 //! Comes in: a call with the types of its arguments. Goes out: what it returns, keeps and computes with. Fails: arguments of types that the
 //! aggregate does not take, and constants that make it impossible.
 
+use super::bitmaps::BitmapOperation;
 use super::moments::Statistic;
 use super::{Kind, SparkAggregate, collections, distinct, hashing, list_of, orderable, sliding};
 use crate::error::Error;
@@ -56,6 +57,11 @@ impl AggregateUDFImpl for SparkAggregate {
                 }
                 (Kind::ApproxCountDistinct, 1) => DataType::Float64,
                 (Kind::ListAgg, _) => DataType::Utf8,
+                (Kind::Bitmap(BitmapOperation::Construct), 0)
+                    if data_type.is_integer() || matches!(data_type, DataType::Utf8 | DataType::Null) =>
+                {
+                    DataType::Int64
+                }
                 (Kind::Bool { .. } | Kind::CountIf, _) if data_type.is_null() => DataType::Boolean,
                 _ => data_type.clone(),
             }
@@ -128,6 +134,19 @@ impl AggregateUDFImpl for SparkAggregate {
                 must_be_orderable(first)?;
                 list_of(first.clone())
             }
+            Kind::CollectUnion => match first {
+                DataType::List(element) => {
+                    must_be_orderable(element.data_type())?;
+                    list_of(element.data_type().clone())
+                }
+                other => return Err(self.mismatch("an array", other)),
+            },
+            Kind::Bitmap(operation) => match (operation, first) {
+                (BitmapOperation::Construct, DataType::Int64) => DataType::Binary,
+                (BitmapOperation::Or | BitmapOperation::And, DataType::Binary) => DataType::Binary,
+                (BitmapOperation::Construct, other) => return Err(self.mismatch("integers", other)),
+                (_, other) => return Err(self.mismatch("BINARY", other)),
+            },
             Kind::ListAgg => DataType::Utf8,
             Kind::Median => {
                 doubles(types)?;
@@ -193,7 +212,8 @@ impl AggregateUDFImpl for SparkAggregate {
     fn default_value(&self, data_type: &DataType) -> DataFusionResult<ScalarValue> {
         match self.kind {
             Kind::Count | Kind::CountIf | Kind::ApproxCountDistinct => Ok(ScalarValue::from(0i64)),
-            Kind::CollectList | Kind::CollectSet => match data_type {
+            Kind::Bitmap(operation) => Ok(operation.empty()),
+            Kind::CollectList | Kind::CollectSet | Kind::CollectUnion => match data_type {
                 DataType::List(element) => Ok(collections::list_scalar(
                     arrow::array::new_empty_array(element.data_type()),
                     element.data_type().clone(),

@@ -4,10 +4,13 @@
 //! does not take, and what evaluating it fails with.
 
 use super::{Kind, SparkFunction, window_fields};
+use crate::decode::zone::Zone;
 use crate::error::{Error, ErrorCode};
 use crate::functions;
-use crate::functions::arithmetic;
+use crate::functions::arithmetic::{self, Math};
 use crate::functions::builtin::Arguments;
+use crate::functions::interval::Fields as IntervalFields;
+use crate::functions::java_text::{Style, texts};
 use crate::types::timestamp;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
@@ -51,8 +54,8 @@ impl ScalarUDFImpl for SparkFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
         let mismatch = |needed: &str, found: &DataType| -> datafusion::error::DataFusionError {
-            let text = format!("{} needs {needed}, not {found}", self.name());
-            Error::new(ErrorCode::DatatypeMismatch, text).into()
+            let found = functions::cast::sql_name(found);
+            Error::of_argument(format!("{} needs {needed}, not {found}", self.name()), 0, needed, &found).into()
         };
         let argument = args.arg_fields.first().map(|f| f.data_type()).unwrap_or(&DataType::Null);
         let data_type = match &self.kind {
@@ -113,7 +116,9 @@ impl ScalarUDFImpl for SparkFunction {
                 if !functions::cast::connects(argument, to) {
                     let (from, to) = (functions::cast::sql_name(argument), functions::cast::sql_name(to));
                     let text = format!("cannot cast {from} to {to}");
-                    return Err(Error::new(ErrorCode::DatatypeMismatch, text).into());
+                    return Err(Error::new(ErrorCode::DatatypeMismatch, text)
+                        .with_sub_condition("CAST_WITHOUT_SUGGESTION")
+                        .into());
                 }
                 to.clone()
             }
@@ -130,10 +135,15 @@ impl ScalarUDFImpl for SparkFunction {
             // Replaced as soon as its arguments are resolved.
             Kind::Rewrite(_) | Kind::Lambda { .. } | Kind::HigherOrder { .. } => DataType::Null,
         };
-        Ok(Arc::new(Field::new(self.name(), data_type, true)))
+        let fields = self.interval_fields(&data_type, args.arg_fields);
+        let metadata = fields.map(|fields| fields.metadata().into_iter().collect());
+        Ok(Arc::new(Field::new(self.name(), data_type, true).with_metadata(metadata.unwrap_or_default())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        if let Some(text) = self.interval_text(&args)? {
+            return Ok(text);
+        }
         let return_type = args.return_field.data_type();
         // A call on constants alone is evaluated on one row and stays a constant.
         let constant: Vec<bool> = args.args.iter().map(|a| matches!(a, ColumnarValue::Scalar(_))).collect();
@@ -163,6 +173,46 @@ fn types_of(fields: &[FieldRef]) -> Vec<DataType> {
 impl SparkFunction {
     fn arguments<'a>(&'a self, name: &'static str, types: &'a [DataType], args: &ReturnFieldArgs) -> Arguments<'a> {
         let constants = args.scalar_arguments.iter().map(|value| value.cloned()).collect();
-        Arguments { name, types, constants, environment: &self.environment }
+        let mut intervals = args.arg_fields.iter().filter_map(|field| IntervalFields::of(field)).peekable();
+        let whole_days = intervals.peek().is_some() && intervals.all(|fields| fields == IntervalFields::DAYS);
+        Arguments { name, types, constants, whole_days, environment: &self.environment }
+    }
+
+    /// The fields of the interval that a call gives, where its type does not say them.
+    fn interval_fields(&self, returns: &DataType, arguments: &[FieldRef]) -> Option<IntervalFields> {
+        let all = IntervalFields::all(returns)?;
+        let of_arguments = || {
+            let same = arguments.iter().filter(|field| field.data_type() == returns);
+            same.filter_map(|field| IntervalFields::of(field)).reduce(IntervalFields::union)
+        };
+        let found = match &self.kind {
+            Kind::Arithmetic { op: Math::Subtract, .. }
+                if arguments.iter().all(|f| *f.data_type() == DataType::Date32) =>
+            {
+                Some(IntervalFields::DAYS)
+            }
+            Kind::Arithmetic { op: Math::Add | Math::Subtract, .. } | Kind::Scalar(_) => of_arguments(),
+            _ => None,
+        };
+        Some(found.unwrap_or(all))
+    }
+
+    /// `CAST(interval AS STRING)`, whose text depends on the fields of the interval.
+    fn interval_text(&self, args: &ScalarFunctionArgs) -> DataFusionResult<Option<ColumnarValue>> {
+        let (Kind::Cast { to: DataType::Utf8, .. }, [value], [field]) =
+            (&self.kind, args.args.as_slice(), args.arg_fields.as_slice())
+        else {
+            return Ok(None);
+        };
+        if IntervalFields::of(field).is_none() {
+            return Ok(None);
+        }
+        let style = Style { zone: Zone::Fixed(0), null: "null", hex: false, interval: None }.of(field);
+        Ok(Some(match value {
+            ColumnarValue::Scalar(value) => {
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&texts(&value.to_array()?, style)?, 0)?)
+            }
+            ColumnarValue::Array(array) => ColumnarValue::Array(texts(array, style)?),
+        }))
     }
 }

@@ -3,6 +3,7 @@
 //! Comes in: one question of an AnalyzePlan call. Goes out: its answer. Fails: what translating the plan fails with.
 
 use super::command::{frame_of, relation};
+use super::persisted;
 use super::plan::questions::{json_to_ddl, parse_ddl, tree_string};
 use super::plan::types::to_proto;
 use super::session::ClientSession;
@@ -70,22 +71,17 @@ pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
             let result = hasher.finish() as i32;
             Answer::SemanticHash(answer::SemanticHash { result })
         }
-        // The rows are computed when they are asked for, every time; what is kept is what the client asked for.
         Analyze::Persist(asked) => {
             let level = asked.storage_level.unwrap_or_else(memory_and_disk);
-            let key = meaning(&frame_of(client, &asked.relation.unwrap_or_default()).await?);
-            client.persisted.lock().insert(key, level);
+            persisted::persist(client, asked.relation.unwrap_or_default(), level).await?;
             Answer::Persist(answer::Persist {})
         }
         Analyze::Unpersist(asked) => {
-            let key = meaning(&frame_of(client, &asked.relation.unwrap_or_default()).await?);
-            client.persisted.lock().remove(&key);
+            client.persisted.remove(&asked.relation.unwrap_or_default());
             Answer::Unpersist(answer::Unpersist {})
         }
         Analyze::GetStorageLevel(asked) => {
-            let key = meaning(&frame_of(client, &asked.relation.unwrap_or_default()).await?);
-            let level = client.persisted.lock().get(&key).cloned();
-            let storage_level = Some(level.unwrap_or(StorageLevel { replication: 1, ..StorageLevel::default() }));
+            let storage_level = Some(client.persisted.level(&asked.relation.unwrap_or_default()));
             Answer::GetStorageLevel(answer::GetStorageLevel { storage_level })
         }
         Analyze::JsonToDdl(asked) => {

@@ -8,14 +8,13 @@ use super::plan::types::to_proto;
 use super::plan::{Planner, literal};
 use super::rows::Encoder;
 use super::session::ClientSession;
-use super::{functions, streaming, write};
+use super::{functions, message, streaming, write};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataFrame, Observed};
 use crate::table;
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
-use prost::Message;
 use spark_connect_proto::command::CommandType;
 use spark_connect_proto::execute_plan_response::{ObservedMetrics, ResponseType, SqlCommandResult};
 use spark_connect_proto::plan::OpType;
@@ -55,11 +54,13 @@ pub fn operation(plan: Option<Plan>) -> Result<Operation> {
             }
             let bytes = zstd::bulk::decompress(&packed.data, PLAN_BYTES).map_err(|e| invalid(e.to_string()))?;
             let decoded = match packed.op_type() {
-                CompressedType::Relation => Relation::decode(&*bytes).map(|r| Operation::Relation(Box::new(r))),
-                CompressedType::Command => Command::decode(&*bytes).map(|c| Operation::Command(Box::new(c))),
+                CompressedType::Relation => {
+                    message::decode::<Relation>(&bytes).map(|r| Operation::Relation(Box::new(r)))
+                }
+                CompressedType::Command => message::decode::<Command>(&bytes).map(|c| Operation::Command(Box::new(c))),
                 CompressedType::Unspecified => return Err(invalid("it is neither rows nor a command".to_string())),
             };
-            decoded.map_err(|e| invalid(e.to_string()))
+            decoded.map_err(invalid)
         }
         None => Err(invalid("it is empty".to_string())),
     }

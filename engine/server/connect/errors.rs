@@ -5,7 +5,7 @@
 
 use crate::error::{Error, ErrorCode};
 use spark_connect_proto::fetch_error_details_response::{Error as Details, SparkThrowable};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -80,6 +80,14 @@ const PYTHON: Classes = Classes(&[
     "java.lang.Exception",
     "java.lang.Throwable",
 ]);
+const PYTHON_RUNNER: Classes = Classes(&[
+    "org.apache.spark.api.python.StreamingPythonRunner$StreamingPythonRunnerInitializationException",
+    "org.apache.spark.SparkPythonException",
+    "org.apache.spark.SparkRuntimeException",
+    "java.lang.RuntimeException",
+    "java.lang.Exception",
+    "java.lang.Throwable",
+]);
 const SPARK: Classes = Classes(&["org.apache.spark.SparkException", "java.lang.Exception", "java.lang.Throwable"]);
 const HANDLE: Classes = Classes(&[
     "org.apache.spark.SparkSQLException",
@@ -89,14 +97,30 @@ const HANDLE: Classes = Classes(&[
 ]);
 
 /// The exception and the SQLSTATE of an error; Spark's where it has the error.
+fn kind_of(error: &Error) -> (&'static Classes, &'static str) {
+    let (classes, state) = kind(error.code());
+    // A text that is no value of its type is another exception for each kind of type.
+    let classes = match (error.code(), error.parameter("targetType")) {
+        (ErrorCode::CastInvalidInput, Some("\"DATE\"" | "\"TIMESTAMP\"" | "\"TIMESTAMP_NTZ\"")) => &DATE_TIME,
+        (ErrorCode::CastInvalidInput, Some("\"BOOLEAN\"")) => &RUNTIME,
+        _ => classes,
+    };
+    (classes, state)
+}
+
+/// The exception and the SQLSTATE of a code.
 fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
     use ErrorCode as C;
     match code {
-        C::UnresolvedColumn => (&ANALYSIS, "42703"),
-        C::AmbiguousReference => (&ANALYSIS, "42704"),
+        C::UnresolvedColumn | C::UnresolvedFieldName | C::UnresolvedUsingColumn => (&ANALYSIS, "42703"),
+        C::AmbiguousReference | C::FieldNotFound | C::DataFrameColumn => (&ANALYSIS, "42704"),
         C::DatatypeMismatch | C::EventTimeNotTimestamp => (&ANALYSIS, "42K09"),
-        C::InvalidExpression => (&ANALYSIS, "42K0E"),
-        C::CannotParseInterval => (&ILLEGAL_ARGUMENT, "22006"),
+        C::InvalidExpression | C::NegativeLimit | C::JoinConditionType => (&ANALYSIS, "42K0E"),
+        C::InvalidWhereCondition => (&ANALYSIS, "42903"),
+        C::MissingAggregation | C::MissingGroupBy => (&ANALYSIS, "42803"),
+        C::NestedAggregate => (&ANALYSIS, "42607"),
+        C::CannotParseInterval => (&ANALYSIS, "22006"),
+        C::InvalidIntervalFormat => (&ILLEGAL_ARGUMENT, "22006"),
         C::ParseSyntaxError => (&PARSE, "42601"),
         C::UnsupportedDataType | C::InvalidPartitionColumn => (&ANALYSIS, "0A000"),
         C::AllPartitionColumns => (&ANALYSIS, "KD005"),
@@ -113,12 +137,15 @@ fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
         C::DataSourceNotFound | C::KafkaNotEnabled | C::S3NotEnabled => (&ANALYSIS, "42K02"),
         C::StorageAccessDenied => (&SPARK, "42501"),
         C::InvalidOption => (&ILLEGAL_ARGUMENT, "42616"),
+        C::MissingOption => (&ANALYSIS, "42616"),
         C::TableNotFound => (&ANALYSIS, "42P01"),
-        C::TableExists => (&ANALYSIS, "42P07"),
+        C::TableExists | C::TempViewExists => (&ANALYSIS, "42P07"),
+        C::WrongObjectType => (&ANALYSIS, "42809"),
         C::ConfNotFound => (&NO_SUCH_ELEMENT, "42K0I"),
         C::ConfValueType | C::ConfValueRequirement | C::ConfValueTimeZone => (&ILLEGAL_ARGUMENT, "22022"),
-        C::ConfStatic => (&ANALYSIS, "46110"),
-        C::RealTimeSource | C::RealTimeOperator | C::RealTimeOutputMode => (&ANALYSIS, "0A000"),
+        C::ConfStatic | C::ConfCore => (&ANALYSIS, "46110"),
+        C::RealTimeSource | C::RealTimeOutputMode => (&ANALYSIS, "0A000"),
+        C::RealTimeOperator => (&ILLEGAL_ARGUMENT, "0A000"),
         C::RealTimeInterval => (&ILLEGAL_ARGUMENT, "22023"),
         C::PathNotFound => (&ANALYSIS, "42K03"),
         C::ConflictingDirectoryStructures | C::ConflictingPartitionColumnNames => (&SPARK, "KD009"),
@@ -147,7 +174,17 @@ fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
         C::NumColumnsMismatch => (&ANALYSIS, "42826"),
         C::IncompatibleColumnType => (&ANALYSIS, "42825"),
         C::NonTimeWindow => (&ANALYSIS, "42KDE"),
-        C::ScalarSubqueryTooManyRows => (&RUNTIME, "21000"),
+        C::ScalarSubqueryTooManyRows => (&SPARK, "21000"),
+        C::InvalidFormat => (&ANALYSIS, "42601"),
+        C::FormatMismatch => (&ILLEGAL_ARGUMENT, "42601"),
+        C::ConversionInvalidInput => (&ILLEGAL_ARGUMENT, "22018"),
+        C::InvalidUtf8 => (&ILLEGAL_ARGUMENT, "22029"),
+        C::InvalidUrl => (&ILLEGAL_ARGUMENT, "22P02"),
+        C::InvalidFractionOfSecond => (&DATE_TIME, "22023"),
+        C::IntervalOverflow => (&ARITHMETIC, "22015"),
+        C::InvalidBitmapPosition => (&ARRAY_INDEX, "22003"),
+        C::VectorDimensionMismatch => (&RUNTIME, "22000"),
+        C::InvalidVectorNormDegree => (&RUNTIME, "22023"),
         C::UserRaisedException => (&RUNTIME, "P0001"),
         C::KafkaDataLoss => (&RUNTIME, "22000"),
         C::Kafka | C::KafkaFenced | C::CheckpointIo | C::Io | C::Kernel | C::DeviceNotFound => (&SPARK, "58030"),
@@ -155,6 +192,7 @@ fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
             (&SPARK, "42K03")
         }
         C::PythonException => (&PYTHON, "38000"),
+        C::PythonRunnerInitialization => (&PYTHON_RUNNER, "XXKST"),
         C::PythonNotFound => (&SPARK, "58000"),
         C::UserCode => (&SPARK, "38000"),
         C::StreamFailed => (&STREAM, "XXKST"),
@@ -170,6 +208,8 @@ pub struct Failure {
     class: String,
     sql_state: &'static str,
     message: String,
+    /// The things that the message is about, by Spark's names of them.
+    parameters: BTreeMap<String, String>,
 }
 
 impl Failure {
@@ -180,6 +220,7 @@ impl Failure {
             class: format!("INVALID_HANDLE.{reason}"),
             sql_state: "HY000",
             message: format!("The handle {handle} is invalid. {why}"),
+            parameters: BTreeMap::from([("handle".to_string(), handle.to_string())]),
         }
     }
 
@@ -190,6 +231,7 @@ impl Failure {
             class: "OPERATION_CANCELED".to_string(),
             sql_state: "HY008",
             message: format!("Operation {operation} has been canceled"),
+            parameters: BTreeMap::new(),
         }
     }
 
@@ -214,7 +256,7 @@ impl Failure {
             ("classes".to_string(), serde_json::Value::from(self.classes.to_vec()).to_string()),
             ("errorClass".to_string(), self.class.clone()),
             ("sqlState".to_string(), self.sql_state.to_string()),
-            ("messageParameters".to_string(), "{}".to_string()),
+            ("messageParameters".to_string(), self.short_parameters()),
         ]);
         if let Some(id) = id {
             metadata.insert("errorId".to_string(), id.to_string());
@@ -222,6 +264,12 @@ impl Failure {
         let reason = self.classes.first().copied().unwrap_or("java.lang.Exception");
         let details = ErrorDetails::with_error_info(reason, "org.apache.spark", metadata);
         Status::with_error_details(Code::Internal, short, details)
+    }
+
+    /// The parameters as JSON, as far as a trailer has room for them.
+    fn short_parameters(&self) -> String {
+        let all = serde_json::Value::from_iter(self.parameters.clone()).to_string();
+        if all.len() <= 512 { all } else { "{}".to_string() }
     }
 
     /// The failure in full.
@@ -233,7 +281,7 @@ impl Failure {
             cause_idx: None,
             spark_throwable: Some(SparkThrowable {
                 error_class: Some(self.class.clone()),
-                message_parameters: HashMap::new(),
+                message_parameters: self.parameters.clone().into_iter().collect(),
                 query_contexts: Vec::new(),
                 sql_state: Some(self.sql_state.to_string()),
                 breaking_change_info: None,
@@ -244,12 +292,14 @@ impl Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let (classes, sql_state) = kind(error.code());
+        let (classes, sql_state) = kind_of(error);
+        let parameters = error.parameters().iter().map(|(name, value)| (name.to_string(), value.clone()));
         Self {
             classes: classes.0,
-            class: error.code().as_str().to_string(),
+            class: error.condition().into_owned(),
             sql_state,
             message: error.message().to_string(),
+            parameters: parameters.collect(),
         }
     }
 }
@@ -284,6 +334,34 @@ mod tests {
         let details = failure.details();
         assert_eq!(details.message, status.message());
         assert_eq!(details.error_type_hierarchy[0], info.reason);
+    }
+
+    #[test]
+    fn parameters_and_sub_conditions_arrive_in_both_forms() {
+        let error = Error::new(ErrorCode::DatatypeMismatch, "no")
+            .with_sub_condition("FILTER_NOT_BOOLEAN")
+            .with_parameter("filter", "\"id\"");
+        let failure = Failure::from(&error);
+        let info = failure.status(None).get_details_error_info().unwrap();
+        assert_eq!(info.metadata["errorClass"], "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN");
+        assert_eq!(info.metadata["messageParameters"], r#"{"filter":"\"id\""}"#);
+        let throwable = failure.details().spark_throwable.unwrap();
+        assert_eq!(throwable.error_class.unwrap(), "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN");
+        assert_eq!(throwable.message_parameters["filter"], "\"id\"");
+        // A trailer has bounds, and the details have not.
+        let long = Failure::from(error.with_parameter("type", "x".repeat(5000)));
+        assert_eq!(long.status(None).get_details_error_info().unwrap().metadata["messageParameters"], "{}");
+        assert_eq!(long.details().spark_throwable.unwrap().message_parameters.len(), 2);
+    }
+
+    #[test]
+    fn a_bad_text_is_the_exception_of_its_type() {
+        let class = |target: &str| {
+            Failure::from(Error::new(ErrorCode::CastInvalidInput, "no").with_parameter("targetType", target)).classes[0]
+        };
+        assert_eq!(class("\"INT\""), "org.apache.spark.SparkNumberFormatException");
+        assert_eq!(class("\"DATE\""), "org.apache.spark.SparkDateTimeException");
+        assert_eq!(class("\"BOOLEAN\""), "org.apache.spark.SparkRuntimeException");
     }
 
     #[test]

@@ -153,6 +153,32 @@ impl Execution {
         room
     }
 
+    /// Takes back the answers that no stream has sent.
+    pub fn withdraw(&self) {
+        let mut state = self.state.lock();
+        let sent = state.unsent.saturating_sub(state.first);
+        state.kept.truncate(usize::try_from(sent).unwrap_or(usize::MAX));
+        state.unsent_bytes = 0;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until every answer was sent; at once where no stream is there to send it.
+    pub async fn sent(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let state = self.state.lock();
+                if state.unsent >= state.next() || state.detached.is_some() {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
     fn add(&self, mut answer: ExecutePlanResponse) {
         let mut state = self.state.lock();
         if state.outcome.is_some() {
@@ -323,6 +349,7 @@ impl Drop for Reader {
         let mut state = self.execution.state.lock();
         if state.stream == self.number {
             state.detached = Some(Instant::now());
+            self.execution.changed.notify_waiters();
         }
     }
 }

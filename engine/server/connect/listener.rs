@@ -2,6 +2,10 @@
 //!
 //! Comes in: events of queries. Goes out: their JSON, progress and ends on the stream, and the start with the answer to the call that started the query, so
 //! that it comes before everything else. Fails: nothing; a client that reads too slowly misses progress, as Spark's does.
+//!
+//! PySpark takes a listener away under the lock that it needs to tell the listener of an event, and waits for the end of the stream: an event
+//! that comes in between is waited for for ever. So the calls that bring about events are answered after the events, and what was not sent by
+//! the time a listener goes is not sent any more.
 
 use super::execution::Execution;
 use crate::progress::listener::{
@@ -13,8 +17,12 @@ use spark_connect_proto::execute_plan_response::ResponseType;
 use spark_connect_proto::{StreamingQueryEventType, StreamingQueryListenerEvent, StreamingQueryListenerEventsResult};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
+
+/// How long an answer waits for the events before it; a client that does not read them for so long has other worries.
+const EVENTS_FIRST: Duration = Duration::from_secs(1);
 
 /// The place of a session's one listener.
 #[derive(Default)]
@@ -33,13 +41,18 @@ struct Forward {
     execution: Arc<Execution>,
     /// Starts whose call has not been answered yet.
     started: Mutex<HashMap<Uuid, String>>,
+    /// Whether the client has taken the listener away.
+    removed: Mutex<bool>,
 }
 
 impl Forward {
     fn send(&self, event_json: String, kind: StreamingQueryEventType) {
         let event = StreamingQueryListenerEvent { event_json, event_type: kind.into() };
         let result = StreamingQueryListenerEventsResult { events: vec![event], listener_bus_listener_added: None };
-        self.execution.offer(ResponseType::StreamingQueryListenerEventsResult(result));
+        let removed = self.removed.lock();
+        if !*removed {
+            self.execution.offer(ResponseType::StreamingQueryListenerEventsResult(result));
+        }
     }
 }
 
@@ -64,7 +77,8 @@ impl StreamingQueryListener for Forward {
 impl Bus {
     /// Sends the session's events to `execution` until [`Bus::remove`], another [`Bus::listen`], or the end of the execution.
     pub async fn listen(&self, session: &Session, execution: &Arc<Execution>) {
-        let forward = Arc::new(Forward { execution: execution.clone(), started: Mutex::default() });
+        let forward =
+            Arc::new(Forward { execution: execution.clone(), started: Mutex::default(), removed: Mutex::default() });
         let listener: Arc<dyn StreamingQueryListener> = forward.clone();
         let (stream, mut ended) = watch::channel(());
         self.remove();
@@ -78,9 +92,23 @@ impl Bus {
         let _ = ended.changed().await;
     }
 
-    /// Ends the stream.
+    /// Ends the stream, after what it has sent.
     pub fn remove(&self) {
-        self.inner.lock().take();
+        if let Some(listening) = self.inner.lock().take() {
+            *listening.forward.removed.lock() = true;
+            listening.forward.execution.withdraw();
+        }
+    }
+
+    /// Waits until the events of what has happened until now are on their way to the client.
+    pub async fn heard(&self, session: &Session) {
+        let Some(forward) = self.inner.lock().as_ref().map(|listening| listening.forward.clone()) else { return };
+        let heard = async {
+            session.streams().listeners().told().await;
+            forward.execution.sent().await;
+        };
+        // Late events are still events.
+        let _ = tokio::time::timeout(EVENTS_FIRST, heard).await;
     }
 
     /// The event of a start that was just announced, for the answer to the call; None without a listener.

@@ -16,6 +16,8 @@ mod errors;
 mod execution;
 mod functions;
 mod listener;
+mod message;
+mod persisted;
 mod plan;
 mod rows;
 mod service;
@@ -102,6 +104,10 @@ pub struct ConnectServer {
 }
 
 impl ConnectServer {
+    /// Stack, in bytes, that the threads of the runtime need where clients' programs are thousands of steps long: a plan is nested, a relation
+    /// for each step. `tokio::runtime::Builder::thread_stack_size` takes it; Tokio's own 2 MiB are enough for some hundred steps.
+    pub const STACK_BYTES: usize = message::STACK_BYTES;
+
     /// Takes the address. Clients' sessions begin with the settings and the device of `session`.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use super::artifact::Artifacts;
 use super::errors::Failure;
 use super::execution::{Execution, Ids};
 use super::listener::Bus;
-use super::plan::Resources;
+use super::persisted::Persisted;
+use super::plan::{Kept, Resources};
 use super::streaming::Queries;
 use crate::error::Result;
 use crate::frame::DataFrame;
@@ -18,7 +19,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::logical_expr::Expr;
 use parking_lot::Mutex;
-use spark_connect_proto::{CommonInlineUserDefinedFunction, StorageLevel};
+use spark_connect_proto::{CommonInlineUserDefinedFunction, Relation};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,8 +50,8 @@ pub struct ClientSession {
     worker_url: String,
     executions: Mutex<HashMap<String, Arc<Execution>>>,
     remote: Mutex<HashMap<String, DataFrame>>,
-    /// Relations that the client has asked to be kept, as they are written, and how.
-    pub persisted: Mutex<HashMap<String, StorageLevel>>,
+    /// Relations that the client has asked to be kept.
+    pub persisted: Persisted,
     failures: Mutex<VecDeque<(Uuid, Failure)>>,
     seen: Mutex<Instant>,
 }
@@ -69,7 +70,7 @@ impl ClientSession {
             bus: Bus::default(),
             executions: Mutex::default(),
             remote: Mutex::default(),
-            persisted: Mutex::default(),
+            persisted: Persisted::default(),
             failures: Mutex::default(),
             seen: Mutex::new(Instant::now()),
         }
@@ -226,6 +227,7 @@ impl ClientSession {
         self.session.stop().await;
         self.workers.stop();
         self.remote.lock().clear();
+        self.persisted.clear();
     }
 }
 
@@ -240,6 +242,10 @@ impl Resources for ClientSession {
 
     fn remote_relation(&self, id: &str) -> Option<DataFrame> {
         self.kept(id)
+    }
+
+    fn persisted(&self, relation: &Relation) -> Option<Kept> {
+        self.persisted.find(relation)
     }
 
     fn python_udf(&self, function: &CommonInlineUserDefinedFunction, arguments: Vec<Expr>) -> Result<Expr> {

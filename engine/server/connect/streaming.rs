@@ -132,6 +132,19 @@ fn id_of(query: &StreamingQuery) -> StreamingQueryInstanceId {
 /// A query that this session has not started; the query's exception.
 pub async fn query(client: &ClientSession, asked: StreamingQueryCommand) -> Result<StreamingQueryCommandResult> {
     use command::Command;
+    let ends = matches!(
+        asked.command,
+        Some(Command::Stop(_) | Command::ProcessAllAvailable(_) | Command::AwaitTermination(_))
+    );
+    let answer = method(client, asked).await;
+    if ends {
+        client.bus.heard(&client.session).await;
+    }
+    answer
+}
+
+async fn method(client: &ClientSession, asked: StreamingQueryCommand) -> Result<StreamingQueryCommandResult> {
+    use command::Command;
     use result::ResultType;
     let id = asked.query_id.unwrap_or_default();
     let query = client.queries.get(&id).ok_or_else(|| {
@@ -185,10 +198,10 @@ fn limit(timeout_ms: Option<i64>) -> Option<Duration> {
 
 fn exception(query: &StreamingQuery) -> result::ExceptionResult {
     let Some(error) = query.exception() else { return result::ExceptionResult::default() };
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>()).map_or(error.code(), Error::code);
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>()).unwrap_or(&error);
     result::ExceptionResult {
         exception_message: query.exception_text(),
-        error_class: Some(cause.as_str().to_string()),
+        error_class: Some(cause.condition().into_owned()),
         stack_trace: Some(error.to_string()),
     }
 }
@@ -218,9 +231,11 @@ pub async fn manage(
         }
         Some(ManagerCommand::AwaitAnyTermination(wait)) => {
             let terminated = match limit(wait.timeout_ms) {
-                Some(limit) => streams.await_any_termination_timeout(limit).await?,
-                None => streams.await_any_termination().await.map(|()| true)?,
+                Some(limit) => streams.await_any_termination_timeout(limit).await,
+                None => streams.await_any_termination().await.map(|()| true),
             };
+            client.bus.heard(&client.session).await;
+            let terminated = terminated?;
             Some(ResultType::AwaitAnyTermination(manager::AwaitAnyTerminationResult { terminated }))
         }
         Some(ManagerCommand::ResetTerminated(_)) => {

@@ -364,6 +364,69 @@ async fn tables_of_sql_are_tables_with_a_place_of_their_own() {
 }
 
 #[tokio::test]
+async fn rows_that_are_kept_are_computed_once() {
+    use proto::analyze_plan_request::{Analyze, GetStorageLevel, Persist, Unpersist};
+    use proto::analyze_plan_response::Result as Answer;
+    let server = server(ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    let numbered = |plan_id: i64, rel_type: RelType| {
+        let common = proto::RelationCommon { plan_id: Some(plan_id), ..Default::default() };
+        proto::Relation { common: Some(common), rel_type: Some(rel_type) }
+    };
+    let drawn = "SELECT CAST(rand() * 1e15 AS BIGINT) AS n FROM range(3)";
+    let base = numbered(1, RelType::Sql(proto::Sql { query: drawn.into(), ..Default::default() }));
+    let kept = numbered(2, RelType::Limit(Box::new(proto::Limit { input: Some(Box::new(base.clone())), limit: 3 })));
+    // A column of a frame below the one that is kept.
+    let attribute = proto::expression::UnresolvedAttribute {
+        unparsed_identifier: "n".into(),
+        plan_id: Some(1),
+        ..Default::default()
+    };
+    let column = proto::expression::ExprType::UnresolvedAttribute(attribute);
+    let column = proto::Expression { expr_type: Some(column), ..Default::default() };
+    let above = proto::Project { input: Some(Box::new(kept.clone())), expressions: vec![column] };
+    let above = numbered(3, RelType::Project(Box::new(above)));
+    let relation = Some(kept.clone());
+    let level = proto::StorageLevel { use_memory: true, replication: 1, ..Default::default() };
+    let ask = async |client: &mut Client, analyze: Analyze| {
+        let request = proto::AnalyzePlanRequest {
+            session_id: client.session.clone(),
+            user_context: context(),
+            analyze: Some(analyze),
+            ..Default::default()
+        };
+        client.service.analyze_plan(request).await.unwrap().into_inner().result.unwrap()
+    };
+    let level_now = async |client: &mut Client| match ask(
+        client,
+        Analyze::GetStorageLevel(GetStorageLevel { relation: relation.clone() }),
+    )
+    .await
+    {
+        Answer::GetStorageLevel(answer) => answer.storage_level.unwrap().use_memory,
+        other => panic!("{other:?}"),
+    };
+    let rows =
+        async |client: &mut Client, of: &proto::Relation| client.run(OpType::Root(of.clone())).await.unwrap().1.values;
+
+    assert_ne!(rows(&mut client, &kept).await, rows(&mut client, &kept).await);
+    assert!(!level_now(&mut client).await);
+    let persist = Persist { relation: relation.clone(), storage_level: Some(level) };
+    ask(&mut client, Analyze::Persist(persist)).await;
+    assert!(level_now(&mut client).await);
+    let first = rows(&mut client, &kept).await;
+    assert_eq!(first.len(), 3);
+    assert_eq!(rows(&mut client, &kept).await, first);
+    assert_eq!(rows(&mut client, &above).await, first);
+    // What it is made of is not kept.
+    assert_ne!(rows(&mut client, &base).await, first);
+    ask(&mut client, Analyze::Unpersist(Unpersist { relation: relation.clone(), blocking: None })).await;
+    assert!(!level_now(&mut client).await);
+    assert_ne!(rows(&mut client, &above).await, first);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_is_asked_for_and_other_machines_need_one() {
     let open = ConnectOptions { address: SocketAddr::from(([0, 0, 0, 0], 0)), ..ConnectOptions::default() };
     let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();

@@ -144,7 +144,7 @@ fn partition(table: &str, column: &Expression) -> Result<String> {
 }
 
 fn not_found(frame: &DataFrame, name: &str) -> Error {
-    Error::new(ErrorCode::TableNotFound, frame.session().catalog().missing(name, []))
+    frame.session().catalog().missing(name, [])
 }
 
 fn unsupported<T>(message: impl Into<String>) -> Result<T> {

@@ -65,7 +65,8 @@ impl ForeachBatchWorker {
     /// and answer while this waits.
     ///
     /// # Errors
-    /// [`ErrorCode::PythonNotFound`] for a function that another Python pickled; [`ErrorCode::PythonException`] for one that cannot be read;
+    /// [`ErrorCode::PythonNotFound`] for a function that another Python pickled; [`ErrorCode::PythonRunnerInitialization`] for one that cannot be
+    /// read;
     /// [`ErrorCode::UserCode`] for a worker that ends.
     pub async fn start(interpreter: &Interpreter, url: &str, session_id: &str, udf: &PythonUdf) -> Result<Self> {
         interpreter.check(&udf.python_ver)?;
@@ -74,7 +75,13 @@ impl ForeachBatchWorker {
         message.text(version)?.text(session_id)?.bytes(&udf.command)?;
         let process = Process::start(interpreter, MODULE, &[("SPARK_CONNECT_LOCAL_URL", url)])?;
         let mut worker = Self { killer: process.killer(), process: Some(process) };
-        worker.exchange(message.take()).await?;
+        worker.exchange(message.take()).await.map_err(|error| match error.code() {
+            ErrorCode::PythonException => Error::new(
+                ErrorCode::PythonRunnerInitialization,
+                format!("Streaming Runner initialization failed, cause: {}", error.message()),
+            ),
+            _ => error,
+        })?;
         Ok(worker)
     }
 

@@ -456,12 +456,17 @@ async fn foreach_batch_tells_of_a_worker_that_ends() {
     let error = worker.call("frame", 0, &Uuid::new_v4().to_string()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::UserCode);
     assert!(error.message().starts_with("Python worker exited unexpectedly (crashed): exit status: 7"), "{error}");
-    // A function that cannot be read.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreach_batch_whose_function_cannot_be_read() {
+    let Some(workers) = workers("foreach_batch_whose_function_cannot_be_read") else { return };
     let udf = PythonUdf { command: b"no pickle".as_slice().into(), ..PythonUdf::default() };
     let (_listener, url) = nobody().await;
     let python = workers.interpreter().unwrap();
     let error = ForeachBatchWorker::start(&python, &url, &Uuid::new_v4().to_string(), &udf).await.err().unwrap();
-    assert_eq!(error.code(), ErrorCode::PythonException);
+    assert_eq!(error.code(), ErrorCode::PythonRunnerInitialization);
+    assert!(error.message().starts_with("Streaming Runner initialization failed, cause: "), "{error}");
     assert!(error.message().contains("UnpicklingError"), "{error}");
 }
 

@@ -129,7 +129,7 @@ impl Csv {
                 }
                 Ok(())
             }
-            _ => write_value(column, row, Style { zone: self.zone, null: "", hex: true }, out),
+            _ => write_value(column, row, Style { zone: self.zone, null: "", hex: true, interval: None }, out),
         }
     }
 

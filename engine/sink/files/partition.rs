@@ -140,7 +140,12 @@ impl Partitioning {
             return Ok(());
         }
         let mut text = String::new();
-        write_value(values, row, Style { zone: self.zone, null: DEFAULT_PARTITION, hex: false }, &mut text)?;
+        write_value(
+            values,
+            row,
+            Style { zone: self.zone, null: DEFAULT_PARTITION, hex: false, interval: None },
+            &mut text,
+        )?;
         if text.is_empty() {
             out.push_str(DEFAULT_PARTITION);
         } else {

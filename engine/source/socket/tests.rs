@@ -115,15 +115,16 @@ async fn a_restart_goes_on_with_new_lines_and_cannot_repeat_old_ones() {
 #[tokio::test]
 async fn refusals() {
     let host = ("host", "127.0.0.1");
-    for (options, part) in [
-        (vec![("port", "1")], "option 'host' of the socket source is required"),
-        (vec![host], "option 'port' of the socket source is required"),
-        (vec![host, ("port", "70000")], "option 'port'"),
-        (vec![host, ("port", "1"), ("includeTimestamp", "yes")], "'includeTimestamp'"),
-        (vec![host, ("port", "1"), ("path", "x")], "'path'"),
+    use ErrorCode::{InvalidOption, MissingOption};
+    for (options, code, part) in [
+        (vec![("port", "1")], MissingOption, "option 'host' of the socket source is required"),
+        (vec![host], MissingOption, "option 'port' of the socket source is required"),
+        (vec![host, ("port", "70000")], InvalidOption, "option 'port'"),
+        (vec![host, ("port", "1"), ("includeTimestamp", "yes")], InvalidOption, "'includeTimestamp'"),
+        (vec![host, ("port", "1"), ("path", "x")], InvalidOption, "'path'"),
     ] {
         let error = source(&options).err().unwrap();
-        assert_eq!(error.code(), ErrorCode::InvalidOption);
+        assert_eq!(error.code(), code, "{error}");
         assert!(error.message().contains(part), "{error}");
     }
     // Port 1 answers no one.

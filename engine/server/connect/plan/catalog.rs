@@ -106,29 +106,32 @@ pub(super) async fn answer(planner: &Planner<'_>, request: &proto::Catalog) -> R
         CatType::DropView(drop) => match session.drop_temp_view(&table_name(&drop.view_name)?) || drop.if_exists {
             true => done(),
             false => Err(known(planner, &drop.view_name).err().unwrap_or_else(|| {
-                Error::new(ErrorCode::InvalidExpression, format!("{} is a table, not a view", drop.view_name))
+                Error::new(
+                    ErrorCode::WrongObjectType,
+                    format!("{} is a table and no view; use dropTable", drop.view_name),
+                )
             })),
         },
         // Every view is of one session here.
         CatType::DropGlobalTempView(_) => flag(false),
-        // Nothing is kept of a table, so nothing has to be made current.
-        CatType::IsCached(of) => {
-            known(planner, &of.table_name)?;
-            flag(false)
-        }
+        CatType::IsCached(of) => flag(session.catalog().kept(&known(planner, &of.table_name)?.0).is_some()),
         CatType::CacheTable(of) => {
-            known(planner, &of.table_name)?;
+            crate::sql::keep(session, &known(planner, &of.table_name)?.0).await?;
             done()
         }
         CatType::UncacheTable(of) => {
-            known(planner, &of.table_name)?;
+            session.catalog().let_go(&known(planner, &of.table_name)?.0);
             done()
         }
         CatType::RefreshTable(of) => {
-            known(planner, &of.table_name)?;
+            crate::sql::keep_again(session, &known(planner, &of.table_name)?.0).await?;
             done()
         }
-        CatType::ClearCache(_) | CatType::RefreshByPath(_) => done(),
+        CatType::ClearCache(_) => {
+            session.catalog().let_all_go();
+            done()
+        }
+        CatType::RefreshByPath(_) => done(),
         CatType::CreateExternalTable(create) => {
             let schema = create.schema.as_ref();
             created(
@@ -222,7 +225,7 @@ fn known(planner: &Planner<'_>, name: &str) -> Result<(String, bool)> {
     let session = planner.session();
     let name = table_name(name)?;
     let found = session.relation_names().into_iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
-    found.ok_or_else(|| Error::new(ErrorCode::TableNotFound, session.catalog().missing(&name, [])))
+    found.ok_or_else(|| session.catalog().missing(&name, []))
 }
 
 /// Whether a name fits a pattern: `*` is anything, `|` separates patterns, case does not matter.

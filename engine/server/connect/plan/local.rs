@@ -79,7 +79,7 @@ fn table<'b>(
         }
     }
     let wanted = match (declared, &given) {
-        (Some(declared), _) => declared.to_arrow_schema(),
+        (Some(declared), _) => declared_schema(declared),
         (None, Some(given)) => plain_schema(given),
         (None, None) => {
             return Err(Error::new(ErrorCode::InvalidExpression, "a local relation has neither rows nor a schema"));
@@ -97,6 +97,14 @@ fn table<'b>(
     }
     let batches = batches.iter().map(|batch| conform(batch, &wanted, options)).collect::<Result<Vec<_>>>()?;
     DataFrame::from_batches(session, wanted, batches)
+}
+
+/// The Arrow schema of a declared one, with the columns that are NOT NULL.
+fn declared_schema(declared: &StructType) -> SchemaRef {
+    let schema = declared.to_arrow_schema();
+    let fields = schema.fields().iter().zip(&declared.fields);
+    let fields = fields.map(|(field, declared)| field.as_ref().clone().with_nullable(declared.nullable));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The batch's columns by position, under the names and in the types of `wanted`.

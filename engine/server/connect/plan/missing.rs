@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The frame in order.
 pub(super) fn sorted(frame: &DataFrame, keys: Vec<SortExpr>) -> Result<DataFrame> {
     match frame.sort(keys.clone()) {
-        Err(error) if error.code() == ErrorCode::UnresolvedColumn => {
+        Err(error) if matches!(error.code(), ErrorCode::UnresolvedColumn | ErrorCode::DataFrameColumn) => {
             let wanted = keys.iter().map(|key| key.expr.clone()).collect();
             let (whole, found) = extended(frame, wanted)?.ok_or(error)?;
             let keys = keys.into_iter().zip(found).map(|(key, expr)| SortExpr { expr, ..key });
@@ -28,7 +28,7 @@ pub(super) fn sorted(frame: &DataFrame, keys: Vec<SortExpr>) -> Result<DataFrame
 /// The rows of the frame that fulfil the condition.
 pub(super) fn filtered(frame: &DataFrame, condition: Column) -> Result<DataFrame> {
     match frame.filter(condition.clone()) {
-        Err(error) if error.code() == ErrorCode::UnresolvedColumn => {
+        Err(error) if matches!(error.code(), ErrorCode::UnresolvedColumn | ErrorCode::DataFrameColumn) => {
             let (whole, mut found) = extended(frame, vec![condition.0?])?.ok_or(error)?;
             let condition = found.pop().ok_or_else(|| Error::internal("a filter without a condition"))?;
             first(&whole.filter(Column::from(condition))?, frame.schema().fields().len())

@@ -55,6 +55,9 @@ pub(crate) trait Resources: Send + Sync {
     /// A frame that the server keeps for the client.
     fn remote_relation(&self, id: &str) -> Option<DataFrame>;
 
+    /// The frame of a relation that the client has asked to be kept.
+    fn persisted(&self, relation: &proto::Relation) -> Option<Kept>;
+
     /// The expression of a function that the client has sent with the plan.
     ///
     /// # Errors
@@ -70,6 +73,13 @@ pub(crate) trait Resources: Send + Sync {
         function: &proto::CommonInlineUserDefinedFunction,
         inputs: Vec<GroupedInput>,
     ) -> Result<(Arc<dyn RowsFunction>, SchemaRef)>;
+}
+
+/// A frame that keeps its rows, and the frames of the numbered relations that it is made of: a program may name their columns.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    frame: DataFrame,
+    parts: HashMap<i64, DataFrame>,
 }
 
 /// Makes the frames of one request. It remembers the frame of every numbered relation, because `df.city` means the column of that frame, and
@@ -135,6 +145,15 @@ impl<'r> Planner<'r> {
         Box::pin(self.walk(relation))
     }
 
+    /// The frame of a relation, which from now on keeps its rows.
+    ///
+    /// # Errors
+    /// As [`Planner::relation`]; streams.
+    pub async fn kept(mut self, relation: &proto::Relation) -> Result<Kept> {
+        let frame = self.relation(relation).await?.cached()?;
+        Ok(Kept { frame, parts: self.frames })
+    }
+
     async fn walk(&mut self, root: &proto::Relation) -> Result<DataFrame> {
         let mut steps = vec![Step::Visit(root)];
         let mut made: Vec<DataFrame> = Vec::new();
@@ -143,6 +162,12 @@ impl<'r> Planner<'r> {
                 Step::Visit(relation) => {
                     if let Some(known) = plan_id(relation).and_then(|id| self.frames.get(&id)) {
                         made.push(known.clone());
+                        continue;
+                    }
+                    if let Some(kept) = self.resources.persisted(relation) {
+                        self.frames.extend(kept.parts);
+                        self.frames.extend(plan_id(relation).map(|id| (id, kept.frame.clone())));
+                        made.push(kept.frame);
                         continue;
                     }
                     if let Some(RelType::WithRelations(with)) = &relation.rel_type
@@ -206,7 +231,7 @@ impl<'r> Planner<'r> {
         let outside = || self.outside.iter().rev().find_map(|frames| frames.get(&id));
         self.frames.get(&id).or_else(outside).ok_or_else(|| {
             Error::new(
-                ErrorCode::UnresolvedColumn,
+                ErrorCode::DataFrameColumn,
                 "a column belongs to a DataFrame that is not part of this one; join with that DataFrame, or use col(name)",
             )
         })

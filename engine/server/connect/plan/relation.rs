@@ -219,7 +219,10 @@ async fn made(planner: &mut Planner<'_>, kind: &RelType, inputs: Vec<DataFrame>)
 /// A number of rows.
 fn count(rows: i32, name: &str) -> Result<u64> {
     u64::try_from(rows).map_err(|_| {
-        Error::new(ErrorCode::InvalidExpression, format!("{name}({rows}): the number of rows must not be negative"))
+        Error::new(ErrorCode::NegativeLimit, format!("{name}({rows}): the number of rows must not be negative"))
+            .with_parameter("name", name)
+            .with_parameter("v", rows)
+            .with_parameter("expr", format!("\"{rows}\""))
     })
 }
 

@@ -144,7 +144,7 @@ pub(super) fn dropped(planner: &Planner<'_>, frame: &DataFrame, drop: &proto::Dr
                     *gone = true;
                 }
             }
-            Err(error) if error.code() == ErrorCode::UnresolvedColumn => {}
+            Err(error) if matches!(error.code(), ErrorCode::UnresolvedColumn | ErrorCode::DataFrameColumn) => {}
             Err(error) => return Err(error),
         }
     }

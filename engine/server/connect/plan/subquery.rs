@@ -108,7 +108,7 @@ impl Planner<'_> {
                     return Ok(Transformed::no(e));
                 }
                 match own.find(column) {
-                    Err(error) if error.code() == ErrorCode::UnresolvedColumn => {}
+                    Err(error) if matches!(error.code(), ErrorCode::UnresolvedColumn | ErrorCode::DataFrameColumn) => {}
                     _ => return Ok(Transformed::no(e)),
                 }
                 let Ok(found) = outer.find(column) else { return Ok(Transformed::no(e)) };

@@ -44,6 +44,10 @@ impl Resources for Client {
         (id == "kept").then(|| DataFrame::range(&self.session, 0, 2, 1).unwrap())
     }
 
+    fn persisted(&self, _: &proto::Relation) -> Option<Kept> {
+        None
+    }
+
     fn python_udf(&self, function: &proto::CommonInlineUserDefinedFunction, _: Vec<Expr>) -> Result<Expr> {
         unsupported(format!("the function {}", function.function_name))
     }
@@ -427,6 +431,17 @@ async fn the_catalog_answers() {
     assert!(pretty_format_batches(&batches).unwrap().to_string().contains("| id   |             | bigint   |"));
     let exists = |name: &str| ask(CatType::TableExists(proto::TableExists { table_name: name.into(), db_name: None }));
     assert!(client.shown(&exists("default.numbers")).await.contains("|true |"));
+    let of = "numbers".to_string();
+    let is_cached = ask(CatType::IsCached(proto::IsCached { table_name: of.clone() }));
+    let cache = ask(CatType::CacheTable(proto::CacheTable { table_name: of.clone(), storage_level: None }));
+    let uncache = ask(CatType::UncacheTable(proto::UncacheTable { table_name: of }));
+    for (command, kept) in [(None, "false"), (Some(&cache), "true"), (Some(&uncache), "false")] {
+        if let Some(command) = command {
+            client.plan(command).await.unwrap();
+        }
+        let shown = client.plan(&is_cached).await.unwrap().show_string(20, 20).await.unwrap();
+        assert!(shown.contains(kept), "{shown}");
+    }
     let dropped = ask(CatType::DropTempView(proto::DropTempView { view_name: "numbers".into() }));
     assert!(client.shown(&dropped).await.contains("|true |"));
     assert!(client.shown(&exists("numbers")).await.contains("|false|"));
@@ -457,7 +472,10 @@ async fn what_cannot_run_is_refused_by_its_name() {
         is_metadata_column: None,
     };
     let error = client.plan(&project(range(1), vec![expression(ExprType::UnresolvedAttribute(attribute))])).await;
-    assert_eq!(error.unwrap_err().code(), ErrorCode::UnresolvedColumn);
+    assert_eq!(error.unwrap_err().code(), ErrorCode::DataFrameColumn);
+    let negative = proto::Limit { input: Some(Box::new(range(1))), limit: -1 };
+    let error = client.plan(&relation(RelType::Limit(Box::new(negative)))).await.unwrap_err();
+    assert_eq!((error.code(), error.parameter("v")), (ErrorCode::NegativeLimit, Some("-1")));
     let half = relation(RelType::Filter(Box::new(proto::Filter { input: None, condition: None })));
     assert_eq!(client.plan(&half).await.unwrap_err().code(), ErrorCode::InvalidExpression);
 }

@@ -5,9 +5,11 @@
 
 use super::required;
 use crate::error::{Error, ErrorCode, Result};
+use crate::functions::interval::Fields;
 use crate::functions::schema_text;
 use crate::plan::grouping::SESSION;
 use crate::plan::logical::{TIME_WINDOW_KEY, USER_METADATA_KEY, WATERMARK_DELAY_KEY};
+use crate::plan::nullness::is_never_null;
 use crate::types::{DataType, StructField, StructType};
 use arrow::datatypes::{DataType as Arrow, Field, IntervalUnit, SchemaRef, TimeUnit};
 use proto::data_type::Kind;
@@ -35,8 +37,8 @@ pub(crate) fn field_to_proto(field: &Field) -> proto::data_type::StructField {
     let metadata = (!marks.is_empty()).then(|| Value::Object(marks).to_string());
     proto::data_type::StructField {
         name: field.name().clone(),
-        data_type: Some(type_to_proto(field.data_type())),
-        nullable: field.is_nullable(),
+        data_type: Some(Fields::of(field).map_or_else(|| type_to_proto(field.data_type()), interval)),
+        nullable: field.is_nullable() && !is_never_null(field),
         metadata,
     }
 }
@@ -64,16 +66,9 @@ pub(crate) fn type_to_proto(data_type: &Arrow) -> proto::DataType {
         Arrow::Timestamp(_, Some(_)) => Kind::Timestamp(Default::default()),
         Arrow::Timestamp(_, None) => Kind::TimestampNtz(Default::default()),
         Arrow::Time32(_) | Arrow::Time64(_) => Kind::Time(Default::default()),
-        Arrow::Duration(_) => Kind::DayTimeInterval(proto::data_type::DayTimeInterval {
-            start_field: Some(0),
-            end_field: Some(3),
-            ..Default::default()
-        }),
-        Arrow::Interval(IntervalUnit::YearMonth) => Kind::YearMonthInterval(proto::data_type::YearMonthInterval {
-            start_field: Some(0),
-            end_field: Some(1),
-            ..Default::default()
-        }),
+        interval_type @ (Arrow::Duration(_) | Arrow::Interval(IntervalUnit::YearMonth)) => {
+            return Fields::all(interval_type).map_or_else(|| of(unparsed(interval_type)), interval);
+        }
         Arrow::Interval(_) => Kind::CalendarInterval(Default::default()),
         Arrow::Dictionary(_, values) => return type_to_proto(values),
         Arrow::RunEndEncoded(_, values) => return type_to_proto(values.data_type()),
@@ -103,6 +98,21 @@ pub(crate) fn type_to_proto(data_type: &Arrow) -> proto::DataType {
             other => unparsed(other),
         },
         other => unparsed(other),
+    })
+}
+
+/// The type of intervals with these fields.
+fn interval(fields: Fields) -> proto::DataType {
+    let (start_field, end_field) = (Some(fields.start.number()), Some(fields.end.number()));
+    of(match fields.is_months() {
+        true => Kind::YearMonthInterval(proto::data_type::YearMonthInterval {
+            start_field,
+            end_field,
+            ..Default::default()
+        }),
+        false => {
+            Kind::DayTimeInterval(proto::data_type::DayTimeInterval { start_field, end_field, ..Default::default() })
+        }
     })
 }
 
@@ -160,7 +170,15 @@ pub(crate) fn from_proto(data_type: &proto::DataType) -> Result<DataType> {
         Kind::Udt(udt) => from_proto(required(udt.sql_type.as_deref(), "the SQL type of a user-defined type")?)?,
         Kind::Unparsed(text) => schema_text::parse(&text.data_type_string)?,
         Kind::Null(_) => return refuse("VOID"),
-        Kind::CalendarInterval(_) | Kind::YearMonthInterval(_) | Kind::DayTimeInterval(_) => return refuse("INTERVAL"),
+        Kind::DayTimeInterval(interval) => match (interval.start_field, interval.end_field) {
+            (None | Some(0), None | Some(3)) => DataType::DayTimeInterval,
+            _ => return refuse("an INTERVAL of some fields; take INTERVAL DAY TO SECOND"),
+        },
+        Kind::YearMonthInterval(interval) => match (interval.start_field, interval.end_field) {
+            (None | Some(0), None | Some(1)) => DataType::YearMonthInterval,
+            _ => return refuse("an INTERVAL of some fields; take INTERVAL YEAR TO MONTH"),
+        },
+        Kind::CalendarInterval(_) => return refuse("INTERVAL"),
         Kind::Variant(_) => return refuse("VARIANT"),
         Kind::Geometry(_) => return refuse("GEOMETRY"),
         Kind::Geography(_) => return refuse("GEOGRAPHY"),
