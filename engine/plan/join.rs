@@ -129,7 +129,8 @@ impl JoinCondition {
         let mut keyed = None;
         for part in split_conjunction_owned(condition.clone()) {
             let alone = (!is_fallible(&part)).then(|| part.clone());
-            for need in alone.into_iter().chain(compared(&part).into_iter().map(|column| column.clone().is_not_null())) {
+            for need in alone.into_iter().chain(compared(&part).into_iter().map(|column| column.clone().is_not_null()))
+            {
                 if let Some(needed) = side_of(&need).and_then(|side| found.needed.get_mut(side)) {
                     let need = own(need)?;
                     if !needed.contains(&need) {

@@ -77,11 +77,8 @@ impl StreamingQueryListener for Forward {
 impl Bus {
     /// Sends the session's events to `execution` until [`Bus::remove`], another [`Bus::listen`], or the end of the execution.
     pub async fn listen(&self, session: &Session, execution: &Arc<Execution>) {
-        let forward = Arc::new(Forward {
-            execution: execution.clone(),
-            started: Mutex::default(),
-            removed: Mutex::default(),
-        });
+        let forward =
+            Arc::new(Forward { execution: execution.clone(), started: Mutex::default(), removed: Mutex::default() });
         let listener: Arc<dyn StreamingQueryListener> = forward.clone();
         let (stream, mut ended) = watch::channel(());
         self.remove();
