@@ -131,7 +131,8 @@ pub fn to_csv(structs: &ArrayRef, options: &[(String, String)], zone: Tz) -> Res
 
 fn cell(column: &ArrayRef, row: usize, layout: &Layout) -> Result<String> {
     let mut text = String::new();
-    if column.is_null(row) {
+    // A column of NULL alone has no bits that say so.
+    if column.is_null(row) || column.data_type().is_null() {
         return Ok(layout.null.clone());
     }
     match column.data_type() {
