@@ -5,13 +5,14 @@
 use super::builtin::{ANY, Builtin, Call, Typed, typed};
 use crate::error::{Error, ErrorCode, Result};
 use crate::plan::spark_function::SparkFunction;
-use arrow::array::{ArrayRef, new_null_array};
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, new_null_array};
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, Operator, binary_expr};
 use datafusion::prelude::lit;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// A function that stands for another expression.
 pub struct Rewrite {
@@ -52,7 +53,11 @@ pub(super) static ONE_ROW: Builtin = typed(
     "one_row",
     (1, 1),
     |a| Typed::new(a.types, DataType::Boolean),
-    |_| {
+    |call| {
+        let counts = call.arguments.first().and_then(|counts| counts.as_primitive_opt::<Int64Type>());
+        if counts.is_some_and(|counts| counts.iter().flatten().all(|count| count <= 1)) {
+            return Ok(Arc::new(BooleanArray::from(vec![false; call.rows])));
+        }
         Err(Error::new(
             ErrorCode::ScalarSubqueryTooManyRows,
             "more than one row was returned by a query as a value; aggregate it, or add LIMIT 1",
@@ -60,7 +65,7 @@ pub(super) static ONE_ROW: Builtin = typed(
     },
 );
 
-/// A condition that ends the query where it is looked at.
+/// A condition that is FALSE, and ends the query where it is looked at for a count of more than one.
 pub(crate) fn too_many_rows(count: Expr) -> Expr {
     SparkFunction::scalar(&ONE_ROW).call(vec![count])
 }

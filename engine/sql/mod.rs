@@ -44,6 +44,8 @@ pub(crate) use managed::keep;
 pub(crate) use managed::{Managed, insert, keep_again, read_table};
 pub use place::SqlError;
 pub use script::Script;
+#[cfg(feature = "connect")]
+pub(crate) use subquery::{PREFIX as SUBQUERY, shown as subquery_shown};
 
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};

@@ -44,7 +44,7 @@ pub(super) enum Kind {
 }
 
 /// Begins the names of columns that stand for queries.
-pub(super) const PREFIX: &str = "#subquery";
+pub(crate) const PREFIX: &str = "#subquery";
 
 impl Subquery {
     /// A query, and the column that stands for it.
@@ -56,7 +56,7 @@ impl Subquery {
 }
 
 /// A name in which queries are called as Spark does.
-pub(super) fn shown(name: String) -> String {
+pub(crate) fn shown(name: String) -> String {
     let mut shown = name;
     while let Some(from) = shown.find(PREFIX) {
         let Some(length) = shown.get(from + 1..).and_then(|rest| rest.find('#')) else { return shown };

@@ -73,9 +73,16 @@ pub(super) fn relations(relation: &Relation) -> Result<Vec<&Relation>> {
             let root = required(r.root.as_deref(), "the root of with_relations")?;
             r.references.iter().chain(std::iter::once(root)).collect()
         }
+        // The right side may mention rows of the left one, and is made when these are known.
+        RelType::LateralJoin(r) => vec![required(r.left.as_deref(), "the left side of a lateral join")?],
         // Sources, and relations that are refused before anything is read.
         _ => vec![],
     })
+}
+
+/// Whether what `with_relations` brings is for a SQL text, where it has names.
+pub(super) fn mentions_sql(with: &proto::WithRelations) -> bool {
+    matches!(with.root.as_deref().and_then(|root| root.rel_type.as_ref()), Some(RelType::Sql(_)))
 }
 
 /// The expressions that an expression is made of.
@@ -121,6 +128,7 @@ pub(super) fn expressions(expression: &Expression) -> Result<Vec<&Expression>> {
             }
             parts
         }
+        ExprType::SubqueryExpression(subquery) => subquery.in_subquery_values.iter().collect(),
         _ => vec![],
     })
 }

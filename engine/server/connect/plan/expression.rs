@@ -5,7 +5,7 @@
 
 use super::literal;
 use super::types;
-use super::{Planner, children, required, unsupported, window};
+use super::{Planner, children, required, subquery, unsupported, window};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::Column;
 use crate::frame::functions::col;
@@ -131,9 +131,7 @@ fn build(planner: &Planner<'_>, expression: &proto::Expression, parts: Vec<Expr>
         ExprType::NamedArgumentExpression(argument) => {
             unsupported(format!("the named argument {} => ...: give the arguments in order", argument.key))
         }
-        ExprType::SubqueryExpression(_) => {
-            unsupported("a DataFrame as a value (scalar(), exists(), isin()): join with it")
-        }
+        ExprType::SubqueryExpression(subquery) => subquery::stands(planner, subquery, parts.collect()),
         ExprType::MergeAction(_) => unsupported("merge actions: tables cannot be merged into"),
         ExprType::TypedAggregateExpression(_) => unsupported("typed aggregates of Scala: use the functions by name"),
         ExprType::DirectShufflePartitionId(_) => unsupported("direct_shuffle_partition_id: rows are not shuffled here"),

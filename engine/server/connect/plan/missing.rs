@@ -37,7 +37,11 @@ pub(super) fn filtered(frame: &DataFrame, condition: Column) -> Result<DataFrame
     }
 }
 
-fn first(frame: &DataFrame, columns: usize) -> Result<DataFrame> {
+/// The first columns of the frame.
+pub(super) fn first(frame: &DataFrame, columns: usize) -> Result<DataFrame> {
+    if frame.schema().fields().len() == columns {
+        return Ok(frame.clone());
+    }
     frame.select(frame.plan().scope().all().into_iter().take(columns).map(Column::from))
 }
 

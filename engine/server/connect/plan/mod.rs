@@ -21,6 +21,7 @@ mod set;
 mod show;
 mod sql;
 mod statistics;
+mod subquery;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
@@ -35,10 +36,13 @@ use crate::sql::Entry;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::logical_expr::Expr;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use spark_connect_proto as proto;
 use spark_connect_proto::relation::RelType;
 use std::collections::HashMap;
 use std::sync::Arc;
+use subquery::{Around, Pending};
 
 /// What a plan refers to beside itself.
 pub(crate) trait Resources: Send + Sync {
@@ -83,6 +87,14 @@ pub(crate) struct Kept {
 pub(crate) struct Planner<'r> {
     resources: &'r dyn Resources,
     frames: HashMap<i64, DataFrame>,
+    /// The same of the relations around the one that is being made, the outermost first.
+    outside: Vec<HashMap<i64, DataFrame>>,
+    /// Relations that expressions mention by their number.
+    subplans: HashMap<i64, proto::Relation>,
+    /// Those of them that an expression has mentioned, until they stand beside a frame.
+    pending: Mutex<Vec<Pending>>,
+    /// The rows around the relation that is being made.
+    around: Option<Around>,
     /// Views that hold while a plan is made, with what their names stood for before.
     views: Vec<(String, Option<Entry>)>,
 }
@@ -100,7 +112,15 @@ enum Step<'p> {
 impl<'r> Planner<'r> {
     /// A planner for one request.
     pub fn new(resources: &'r dyn Resources) -> Self {
-        Self { resources, frames: HashMap::new(), views: Vec::new() }
+        Self {
+            resources,
+            frames: HashMap::new(),
+            outside: Vec::new(),
+            subplans: HashMap::new(),
+            pending: Mutex::default(),
+            around: None,
+            views: Vec::new(),
+        }
     }
 
     fn session(&self) -> &'r Session {
@@ -129,6 +149,11 @@ impl<'r> Planner<'r> {
         Ok(Kept { frame, parts: self.frames })
     }
 
+    /// A relation inside another. Boxed, as relations may stand in each other.
+    fn nested<'p>(&'p mut self, relation: &'p proto::Relation) -> BoxFuture<'p, Result<DataFrame>> {
+        Box::pin(self.walk(relation))
+    }
+
     async fn walk(&mut self, root: &proto::Relation) -> Result<DataFrame> {
         let mut steps = vec![Step::Visit(root)];
         let mut made: Vec<DataFrame> = Vec::new();
@@ -143,6 +168,17 @@ impl<'r> Planner<'r> {
                         self.frames.extend(kept.parts);
                         self.frames.extend(plan_id(relation).map(|id| (id, kept.frame.clone())));
                         made.push(kept.frame);
+                        continue;
+                    }
+                    if let Some(RelType::WithRelations(with)) = &relation.rel_type
+                        && !children::mentions_sql(with)
+                    {
+                        // They are made where an expression mentions them, because they may mention the rows there.
+                        let known =
+                            with.references.iter().filter_map(|reference| Some((plan_id(reference)?, reference)));
+                        self.subplans.extend(known.map(|(id, reference)| (id, reference.clone())));
+                        steps.push(Step::Build(relation, 1));
+                        steps.extend(with.root.as_deref().map(Step::Visit));
                         continue;
                     }
                     let inputs = children::relations(relation)?;
@@ -192,7 +228,8 @@ impl<'r> Planner<'r> {
 
     /// The frame of the relation of this number.
     fn frame(&self, id: i64) -> Result<&DataFrame> {
-        self.frames.get(&id).ok_or_else(|| {
+        let outside = || self.outside.iter().rev().find_map(|frames| frames.get(&id));
+        self.frames.get(&id).or_else(outside).ok_or_else(|| {
             Error::new(
                 ErrorCode::DataFrameColumn,
                 "a column belongs to a DataFrame that is not part of this one; join with that DataFrame, or use col(name)",

@@ -27,8 +27,48 @@ pub(super) async fn build(
     relation: &proto::Relation,
     inputs: Vec<DataFrame>,
 ) -> Result<DataFrame> {
-    let session = planner.session();
     let kind = required(relation.rel_type.as_ref(), "a relation")?;
+    refuse_carried(planner, kind, &inputs)?;
+    let made = made(planner, kind, inputs).await;
+    // What no relation has taken up is a column that is nowhere.
+    if made.as_ref().err().is_none_or(|error| error.code() == ErrorCode::UnresolvedColumn) {
+        planner.refuse_pending()?;
+    }
+    made
+}
+
+/// Refuses relations of rows that carry the rows around them, where it is not written what that means.
+fn refuse_carried(planner: &Planner<'_>, kind: &RelType, inputs: &[DataFrame]) -> Result<()> {
+    let carrying = inputs.iter().filter(|input| !planner.carried(input).is_empty()).count();
+    let known = match kind {
+        RelType::Project(_)
+        | RelType::Filter(_)
+        | RelType::Sort(_)
+        | RelType::Limit(_)
+        | RelType::SubqueryAlias(_)
+        | RelType::Repartition(_)
+        | RelType::RepartitionByExpression(_)
+        | RelType::Hint(_)
+        | RelType::WithColumnsRenamed(_)
+        | RelType::WithColumns(_)
+        | RelType::Drop(_)
+        | RelType::WithRelations(_) => true,
+        RelType::Join(_) => carrying == 1,
+        RelType::Deduplicate(deduplicate) => deduplicate.all_columns_as_keys() && !deduplicate.within_watermark(),
+        RelType::Aggregate(aggregate) => matches!(aggregate.group_type(), GroupType::Groupby | GroupType::Unspecified),
+        _ => false,
+    };
+    match carrying == 0 || known {
+        true => Ok(()),
+        false => unsupported(
+            "in a DataFrame that mentions columns of the rows around it, this operation is not supported above the place where it does; \
+             write it as a join",
+        ),
+    }
+}
+
+async fn made(planner: &mut Planner<'_>, kind: &RelType, inputs: Vec<DataFrame>) -> Result<DataFrame> {
+    let session = planner.session();
     let mut frames = inputs.into_iter();
     let mut input = || frames.next().ok_or_else(|| Error::internal("a relation without its input"));
     match kind {
@@ -38,11 +78,16 @@ pub(super) async fn build(
                 Some(_) => input()?,
                 None => local::one_row(session)?,
             };
-            select::project(planner, &frame, &project.expressions)
+            select::project(planner, frame, &project.expressions).await
         }
         RelType::Filter(filter) => {
             let condition = planner.expression(required(filter.condition.as_ref(), "the condition of a filter")?)?;
-            missing::filtered(&input()?, condition)
+            let own = input()?;
+            let (beside, mut conditions) = planner.beside(own.clone(), vec![condition.0?])?;
+            let attached = planner.attached(beside.clone()).await?;
+            let condition = conditions.pop().ok_or_else(|| Error::internal("a filter without a condition"))?;
+            let filtered = missing::filtered(&attached, Column::from(condition))?;
+            missing::first(&filtered, beside.schema().fields().len())
         }
         RelType::Join(join) => {
             let (left, right) = (input()?, input()?);
@@ -53,7 +98,13 @@ pub(super) async fn build(
             let keys = sort.order.iter().map(|order| sort_key(planner, order)).collect::<Result<Vec<_>>>()?;
             missing::sorted(&input()?, keys)
         }
-        RelType::Limit(limit) => Ok(input()?.limit(count(limit.limit, "limit")?)),
+        RelType::Limit(limit) => {
+            let (input, rows) = (input()?, count(limit.limit, "limit")?);
+            match planner.carried(&input).is_empty() {
+                true => Ok(input.limit(rows)),
+                false => planner.carrying_limit(&input, rows),
+            }
+        }
         RelType::Offset(offset) => Ok(input()?.offset(count(offset.offset, "offset")?)),
         RelType::Tail(tail) => {
             let rows = count(tail.limit, "tail")?;
@@ -84,7 +135,7 @@ pub(super) async fn build(
             input()?.to_df(&names)
         }
         RelType::WithColumnsRenamed(renames) => select::with_columns_renamed(input()?, renames),
-        RelType::WithColumns(with) => select::with_columns(planner, &input()?, &with.aliases),
+        RelType::WithColumns(with) => select::with_columns(planner, input()?, &with.aliases).await,
         RelType::Drop(drop) => select::dropped(planner, &input()?, drop),
         RelType::ToSchema(to) => select::to_schema(&input()?, required(to.schema.as_ref(), "the schema of to()")?),
         RelType::ShowString(show) => show::string(&input()?, show).await,
@@ -109,6 +160,10 @@ pub(super) async fn build(
             let mut arguments = Vec::new();
             for argument in &call.arguments {
                 arguments.push(planner.expression(argument)?.0?);
+            }
+            if let Some((row, arguments)) = planner.carrying_generator(arguments.clone())? {
+                let call = session.functions().call(&call.function_name, arguments, false)?;
+                return planner.carrying_selection(&row, vec![Column::from(call)]);
             }
             select::table_function(session, &call.function_name, arguments)
         }
@@ -145,7 +200,10 @@ pub(super) async fn build(
             unsupported(format!("the data source {} in Python is not run here", source.name))
         }
         RelType::AsOfJoin(_) => unsupported("as-of joins: join with a condition over both times"),
-        RelType::LateralJoin(_) => unsupported("lateral joins: use explode(), or a join"),
+        RelType::LateralJoin(join) => {
+            let left = input()?;
+            planner.lateral(&left, join).await
+        }
         RelType::NearestByJoin(_) => unsupported("nearest-by joins: join, and take the first by row"),
         RelType::Zip(_) => unsupported("zip(): rows of two frames have no order in common; join them by a key"),
         RelType::RelationChanges(changes) => unsupported(format!(
@@ -273,6 +331,15 @@ async fn grouped(planner: &Planner<'_>, aggregate: &proto::Aggregate, input: &Da
     };
     let keys = columns(&aggregate.grouping_expressions)?;
     let calls = columns(&aggregate.aggregate_expressions)?;
+    planner.refuse_pending()?;
+    let count = keys.len();
+    let all = keys.into_iter().chain(calls).map(|column| column.0).collect::<Result<Vec<_>>>()?;
+    let (input, mut keys) = planner.beside(input.clone(), all)?;
+    let calls: Vec<Column> = keys.split_off(count).into_iter().map(Column::from).collect();
+    let keys: Vec<Column> = keys.into_iter().map(Column::from).collect();
+    if !planner.carried(&input).is_empty() {
+        return planner.carrying_aggregate(&input, keys, calls);
+    }
     let groups = match aggregate.group_type() {
         GroupType::Groupby | GroupType::Unspecified => input.group_by(keys)?,
         GroupType::Rollup => input.rollup(keys)?,

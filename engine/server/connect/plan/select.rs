@@ -4,7 +4,7 @@
 
 use super::expression::metadata;
 use super::types::from_proto;
-use super::{Planner, required, unsupported};
+use super::{Planner, required, subquery, unsupported};
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{Column, DataFrame};
 use crate::plan::resolve::split_path;
@@ -18,18 +18,41 @@ use regex::RegexBuilder;
 use spark_connect_proto as proto;
 
 /// `select`. Aggregates without a grouping make one row, as in Spark.
-pub(super) fn project(
-    planner: &Planner<'_>,
-    frame: &DataFrame,
+pub(super) async fn project(
+    planner: &mut Planner<'_>,
+    frame: DataFrame,
     expressions: &[proto::Expression],
 ) -> Result<DataFrame> {
     let mut columns = Vec::with_capacity(expressions.len());
     for expression in expressions {
-        columns.extend(expanded(planner, frame, expression)?);
+        columns.extend(expanded(planner, &frame, expression)?);
     }
-    match columns.iter().any(aggregates) {
-        true => frame.agg(columns),
-        false => frame.select(columns),
+    if planner.is_plain() {
+        return match columns.iter().any(aggregates) {
+            true => frame.agg(columns),
+            false => frame.select(columns),
+        };
+    }
+    let star = |column: &Column| matches!(&column.0, Ok(Expr::Column(c)) if c.name == "*");
+    // What is carried comes behind, once.
+    let hidden = planner.hidden();
+    let own = frame.plan().scope().all().into_iter().zip(frame.schema().fields());
+    let own = own.filter(|(_, field)| !hidden.contains(field.name()));
+    let all: Vec<Expr> = own.map(|(column, _)| column).collect();
+    let columns = columns.into_iter().flat_map(|column| match star(&column) {
+        // What is put beside the frame is not of it.
+        true => all.iter().cloned().map(Ok).collect(),
+        false => vec![column.0],
+    });
+    let (beside, columns) = planner.beside(frame.clone(), columns.collect::<Result<_>>()?)?;
+    let attached = planner.attached(beside).await?;
+    let columns =
+        columns.into_iter().map(|column| subquery::shown(Column::from(column))).collect::<Result<Vec<_>>>()?;
+    let carries = !planner.carried(&attached).is_empty();
+    match (columns.iter().any(aggregates), carries) {
+        (true, true) => planner.carrying_aggregate(&attached, vec![], columns),
+        (true, false) => attached.agg(columns),
+        (false, _) => planner.carrying_selection(&attached, columns),
     }
 }
 
@@ -66,7 +89,7 @@ fn expanded(planner: &Planner<'_>, frame: &DataFrame, expression: &proto::Expres
 }
 
 /// `withColumns`.
-pub(super) fn with_columns(planner: &Planner<'_>, frame: &DataFrame, aliases: &[Alias]) -> Result<DataFrame> {
+pub(super) async fn with_columns(planner: &mut Planner<'_>, frame: DataFrame, aliases: &[Alias]) -> Result<DataFrame> {
     let mut columns = Vec::with_capacity(aliases.len());
     for alias in aliases {
         let [name] = alias.name.as_slice() else {
@@ -79,7 +102,17 @@ pub(super) fn with_columns(planner: &Planner<'_>, frame: &DataFrame, aliases: &[
         };
         columns.push((name.as_str(), value));
     }
-    frame.with_columns(columns)
+    if planner.is_plain() {
+        return frame.with_columns(columns);
+    }
+    let (names, values): (Vec<&str>, Vec<Column>) = columns.into_iter().unzip();
+    let values = values.into_iter().map(|value| value.0).collect::<Result<_>>()?;
+    let (beside, values) = planner.beside(frame, values)?;
+    let attached = planner.attached(beside.clone()).await?;
+    let with = attached.with_columns(names.into_iter().zip(values.into_iter().map(Column::from)))?;
+    let (kept, added) = (beside.schema().fields().len(), attached.schema().fields().len());
+    let columns = with.plan().scope().all().into_iter().enumerate();
+    with.select(columns.filter(|(at, _)| *at < kept || *at >= added).map(|(_, column)| Column::from(column)))
 }
 
 /// `withColumnsRenamed`, one after the other.

@@ -456,9 +456,8 @@ async fn what_cannot_run_is_refused_by_its_name() {
         assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
         assert!(error.message().contains(name), "{error}");
     };
-    let input = Some(Box::new(range(1)));
-    let map = proto::MapPartitions { input, func: None, is_barrier: None, profile_id: None };
-    refused(client.plan(&relation(RelType::MapPartitions(Box::new(map)))).await.unwrap_err(), "mapInPandas");
+    let stateful = relation(RelType::ApplyInPandasWithState(Box::default()));
+    refused(client.plan(&stateful).await.unwrap_err(), "applyInPandasWithState");
     let udf = proto::CommonInlineUserDefinedFunction { function_name: "twice".into(), ..Default::default() };
     let plan = project(range(1), vec![expression(ExprType::CommonInlineUserDefinedFunction(udf))]);
     refused(client.plan(&plan).await.unwrap_err(), "twice");
@@ -705,7 +704,7 @@ async fn metadata_of_columns() {
     let counted = kept.group_by(["n"]).unwrap().count().unwrap();
     for (frame, rows) in [(&frame, 3), (&kept, 2), (&counted, 2)] {
         let field = types::field_to_proto(frame.schema().field(0));
-        assert_eq!(field.metadata.as_deref(), Some("{\"of\":[1,2],\"unit\":\"km\"}"));
+        assert_eq!(field.metadata.as_deref(), Some("{\"unit\":\"km\",\"of\":[1,2]}"));
         assert_eq!(frame.count().await.unwrap(), rows);
     }
     let refused = client.plan(&described("[1]")).await.unwrap_err();
@@ -733,4 +732,120 @@ async fn texts_without_a_schema() {
         frame.show_string(9, 0).await.unwrap(),
         "+---+---+\n|n  |s  |\n+---+---+\n|1  |x  |\n|2  |y  |\n+---+---+\n"
     );
+}
+
+/// A relation with a number, by which expressions mention it.
+fn numbered(relation: proto::Relation, plan_id: i64) -> proto::Relation {
+    proto::Relation { common: Some(proto::RelationCommon { plan_id: Some(plan_id), ..Default::default() }), ..relation }
+}
+
+fn mentions(
+    plan_id: i64,
+    kind: proto::subquery_expression::SubqueryType,
+    values: Vec<proto::Expression>,
+) -> proto::Expression {
+    let subquery_type = kind as i32;
+    let subquery =
+        proto::SubqueryExpression { plan_id, subquery_type, in_subquery_values: values, ..Default::default() };
+    expression(ExprType::SubqueryExpression(subquery))
+}
+
+fn with(root: proto::Relation, references: Vec<proto::Relation>) -> proto::Relation {
+    relation(RelType::WithRelations(Box::new(proto::WithRelations { root: Some(Box::new(root)), references })))
+}
+
+fn filter(input: proto::Relation, condition: proto::Expression) -> proto::Relation {
+    relation(RelType::Filter(Box::new(proto::Filter { input: Some(Box::new(input)), condition: Some(condition) })))
+}
+
+const DEPTS: &str = "SELECT * FROM VALUES (10, 'ops'), (20, 'dev'), (30, 'hr') AS d(dept, title)";
+const STAFF: &str =
+    "SELECT * FROM VALUES ('ann', 10, 1), ('bob', 20, 2), ('cid', NULL, 3), ('dan', 10, 4) AS s(name, place, age)";
+
+#[tokio::test]
+async fn frames_as_values() {
+    use proto::subquery_expression::SubqueryType::{Exists, In, Scalar};
+    let client = Client::new().await;
+    // The second frame mentions the column of the first, which it has not.
+    let of_dept = || filter(query(STAFF), call("==", vec![named("place"), named("dept")]));
+    let titles = async |condition: proto::Expression, inner: proto::Relation| {
+        let root = filter(query(DEPTS), condition);
+        let rows = client.plan(&with(root, vec![numbered(inner, 7)])).await?;
+        assert_eq!(rows.schema().fields().len(), 2);
+        Ok::<_, Error>(rows.select(["title"])?.show_string(9, 0).await?.replace("\n|", " ").replace('|', ""))
+    };
+    let head = "+-----+ title\n+-----+ ";
+    let exists = mentions(7, Exists, vec![]);
+    assert_eq!(titles(exists.clone(), of_dept()).await.unwrap(), format!("{head}ops   dev  \n+-----+\n"));
+    let none = call("not", vec![exists.clone()]);
+    assert_eq!(titles(none, of_dept()).await.unwrap(), format!("{head}hr   \n+-----+\n"));
+    // Of no rows, a count is 0.
+    let count = project(of_dept(), vec![call("count", vec![named("name")])]);
+    let one = call("==", vec![mentions(7, Scalar, vec![]), constant(LiteralType::Long(0))]);
+    assert_eq!(titles(one, count).await.unwrap(), format!("{head}hr   \n+-----+\n"));
+    // A row without a place leaves open who is in none.
+    let places = || project(query(STAFF), vec![named("place")]);
+    let found = mentions(7, In, vec![named("dept")]);
+    assert_eq!(titles(found.clone(), places()).await.unwrap(), format!("{head}ops   dev  \n+-----+\n"));
+    let open = call("not", vec![found]);
+    assert_eq!(titles(open, places()).await.unwrap(), "+-----+ title\n+-----+\n+-----+\n");
+    // A value is one value.
+    let names = project(of_dept(), vec![named("name")]);
+    let several = call("==", vec![mentions(7, Scalar, vec![]), named("title")]);
+    assert_eq!(titles(several.clone(), names).await.unwrap_err().code(), ErrorCode::ScalarSubqueryTooManyRows);
+    assert_eq!(titles(several, query(STAFF)).await.unwrap_err().code(), ErrorCode::InvalidExpression);
+    // Where it cannot stand, and what cannot be above it.
+    let sort = proto::Sort {
+        input: Some(Box::new(query(DEPTS))),
+        order: vec![proto::expression::SortOrder {
+            child: Some(Box::new(mentions(7, Exists, vec![]))),
+            ..Default::default()
+        }],
+        is_global: Some(true),
+    };
+    let refused = client.plan(&with(relation(RelType::Sort(Box::new(sort))), vec![numbered(query(STAFF), 7)])).await;
+    assert_eq!(refused.unwrap_err().code(), ErrorCode::UnsupportedOperation);
+    let sampled = proto::Sample { input: Some(Box::new(of_dept())), upper_bound: 0.5, ..Default::default() };
+    let refused = titles(exists, relation(RelType::Sample(Box::new(sampled)))).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UnsupportedOperation);
+}
+
+#[tokio::test]
+async fn rows_beside_each_row() {
+    let client = Client::new().await;
+    let of_dept = filter(query(STAFF), call("==", vec![named("place"), named("dept")]));
+    let oldest = proto::Sort {
+        input: Some(Box::new(project(of_dept, vec![named("name"), named("age")]))),
+        order: vec![proto::expression::SortOrder {
+            child: Some(Box::new(named("age"))),
+            direction: proto::expression::sort_order::SortDirection::Descending as i32,
+            ..Default::default()
+        }],
+        is_global: Some(true),
+    };
+    let oldest = relation(RelType::Sort(Box::new(oldest)));
+    let first = relation(RelType::Limit(Box::new(proto::Limit { input: Some(Box::new(oldest)), limit: 1 })));
+    let lateral = |join_type: proto::join::JoinType| {
+        relation(RelType::LateralJoin(Box::new(proto::LateralJoin {
+            left: Some(Box::new(query(DEPTS))),
+            right: Some(Box::new(first.clone())),
+            join_condition: None,
+            join_type: join_type as i32,
+        })))
+    };
+    let inner = client.plan(&lateral(proto::join::JoinType::Inner)).await.unwrap();
+    let shown = "\
++----+-----+----+---+
+|dept|title|name|age|
++----+-----+----+---+
+|10  |ops  |dan |4  |
+|20  |dev  |bob |2  |
++----+-----+----+---+
+";
+    let by_dept =
+        |frame: DataFrame| frame.sort([crate::frame::functions::col("dept").0.unwrap().sort(true, true)]).unwrap();
+    assert_eq!(by_dept(inner).show_string(9, 0).await.unwrap(), shown);
+    let left = client.plan(&lateral(proto::join::JoinType::LeftOuter)).await.unwrap();
+    let last = by_dept(left).show_string(9, 0).await.unwrap();
+    assert!(last.ends_with("|30  |hr   |NULL|NULL|\n+----+-----+----+----+\n"), "{last}");
 }
