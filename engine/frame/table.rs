@@ -9,13 +9,11 @@ use crate::functions;
 use crate::plan::nullness::marked;
 use crate::session::Session;
 use crate::source::local::LocalRelation;
+use crate::source::range::Range;
 use crate::table;
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
-
-/// Rows of a batch of [`DataFrame::range`].
-const RANGE_BATCH: i64 = 1 << 16;
 
 impl DataFrame {
     /// The table of these rows.
@@ -29,7 +27,7 @@ impl DataFrame {
         Self::from_table(session, Arc::new(LocalRelation::new(schema, batches)))
     }
 
-    /// The numbers from `start` to before `end`, `step` apart, in a column `id`.
+    /// The numbers from `start` to before `end`, `step` apart, in a column `id`; they are made as they are read.
     ///
     /// # Errors
     /// A step of 0.
@@ -42,13 +40,7 @@ impl DataFrame {
         let rows = ((distance + step_size - 1) / step_size).max(0);
         let rows = i64::try_from(rows).map_err(|_| Error::new(ErrorCode::InvalidOption, "range: too many rows"))?;
         let schema: SchemaRef = Arc::new(Schema::new(vec![marked(Field::new("id", DataType::Int64, true))]));
-        let batch = |first: i64| {
-            let numbers = first..rows.min(first.saturating_add(RANGE_BATCH));
-            let ids: Int64Array = numbers.map(|n| Some(start.wrapping_add(n.wrapping_mul(step)))).collect();
-            Ok(RecordBatch::try_new(schema.clone(), vec![Arc::new(ids)])?)
-        };
-        let batches = (0..rows).step_by(RANGE_BATCH as usize).map(batch).collect::<Result<Vec<_>>>()?;
-        Self::from_batches(session, schema.clone(), batches)
+        Self::from_table(session, Arc::new(Range::new(schema, start, step, rows)))
     }
 
     /// The rows.

@@ -95,6 +95,9 @@ fn schema_of_csv(call: &Call) -> Result<ArrayRef> {
 struct Layout {
     separator: String,
     null: String,
+    /// Whether blanks before and after a value are left out.
+    leading: bool,
+    trailing: bool,
     timestamp: Pattern,
     timestamp_ntz: Pattern,
     date: Pattern,
@@ -108,6 +111,8 @@ pub fn to_csv(structs: &ArrayRef, options: &[(String, String)], zone: Tz) -> Res
     let layout = Layout {
         separator: reader.text("sep").or(reader.text("delimiter")).unwrap_or(",").to_string(),
         null: reader.text("nullValue").unwrap_or_default().to_string(),
+        leading: reader.bool("ignoreLeadingWhiteSpace")?.unwrap_or(true),
+        trailing: reader.bool("ignoreTrailingWhiteSpace")?.unwrap_or(true),
         timestamp: Pattern::new(reader.text("timestampFormat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss.SSSXXX"))?,
         timestamp_ntz: Pattern::new(reader.text("timestampNTZFormat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss.SSS"))?,
         date: Pattern::new(reader.text("dateFormat").unwrap_or("yyyy-MM-dd"))?,
@@ -125,7 +130,9 @@ pub fn to_csv(structs: &ArrayRef, options: &[(String, String)], zone: Tz) -> Res
         }
         let columns = rows.columns().iter().zip(rows.fields());
         let cells = columns.map(|(column, field)| cell(column, field, row, &layout)).collect::<Result<Vec<_>>>()?;
-        out.push(Some(cells.join(&layout.separator)));
+        // A record of one NULL is none.
+        let nothing = matches!(cells.as_slice(), [only] if only.is_empty());
+        out.push((!nothing).then(|| cells.join(&layout.separator)));
     }
     Ok(Arc::new(StringArray::from_iter(out)))
 }
@@ -157,6 +164,9 @@ fn cell(column: &ArrayRef, field: &Field, row: usize, layout: &Layout) -> Result
             write_value(column, row, style.of(field), &mut text)?;
         }
     }
+    let blank = |c: char| c <= ' ';
+    let text = if layout.leading { text.trim_start_matches(blank) } else { text.as_str() };
+    let text = if layout.trailing { text.trim_end_matches(blank) } else { text };
     let quoted = text.contains(&layout.separator) || text.contains(['"', '\n', '\r']) || text.is_empty();
-    Ok(if quoted { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) } else { text })
+    Ok(if quoted { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) } else { text.to_string() })
 }

@@ -10,24 +10,16 @@ use arrow::datatypes::{DataType, Field, Float32Type};
 use std::sync::Arc;
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
-    typed("vector_inner_product", (2, 2), |a| pair(a), |c| of_pairs(c, |l, r| Some(dot(l, r)))),
-    typed(
-        "vector_l2_distance",
-        (2, 2),
-        |a| pair(a),
-        |c| of_pairs(c, |l, r| Some(total(l.iter().zip(r).map(|(l, r)| (l - r) * (l - r))).sqrt())),
-    ),
-    typed(
-        "vector_cosine_similarity",
-        (2, 2),
-        |a| pair(a),
-        |c| {
-            of_pairs(c, |l, r| {
-                let lengths = (dot(l, l) * dot(r, r)).sqrt();
-                (lengths != 0.0).then(|| dot(l, r) / lengths)
-            })
-        },
-    ),
+    typed("vector_inner_product", (2, 2), pair, |c| of_pairs(c, |l, r| Some(dot(l, r)))),
+    typed("vector_l2_distance", (2, 2), pair, |c| {
+        of_pairs(c, |l, r| Some(total(l.iter().zip(r).map(|(l, r)| (l - r) * (l - r))).sqrt()))
+    }),
+    typed("vector_cosine_similarity", (2, 2), pair, |c| {
+        of_pairs(c, |l, r| {
+            let lengths = (dot(l, l) * dot(r, r)).sqrt();
+            (lengths != 0.0).then(|| dot(l, r) / lengths)
+        })
+    }),
     typed(
         "vector_norm",
         (2, 2),

@@ -172,7 +172,10 @@ pub(super) fn never(expr: &Expr, schema: &datafusion::common::DFSchema) -> bool 
         Expr::Case(case) => {
             let value = |condition: &Expr, value: &Expr| match condition {
                 // As coalesce() is written.
-                Expr::IsNotNull(tested) => **tested == *value || never(value, schema),
+                Expr::IsNotNull(tested) => {
+                    let untaken = matches!(&**tested, Expr::Literal(value, _) if value.is_null());
+                    untaken || **tested == *value || never(value, schema)
+                }
                 _ => never(value, schema),
             };
             case.else_expr.as_ref().is_some_and(|other| never(other, schema))

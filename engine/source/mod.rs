@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod local;
 pub mod memory;
 pub mod provider;
+pub mod range;
 pub mod rate;
 pub mod rate_micro_batch;
 pub mod socket;

@@ -4,7 +4,9 @@
 
 use super::place::Parsed;
 use crate::functions::interval::Unit;
-use datafusion::sql::sqlparser::ast::{BinaryOperator, DateTimeField, Expr, Interval, UnaryOperator, Value};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType, DateTimeField, Expr, Interval, TimezoneInfo, TypedString, UnaryOperator, Value,
+};
 use datafusion::sql::sqlparser::dialect::{DatabricksDialect, Dialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -70,6 +72,19 @@ impl Dialect for SparkDialect {
             return Some(structure(parser));
         }
         let length = &parser.peek_nth_token_ref(1).token;
+        if let (Token::Word(word), Token::SingleQuotedString(_) | Token::DoubleQuotedString(_)) =
+            (&parser.peek_token_ref().token, length)
+            && word.quote_style.is_none()
+            && word.value.eq_ignore_ascii_case("timestamp_ltz")
+        {
+            parser.advance_token();
+            let data_type = DataType::Timestamp(None, TimezoneInfo::None);
+            return Some(
+                parser
+                    .parse_value()
+                    .map(|value| Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax: false })),
+            );
+        }
         let text = matches!(length, Token::Number(..) | Token::SingleQuotedString(_) | Token::DoubleQuotedString(_));
         // Elsewhere the word is a name.
         let begins = parser.peek_keyword(Keyword::INTERVAL) && (text || matches!(length, Token::Minus | Token::Plus));
@@ -122,6 +137,12 @@ fn interval(parser: &mut Parser) -> Result<Expr, ParserError> {
     let mut words: Vec<String> = Vec::new();
     let mut span = Span::empty();
     loop {
+        // After the first unit, a sign is part of the interval only before another number with a unit.
+        let signed_unit = matches!(&parser.peek_nth_token_ref(2).token, Token::Word(word) if is_unit(&word.value));
+        let signs = matches!(parser.peek_token_ref().token, Token::Minus | Token::Plus);
+        if !words.is_empty() && signs && !signed_unit {
+            break;
+        }
         let sign = if parser.consume_token(&Token::Minus) {
             "-"
         } else {

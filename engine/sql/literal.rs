@@ -140,7 +140,6 @@ pub(super) fn typed(typed: &TypedString) -> Parsed<Expr> {
         DataType::Timestamp(None, _) => crate::types::timestamp(),
         DataType::TimestampNtz(None) => NTZ,
         DataType::Custom(name, _) if named(name, "timestamp_ntz") => NTZ,
-        DataType::Custom(name, _) if named(name, "timestamp_ltz") => crate::types::timestamp(),
         DataType::Custom(name, _) if named(name, "x") => {
             let digits = text(&typed.value.value).unwrap_or_default();
             return Ok(lit(ScalarValue::Binary(Some(hex(digits).at(span)?))));

@@ -179,7 +179,10 @@ impl Reader<'_> {
         let slice = |from: usize, to: usize| self.source.text.get(from..to).unwrap_or_default().trim().to_string();
         let offset = |at| self.source.offset(at);
         let Some(equals) = equals else {
-            let key = slice(offset(start.span.start), offset(end.span.start));
+            let key = match start.token {
+                Token::SemiColon | Token::EOF => String::new(),
+                _ => slice(offset(start.span.start), offset(end.span.end)),
+            };
             if key.contains(char::is_whitespace) {
                 return Err(Failure::new(ErrorCode::ParseSyntaxError, "expected SET key = value", span));
             }

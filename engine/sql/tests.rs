@@ -444,6 +444,9 @@ async fn values_as_spark_answers_them() {
             "bigint",
             "2",
         ),
+        ("to_csv(struct(1, ' a', 'b ')) AS c", "c", "string", "1,a,b"),
+        ("to_csv(struct(NULL)) AS c", "c", "string", "NULL"),
+        ("timestamp_ltz'2024-01-31 10:00:00'", "TIMESTAMP '2024-01-31 10:00:00'", "timestamp", "2024-01-31 10:00:00"),
         ("CAST(to_csv(struct(1, 'a b', NULL)) AS STRING) AS c", "c", "string", "1,a b,"),
         ("if(NULL, 1, 2) AS c", "c", "int", "2"),
     ] {

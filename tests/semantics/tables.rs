@@ -169,3 +169,24 @@ async fn two_windows_of_a_table_are_refused() {
         times.group_by([window("t", "5 seconds"), window("t", "7 seconds").alias("w")]).unwrap().count().unwrap();
     assert_eq!(both.collect().await.unwrap_err().code(), ErrorCode::UnsupportedOperation);
 }
+
+/// Numbers are made as they are read: nobody waits for those that nobody wants.
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_are_as_long_as_one_likes() {
+    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    let numbers = async |frame: DataFrame| {
+        let rows = frame.collect().await.unwrap();
+        let ids = rows.iter().flat_map(|rows| {
+            arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(rows.column(0)).values().to_vec()
+        });
+        ids.collect::<Vec<i64>>()
+    };
+    let range = |start, end, step| DataFrame::range(&session, start, end, step).unwrap();
+    assert_eq!(numbers(range(0, i64::MAX, 1).limit(3)).await, [0, 1, 2]);
+    assert_eq!(numbers(range(i64::MAX, i64::MIN, i64::MIN)).await, [i64::MAX, -1]);
+    assert_eq!(numbers(range(10, 0, -3)).await, [10, 7, 4, 1]);
+    assert_eq!(numbers(range(0, 10, -1)).await, [0i64; 0]);
+    assert_eq!(range(0, 1_000_000, 3).count().await.unwrap(), 333_334);
+    let error = DataFrame::range(&session, i64::MIN, i64::MAX, 1).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidOption);
+}

@@ -483,17 +483,13 @@ def listeners(binary, folder, options):
                 def onQueryStarted(self, event): self.heard.append("started")
                 def onQueryProgress(self, event): self.heard.append(event.progress.batchId)
                 def onQueryTerminated(self, event): self.heard.append("ended")
-            for turn in range(20):
+            for turn in range(10):
                 listener = Listener()
                 spark.streams.addListener(listener)
-                stream = spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 5).load()
-                query = stream.writeStream.format("noop").start() if turn % 2 else stream.writeStream.format("noop").trigger(once=True).start()
-                if turn % 2:
-                    while query.lastProgress is None:
-                        assert not query.awaitTermination(0.05)
-                    query.stop()
-                else:
-                    query.awaitTermination()
+                query = spark.readStream.format("rate").load().writeStream.format("noop").trigger(processingTime="2 seconds").start()
+                while query.lastProgress is None:
+                    assert not query.awaitTermination(0.05)
+                query.stop()
                 spark.streams.removeListener(listener)
                 assert listener.heard[0] == "started" and listener.heard[-1] == "ended", listener.heard
                 say("turn", turn)

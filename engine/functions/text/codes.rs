@@ -151,11 +151,14 @@ pub(super) fn to_binary(call: &Call) -> Result<ArrayRef> {
     }
 }
 
+/// Computes a digest.
+type Digestion = fn(&[u8]) -> Result<Vec<u8>>;
+
 /// The code that proves that who has the key wrote the text (RFC 2104).
 pub(super) fn hmac(call: &Call) -> Result<ArrayRef> {
     strict!(call, BinaryArray, |key: binary 0, message: binary 1, algorithm: text 2| {
         let algorithm = algorithm.to_ascii_uppercase().replace('-', "");
-        let (digest, block): (fn(&[u8]) -> Result<Vec<u8>>, usize) = match algorithm.as_str() {
+        let (digest, block): (Digestion, usize) = match algorithm.as_str() {
             "SHA224" => (|bytes| Ok(sha2::Sha224::digest(bytes).to_vec()), 64),
             "SHA256" => (|bytes| Ok(sha2::Sha256::digest(bytes).to_vec()), 64),
             "SHA384" => (|bytes| Ok(sha2::Sha384::digest(bytes).to_vec()), 128),

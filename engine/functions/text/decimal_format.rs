@@ -155,7 +155,6 @@ impl DecimalFormat {
                 break;
             }
         }
-        let mut counts = counts;
         if counts.zeros == 0
             && counts.left > 0
             && let Some(point) = counts.point

@@ -141,7 +141,7 @@ impl ConnectServer {
             }
             None => Door { address, token: None },
         };
-        let sessions = Arc::new(Sessions::new(session, own, options.max_sessions, options.idle_limit));
+        let sessions = Arc::new(Sessions::new(session, own, options.max_sessions));
         Ok(Self { listener, address, options, door, sessions })
     }
 
@@ -174,7 +174,7 @@ impl ConnectServer {
                 let mut ticks = tokio::time::interval(SWEEP);
                 loop {
                     ticks.tick().await;
-                    sessions.sweep().await;
+                    sessions.sweep(options.idle_limit).await;
                 }
             })
         };

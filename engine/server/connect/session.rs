@@ -292,7 +292,6 @@ pub struct Sessions {
     base: Session,
     door: Door,
     limit: usize,
-    idle_limit: Duration,
     inner: Mutex<Inner>,
 }
 
@@ -303,9 +302,9 @@ struct Inner {
 }
 
 impl Sessions {
-    /// No sessions; at most `limit` may be open, and one that is not used for `idle_limit` is closed.
-    pub fn new(base: Session, door: Door, limit: usize, idle_limit: Duration) -> Self {
-        Self { base, door, limit, idle_limit, inner: Mutex::default() }
+    /// No sessions; at most `limit` may be open.
+    pub fn new(base: Session, door: Door, limit: usize) -> Self {
+        Self { base, door, limit, inner: Mutex::default() }
     }
 
     /// The client's session, which begins with its first call.
@@ -420,11 +419,11 @@ impl Sessions {
     }
 
     /// Lets go what nobody has come back for.
-    pub async fn sweep(&self) {
+    pub async fn sweep(&self, idle_limit: Duration) {
         let open: Vec<(Key, Arc<ClientSession>)> =
             self.inner.lock().open.iter().map(|(key, session)| (key.clone(), session.clone())).collect();
         for (key, session) in open {
-            if session.sweep(self.idle_limit) {
+            if session.sweep(idle_limit) {
                 info!(session = session.id(), user = session.user(), "a session that nobody uses is closed");
                 self.release(&key.0, &key.1, false).await;
             }
@@ -468,12 +467,7 @@ mod tests {
             .build()
             .await
             .unwrap();
-        Sessions::new(
-            base,
-            Door { address: SocketAddr::from(([127, 0, 0, 1], 15002)), token: None },
-            limit,
-            Duration::from_secs(3600),
-        )
+        Sessions::new(base, Door { address: SocketAddr::from(([127, 0, 0, 1], 15002)), token: None }, limit)
     }
 
     fn class<T>(result: Result<T, Failure>) -> String {

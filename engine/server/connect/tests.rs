@@ -457,7 +457,7 @@ async fn a_token_is_asked_for_and_other_machines_need_one() {
 /// Clients that come, compute, start a query and are never heard of again, or take their leave: nothing of them stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_clients_leave_nothing_behind() {
-    let server = server(ConnectOptions { idle_limit: Duration::ZERO, ..ConnectOptions::default() }).await;
+    let server = server(ConnectOptions::default()).await;
     let clients = futures::stream::iter(0..1000).map(|number| {
         let server = &server;
         async move {
@@ -476,14 +476,14 @@ async fn a_thousand_clients_leave_nothing_behind() {
     clients.buffer_unordered(32).collect::<Vec<()>>().await;
     // What is left is let go by the sweep, once its executions have ended.
     while server.sessions.len() > 0 {
-        server.sessions.sweep().await;
+        server.sessions.sweep(Duration::ZERO).await;
         tokio::task::yield_now().await;
     }
     let mut client = server.client().await;
     client.start(&[]).await;
     let session = server.sessions.find("ada", &client.session, None).unwrap();
     // A session with a query that runs is not idle.
-    server.sessions.sweep().await;
+    server.sessions.sweep(Duration::ZERO).await;
     assert_eq!(server.sessions.len(), 1);
     let queries = session.session.streams().active();
     client.release_session().await;

@@ -61,7 +61,7 @@ async fn staged_rows_are_unseen_and_restarts_find_nothing() {
 fn a_table_needs_a_name() {
     for name in [None, Some("")] {
         let error = MemoryTable::new(name).err().unwrap();
-        assert_eq!(error.code(), ErrorCode::InvalidOption);
+        assert_eq!(error.code(), ErrorCode::MissingOption);
         assert!(error.message().starts_with("queryName must be specified for memory sink"), "{error}");
     }
 }

@@ -100,7 +100,7 @@ fn table<'b>(
 }
 
 /// The Arrow schema of a declared one, with the columns that are NOT NULL.
-fn declared_schema(declared: &StructType) -> SchemaRef {
+pub(super) fn declared_schema(declared: &StructType) -> SchemaRef {
     let schema = declared.to_arrow_schema();
     let fields = schema.fields().iter().zip(&declared.fields);
     let fields = fields.map(|(field, declared)| field.as_ref().clone().with_nullable(declared.nullable));

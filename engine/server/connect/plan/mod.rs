@@ -140,11 +140,6 @@ impl<'r> Planner<'r> {
         made
     }
 
-    /// A relation inside another. Boxed, as relations may stand in each other.
-    fn nested<'p>(&'p mut self, relation: &'p proto::Relation) -> BoxFuture<'p, Result<DataFrame>> {
-        Box::pin(self.walk(relation))
-    }
-
     /// The frame of a relation, which from now on keeps its rows.
     ///
     /// # Errors
@@ -152,6 +147,11 @@ impl<'r> Planner<'r> {
     pub async fn kept(mut self, relation: &proto::Relation) -> Result<Kept> {
         let frame = self.relation(relation).await?.cached()?;
         Ok(Kept { frame, parts: self.frames })
+    }
+
+    /// A relation inside another. Boxed, as relations may stand in each other.
+    fn nested<'p>(&'p mut self, relation: &'p proto::Relation) -> BoxFuture<'p, Result<DataFrame>> {
+        Box::pin(self.walk(relation))
     }
 
     async fn walk(&mut self, root: &proto::Relation) -> Result<DataFrame> {

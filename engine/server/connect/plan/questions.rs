@@ -5,7 +5,9 @@
 use super::types::{to_proto, type_to_proto};
 use crate::error::Result;
 use crate::functions::collection::type_name;
+use crate::functions::interval::Fields;
 use crate::functions::schema_text;
+use crate::plan::nullness::is_never_null;
 use crate::types;
 use arrow::datatypes::{DataType, SchemaRef};
 use spark_connect_proto as proto;
@@ -15,7 +17,10 @@ pub(crate) fn tree_string(schema: &SchemaRef, level: Option<i32>) -> String {
     let depth = level.and_then(|level| usize::try_from(level).ok()).filter(|level| *level > 0).unwrap_or(usize::MAX);
     let mut text = String::from("root\n");
     for field in schema.fields() {
-        branch(&mut text, " |-- ", field.name(), field.data_type(), " (nullable = true)", depth);
+        let note = format!(" (nullable = {})", field.is_nullable() && !is_never_null(field));
+        let name =
+            Fields::of(field).map_or_else(|| name(field.data_type()), |fields| format!("interval {}", fields.name()));
+        branch(&mut text, " |-- ", (field.name().as_str(), name.as_str()), field.data_type(), &note, depth);
     }
     text
 }
@@ -34,25 +39,45 @@ fn name(data_type: &DataType) -> String {
     }
 }
 
-fn branch(text: &mut String, prefix: &str, label: &str, data_type: &DataType, note: &str, depth: usize) {
-    text.push_str(&format!("{prefix}{label}: {}{note}\n", name(data_type)));
+fn branch(
+    text: &mut String,
+    prefix: &str,
+    (label, type_name): (&str, &str),
+    data_type: &DataType,
+    note: &str,
+    depth: usize,
+) {
+    text.push_str(&format!("{prefix}{label}: {type_name}{note}\n"));
     let Some(depth) = depth.checked_sub(1).filter(|depth| *depth > 0) else { return };
     let below = format!(" |   {prefix}");
     match data_type {
         DataType::Struct(fields) => {
             for field in fields {
-                branch(text, &below, field.name(), field.data_type(), " (nullable = true)", depth);
+                let named = (field.name().as_str(), name(field.data_type()));
+                branch(text, &below, (named.0, named.1.as_str()), field.data_type(), " (nullable = true)", depth);
             }
         }
-        DataType::List(element) => {
-            branch(text, &below, "element", element.data_type(), " (containsNull = true)", depth)
-        }
+        DataType::List(element) => branch(
+            text,
+            &below,
+            ("element", name(element.data_type()).as_str()),
+            element.data_type(),
+            " (containsNull = true)",
+            depth,
+        ),
         DataType::Map(entries, _) => {
             if let DataType::Struct(fields) = entries.data_type()
                 && let [key, value] = fields.as_ref()
             {
-                branch(text, &below, "key", key.data_type(), "", depth);
-                branch(text, &below, "value", value.data_type(), " (valueContainsNull = true)", depth);
+                branch(text, &below, ("key", name(key.data_type()).as_str()), key.data_type(), "", depth);
+                branch(
+                    text,
+                    &below,
+                    ("value", name(value.data_type()).as_str()),
+                    value.data_type(),
+                    " (valueContainsNull = true)",
+                    depth,
+                );
             }
         }
         _ => {}
@@ -65,7 +90,7 @@ fn branch(text: &mut String, prefix: &str, label: &str, data_type: &DataType, no
 /// `PARSE_SYNTAX_ERROR`.
 pub(crate) fn parse_ddl(text: &str) -> Result<proto::DataType> {
     match schema_text::parse(text)? {
-        types::DataType::Struct(columns) => Ok(to_proto(&columns.to_arrow_schema())),
+        types::DataType::Struct(columns) => Ok(to_proto(&super::local::declared_schema(&columns))),
         one => Ok(type_to_proto(&one.to_arrow())),
     }
 }

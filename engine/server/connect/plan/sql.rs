@@ -176,6 +176,7 @@ fn text_of(value: &ScalarValue) -> Result<String> {
         ScalarValue::Date32(Some(_)) => format!("DATE '{}'", as_text()?),
         ScalarValue::TimestampMicrosecond(Some(_), Some(_)) => format!("TIMESTAMP '{}Z'", as_text()?),
         ScalarValue::TimestampMicrosecond(Some(_), None) => format!("CAST('{}' AS TIMESTAMP_NTZ)", as_text()?),
+        ScalarValue::DurationMicrosecond(Some(_)) | ScalarValue::IntervalYearMonth(Some(_)) => as_text()?,
         ScalarValue::List(list) => {
             let elements = list.value(0);
             let elements = (0..elements.len()).map(|row| text_of(&ScalarValue::try_from_array(&elements, row)?));

@@ -3,6 +3,7 @@
 use super::*;
 use arrow::util::pretty::pretty_format_batches;
 use prost::Message;
+use proto::data_type::Kind;
 use proto::expression::{ExprType, Literal, literal::LiteralType};
 
 struct Client {
@@ -848,4 +849,56 @@ async fn rows_beside_each_row() {
     let left = client.plan(&lateral(proto::join::JoinType::LeftOuter)).await.unwrap();
     let last = by_dept(left).show_string(9, 0).await.unwrap();
     assert!(last.ends_with("|30  |hr   |NULL|NULL|\n+----+-----+----+----+\n"), "{last}");
+}
+
+#[tokio::test]
+async fn columns_that_are_not_null_and_intervals_keep_their_types() {
+    let client = Client::new().await;
+    let ddl = "a INT NOT NULL COMMENT 'the \\'key\\'', b STRING, d INTERVAL DAY TO SECOND, m INTERVAL YEAR TO MONTH, c VARCHAR(3)";
+    let rows = relation(RelType::LocalRelation(proto::LocalRelation { data: None, schema: Some(ddl.into()) }));
+    let frame = client.plan(&rows).await.unwrap();
+    let types = |frame: &DataFrame| {
+        let fields = frame.schema().fields().iter().map(|field| types::field_to_proto(field));
+        fields.map(|field| (field.nullable, field.data_type.unwrap().kind.unwrap())).collect::<Vec<_>>()
+    };
+    let days = |start, end| {
+        Kind::DayTimeInterval(proto::data_type::DayTimeInterval {
+            start_field: Some(start),
+            end_field: Some(end),
+            ..Default::default()
+        })
+    };
+    let months = Kind::YearMonthInterval(proto::data_type::YearMonthInterval {
+        start_field: Some(0),
+        end_field: Some(1),
+        ..Default::default()
+    });
+    let string = Kind::String(Default::default());
+    let expected = vec![
+        (false, Kind::Integer(Default::default())),
+        (true, string.clone()),
+        (true, days(0, 3)),
+        (true, months),
+        (true, string),
+    ];
+    assert_eq!(types(&frame), expected);
+    let (a, plus) = (crate::frame::functions::col("a"), crate::frame::functions::expr("a + 1"));
+    let joined = frame.select([a.clone(), plus]).unwrap();
+    assert_eq!(types(&joined).iter().map(|t| t.0).collect::<Vec<_>>(), [false, false]);
+    // A row without a match is NULL on the other side.
+    let right = client.plan(&range(3)).await.unwrap();
+    let id = crate::frame::functions::col("id").cast("int");
+    let joined = frame.select([a]).unwrap().join(
+        &right.select([id.alias("i")]).unwrap(),
+        crate::frame::functions::expr("a = i"),
+        "left_outer",
+    );
+    assert_eq!(types(&joined.unwrap()).iter().map(|t| t.0).collect::<Vec<_>>(), [false, true]);
+    let seconds = client.plan(&query("SELECT INTERVAL 90 MINUTES, INTERVAL '1 02' DAY TO HOUR")).await.unwrap();
+    assert_eq!(types(&seconds), [(false, days(2, 2)), (false, days(0, 1))]);
+    for refused in ["d INTERVAL HOUR", "d INTERVAL", "a INT COMMENT", "a INT NOT"] {
+        let rows = proto::LocalRelation { data: None, schema: Some(refused.into()) };
+        let error = client.plan(&relation(RelType::LocalRelation(rows))).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ParseSyntaxError, "{refused}");
+    }
 }
