@@ -41,7 +41,7 @@ fn units_in_words() {
         assert_eq!(seen(literal(text)), (value, name.to_string(), written.to_string()), "{text}");
     }
     assert_eq!(literal("1 month 2 days").unwrap_err().code(), ErrorCode::ParseSyntaxError);
-    assert_eq!(literal("soon").unwrap_err().code(), ErrorCode::CannotParseInterval);
+    assert_eq!(literal("soon").unwrap_err().code(), ErrorCode::InvalidIntervalFormat);
 }
 
 #[test]
