@@ -181,14 +181,11 @@ impl JoinCondition {
 /// The columns whose NULL makes a comparison NULL, and so no pair.
 fn compared(expr: &Expr) -> Vec<&Expr> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if matches!(
-                op,
-                Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
-            ) =>
-        {
-            [values(left), values(right)].concat()
-        }
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq,
+            right,
+        }) => [values(left), values(right)].concat(),
         Expr::Between(between) if !between.negated => {
             [values(&between.expr), values(&between.low), values(&between.high)].concat()
         }
@@ -201,9 +198,7 @@ fn values(expr: &Expr) -> Vec<&Expr> {
     match expr {
         Expr::Column(_) => vec![expr],
         Expr::Cast(cast) => values(&cast.expr),
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) =>
-        {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus | Operator::Multiply, right }) => {
             [values(left), values(right)].concat()
         }
         Expr::ScalarFunction(call) => match SparkFunction::of(call).map(|function| &function.kind) {
