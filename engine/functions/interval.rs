@@ -73,6 +73,7 @@ impl Unit {
     }
 
     /// Spark's number of the field within its kind of interval.
+    #[cfg(feature = "connect")]
     pub(crate) fn number(self) -> i32 {
         match self {
             Year | Day => 0,

@@ -180,6 +180,7 @@ impl ListenerBus {
     }
 
     /// Waits until every listener has heard of what has happened until now.
+    #[cfg(feature = "connect")]
     pub(crate) async fn told(&self) {
         let lines: Vec<_> = self.lines.lock().iter().map(|line| (line.clone(), line.queue.lock().posted)).collect();
         for (line, posted) in lines {

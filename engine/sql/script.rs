@@ -14,10 +14,12 @@ use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode};
 use crate::frame::{DataFrame, StreamingQuery};
 use crate::plan::logical::LogicalPlan;
+use crate::plan::nullness::unmarked;
 use crate::plan::{explain::explain, lower::lower};
 use crate::session::Session;
 use crate::sink::OutputMode;
 use crate::sink::memory::MemoryTable;
+use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, Spanned, visit_relations};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
@@ -342,9 +344,11 @@ pub(super) async fn table(session: &Session, name: &str) -> Parsed<Option<DataFr
     })
 }
 
-/// What a query has written to memory so far.
+/// What a query has written to memory so far. As of any table that is read, nothing is known of its columns' NULLs.
 fn in_memory(session: &Session, table: &MemoryTable) -> crate::Result<DataFrame> {
-    DataFrame::from_batches(session, table.schema(), table.rows())
+    let schema = table.schema();
+    let fields: Vec<_> = schema.fields().iter().map(|field| unmarked(field)).collect();
+    DataFrame::from_batches(session, Arc::new(Schema::new(fields)), table.rows())
 }
 
 /// The console as the table of a SELECT over streams: what changed where rows can change, and every row once where they cannot.

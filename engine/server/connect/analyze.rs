@@ -15,6 +15,7 @@ use spark_connect_proto::analyze_plan_request::Analyze;
 use spark_connect_proto::analyze_plan_request::explain::ExplainMode;
 use spark_connect_proto::analyze_plan_response as answer;
 use spark_connect_proto::analyze_plan_response::Result as Answer;
+use spark_connect_proto::relation::RelType;
 use spark_connect_proto::{Plan, StorageLevel};
 use std::collections::BTreeSet;
 use std::hash::Hasher;
@@ -44,8 +45,17 @@ pub async fn run(client: &ClientSession, question: Analyze) -> Result<Answer> {
             let tree_string = tree_string(frame(asked.plan).await?.schema(), level);
             Answer::TreeString(answer::TreeString { tree_string })
         }
-        // Everything is computed by the server.
-        Analyze::IsLocal(_) => Answer::IsLocal(answer::IsLocal { is_local: false }),
+        Analyze::IsLocal(asked) => {
+            let is_local = matches!(
+                relation(asked.plan)?.rel_type,
+                Some(
+                    RelType::LocalRelation(_)
+                        | RelType::CachedLocalRelation(_)
+                        | RelType::ChunkedCachedLocalRelation(_)
+                )
+            );
+            Answer::IsLocal(answer::IsLocal { is_local })
+        }
         Analyze::IsStreaming(asked) => {
             let is_streaming = frame(asked.plan).await?.is_streaming();
             Answer::IsStreaming(answer::IsStreaming { is_streaming })

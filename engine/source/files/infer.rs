@@ -49,6 +49,7 @@ pub(super) async fn schema(settings: &Settings, roots: &Roots, found: &[Found]) 
 ///
 /// # Errors
 /// Options that the format does not have; records that are malformed under `FAILFAST`.
+#[cfg(feature = "connect")]
 pub(crate) fn of_texts(format: FileFormat, options: &Options, config: &Config, texts: &[&str]) -> Result<StructType> {
     let mut reader = options.reader(format!("the {} reader", format.name()));
     let settings = Settings::read(format, Reading::Table, &mut reader, config)?;

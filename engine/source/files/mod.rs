@@ -24,6 +24,7 @@ mod settings;
 pub(crate) mod tests;
 
 pub(crate) use compression::Compression;
+#[cfg(feature = "connect")]
 pub(crate) use infer::of_texts;
 pub use provider::Files;
 pub use settings::Reading;
