@@ -564,6 +564,66 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_querys_session_lives_as_long_as_the_query_and_counts_for_nobody() {
+        let sessions = sessions(2).await;
+        let ada = sessions.get("ada", ID, None).unwrap();
+        ada.session.conf().set("my.key", "1").unwrap();
+        let (place, stateless) = (BatchSession::new(&ada, true).unwrap(), BatchSession::new(&ada, false).unwrap());
+        let own = place.session().unwrap();
+        assert!(Arc::ptr_eq(&sessions.get("ada", own.id(), None).unwrap(), &own) && own.id() != ID);
+        assert_eq!(class(sessions.find("bob", own.id(), None)), "INVALID_HANDLE.SESSION_NOT_FOUND");
+        let adaptive = |session: &ClientSession| session.session.conf().get("spark.sql.adaptive.enabled").unwrap();
+        assert_eq!(own.session.conf().get("my.key").as_deref(), Some("1"));
+        assert_eq!([&ada, &own, &stateless.session().unwrap()].map(|s| adaptive(s)), ["true", "false", "true"]);
+        drop(stateless);
+        // There is still room for another client.
+        sessions.get("bob", ID, None).unwrap();
+        assert_eq!((sessions.len(), sessions.clones().len()), (2, 1));
+        // What is idle is closed; what belongs to a query is not, nor what runs something.
+        ada.execution(Some(ID.to_string()), vec![], true).unwrap().start(std::future::pending());
+        sessions.sweep(Duration::ZERO).await;
+        assert_eq!((sessions.len(), sessions.clones().len()), (1, 1));
+        drop(place);
+        assert_eq!(class(sessions.get("ada", own.id(), None)), "INVALID_HANDLE.SESSION_CLOSED");
+        assert_eq!((sessions.len(), sessions.clones().len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_queries_are_closed_with_the_one_that_started_them() {
+        let sessions = sessions(9).await;
+        let ada = sessions.get("ada", ID, None).unwrap();
+        let place = BatchSession::new(&ada, false).unwrap();
+        let own = place.session().unwrap();
+        // A query that was started by the function of a query.
+        let below = BatchSession::new(&own, false).unwrap();
+        let execution = below.session().unwrap().execution(Some(ID.to_string()), vec![], true).unwrap();
+        execution.start(std::future::pending());
+        let bob = sessions.get("bob", ID, None).unwrap();
+        let other = BatchSession::new(&bob, false).unwrap();
+        assert_eq!(sessions.clones().len(), 3);
+        sessions.release("ada", ID, false).await.unwrap();
+        assert!(!execution.is_running());
+        assert_eq!(class(sessions.get("ada", own.id(), None)), "INVALID_HANDLE.SESSION_CLOSED");
+        assert_eq!(BatchSession::new(&ada, false).err().unwrap().code(), crate::ErrorCode::UserCode);
+        assert!(Arc::ptr_eq(&sessions.clones()[0], &other.session().unwrap()));
+        sessions.close().await;
+        assert_eq!((sessions.len(), sessions.clones().len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_query_can_be_told_to_use_its_clients_session() {
+        let sessions = sessions(9).await;
+        let ada = sessions.get("ada", ID, None).unwrap();
+        ada.session.conf().set("spark.sql.connect.streaming.foreachBatch.useClonedSession", "false").unwrap();
+        let place = BatchSession::new(&ada, true).unwrap();
+        assert!(Arc::ptr_eq(&place.session().unwrap(), &ada) && sessions.clones().is_empty());
+        assert_eq!(ada.session.conf().get("spark.sql.adaptive.enabled").as_deref(), Some("true"));
+        sessions.release("ada", ID, false).await.unwrap();
+        drop(ada);
+        assert_eq!(place.session().err().unwrap().code(), crate::ErrorCode::UserCode);
+    }
+
+    #[tokio::test]
     async fn executions_are_found_interrupted_and_forgotten() {
         let sessions = sessions(9).await;
         let session = sessions.get("ada", ID, None).unwrap();
