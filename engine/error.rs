@@ -124,6 +124,8 @@ error_codes! {
     MissingOption => "REQUIRED_OPTION_NOT_SET",
     /// A table or view that the session does not know.
     TableNotFound => "TABLE_OR_VIEW_NOT_FOUND",
+    /// A frame that is not kept in the session of a client that names it.
+    DataFrameNotFound => "CONNECT_INVALID_PLAN.DATAFRAME_NOT_FOUND",
     /// A table or view that there is already.
     TableExists => "TABLE_OR_VIEW_ALREADY_EXISTS",
     /// A temporary view whose name something has already.

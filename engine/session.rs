@@ -98,27 +98,34 @@ impl Session {
         for (key, value) in settings {
             config.initialize(key, value)?;
         }
-        Ok(self.beside(config, Catalog::default(), Arc::default()))
+        Ok(self.beside(config, Catalog::default(), Arc::default(), BTreeMap::default()))
     }
 
-    /// A session that begins with this one's settings, tables, views and functions; what is changed in one later is not changed in the other.
-    /// As Spark's `cloneSession`.
+    /// A session that begins with this one's settings, views and functions; what is changed in one later is not changed in the other. Tables
+    /// are in both, whichever makes them. As Spark's `cloneSession`.
     pub fn clone_session(&self) -> Result<Session> {
         let config = Config::default();
         for (key, value) in self.conf().get_all() {
             config.initialize(&key, value)?;
         }
-        Ok(self.beside(config, self.inner.catalog.clone(), self.functions()))
+        let memory_tables = self.inner.memory_tables.lock().clone();
+        Ok(self.beside(config, self.inner.catalog.clone(), self.functions(), memory_tables))
     }
 
-    fn beside(&self, config: Config, catalog: Catalog, functions: Arc<FunctionRegistry>) -> Session {
+    fn beside(
+        &self,
+        config: Config,
+        catalog: Catalog,
+        functions: Arc<FunctionRegistry>,
+        memory_tables: BTreeMap<String, MemoryTable>,
+    ) -> Session {
         let inner = Inner {
             config,
             device: Mutex::new(self.inner.device.lock().clone()),
             streams: StreamingQueryManager::default(),
             catalog,
             functions: Mutex::new(functions),
-            memory_tables: Mutex::default(),
+            memory_tables: Mutex::new(memory_tables),
             fail: self.inner.fail.clone(),
         };
         Session { inner: Arc::new(inner) }

@@ -289,6 +289,13 @@ pub const KEYS: &[ConfigKey] = &[
         "A remote client shows no stack of the server, which has none of Java.",
     ),
     key(
+        "spark.sql.connect.streaming.foreachBatch.useClonedSession",
+        Some("true"),
+        Boolean,
+        Works,
+        "Whether a client's foreachBatch function runs in a clone of the session that starts the query.",
+    ),
+    key(
         "spark.sql.execution.arrow.pyspark.fallback.enabled",
         Some("true"),
         Boolean,

@@ -485,3 +485,45 @@ async fn a_case_needs_conditions_that_are_boolean() {
         assert_eq!(session.sql(text).await.unwrap_err().code(), ErrorCode::DatatypeMismatch, "{text}");
     }
 }
+
+#[tokio::test]
+async fn clones_have_tables_in_common_and_views_of_their_own() {
+    let place = tempfile::tempdir().unwrap();
+    let session = Session::builder()
+        .config("tidemill.device", "cpu")
+        .config("spark.sql.warehouse.dir", place.path().display())
+        .build()
+        .await
+        .unwrap();
+    let count = async |session: &Session, name: &str| match session.table(name).await {
+        Ok(frame) => frame.count().await.map_err(|error| error.code()),
+        Err(error) => Err(error.code()),
+    };
+    let view = |session: &Session, name: &str, rows| {
+        DataFrame::range(session, 0, rows, 1).unwrap().create_or_replace_temp_view(name).unwrap();
+    };
+    view(&session, "v", 2);
+    session.spark_sql("CREATE TABLE old (id BIGINT) USING parquet").await.unwrap();
+    let clone = session.clone_session().unwrap();
+    assert_eq!(count(&clone, "v").await, Ok(2));
+    view(&clone, "V", 3);
+    view(&clone, "w", 4);
+    view(&clone, "global_temp.g", 5);
+    assert_eq!([count(&session, "v").await, count(&clone, "v").await], [Ok(2), Ok(3)]);
+    assert_eq!([count(&session, "w").await, count(&clone, "w").await], [Err(ErrorCode::TableNotFound), Ok(4)]);
+    assert_eq!(count(&session, "global_temp.g").await, Ok(5));
+    // Either makes tables, adds rows to them, keeps them in memory and drops them.
+    clone.spark_sql("CREATE TABLE new (id BIGINT) USING parquet").await.unwrap();
+    keep(&session, "new").await.unwrap();
+    assert_eq!(count(&session, "new").await, Ok(0));
+    clone.spark_sql("INSERT INTO new SELECT id FROM range(6)").await.unwrap();
+    assert_eq!([count(&session, "new").await, count(&clone, "new").await], [Ok(6), Ok(6)]);
+    view(&clone, "new", 1);
+    assert_eq!([count(&session, "new").await, count(&clone, "new").await], [Ok(6), Ok(1)]);
+    clone.spark_sql("DROP VIEW new").await.unwrap();
+    assert_eq!(count(&clone, "new").await, Ok(6));
+    session.spark_sql("DROP TABLE new").await.unwrap();
+    clone.spark_sql("DROP TABLE old").await.unwrap();
+    let gone = [count(&session, "old").await, count(&clone, "new").await];
+    assert_eq!(gone, [Err(ErrorCode::TableNotFound); 2]);
+}

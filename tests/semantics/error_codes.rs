@@ -274,6 +274,7 @@ fn proofs() -> Vec<(ErrorCode, Proof)> {
         ),
         (MissingOption, call!(rows().await.write_stream().format("memory").start().await.err().unwrap())),
         (TableNotFound, call!(session().await.sql("SELECT * FROM nowhere").await.err().unwrap())),
+        (DataFrameNotFound, Test("engine/server/connect/tests.rs", "a_frame_of_another_session_is_not_found")),
         (
             TableExists,
             call! {

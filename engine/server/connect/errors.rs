@@ -22,6 +22,8 @@ const PARSE: Classes = Classes(&[
     "java.lang.Exception",
     "java.lang.Throwable",
 ]);
+const PLAN: Classes =
+    Classes(&["org.apache.spark.sql.connect.common.InvalidPlanInput", "java.lang.Exception", "java.lang.Throwable"]);
 const STREAM: Classes =
     Classes(&["org.apache.spark.sql.streaming.StreamingQueryException", "java.lang.Exception", "java.lang.Throwable"]);
 const ILLEGAL_ARGUMENT: Classes = Classes(&[
@@ -139,6 +141,7 @@ fn kind(code: ErrorCode) -> (&'static Classes, &'static str) {
         C::InvalidOption => (&ILLEGAL_ARGUMENT, "42616"),
         C::MissingOption => (&ANALYSIS, "42616"),
         C::TableNotFound => (&ANALYSIS, "42P01"),
+        C::DataFrameNotFound => (&PLAN, "56K00"),
         C::TableExists | C::TempViewExists => (&ANALYSIS, "42P07"),
         C::WrongObjectType => (&ANALYSIS, "42809"),
         C::ConfNotFound => (&NO_SUCH_ELEMENT, "42K0I"),

@@ -4,9 +4,9 @@
 //! languages, by name.
 
 use super::plan::types::from_proto;
-use super::session::ClientSession;
+use super::session::{BatchSession, ClientSession};
 use crate::error::{Error, ErrorCode, Result};
-use crate::frame::DataStreamWriter;
+use crate::frame::{DataFrame, DataStreamWriter};
 use crate::plan::rows_function::RowsFunction;
 use crate::server::python::{
     ForeachBatchWorker, ForeachPythonSink, GroupedInput, PythonRows, aggregate_udf, aggregates, scalar_udf,
@@ -21,7 +21,8 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-/// `foreachBatch`: a worker of the query's own, which reads each batch's frame from this server.
+/// `foreachBatch`: a worker of the query's own, which reads each batch's frame from this server, in a session of the query's own. `stateful` is
+/// whether the query keeps state.
 ///
 /// # Errors
 /// As the module says; a function that cannot be read.
@@ -29,23 +30,23 @@ pub async fn foreach_batch(
     client: &Arc<ClientSession>,
     writer: DataStreamWriter,
     function: StreamingForeachFunction,
+    stateful: bool,
 ) -> Result<DataStreamWriter> {
     let udf = python(function, "foreachBatch")?;
     let interpreter = client.workers().interpreter()?;
     let worker = ForeachBatchWorker::start(&interpreter, &client.worker_url(), client.id(), &udf).await?;
     let worker = Arc::new(Mutex::new(worker));
-    // A session that is let go is not held by its queries, which end with it.
-    let session = Arc::downgrade(client);
+    // The query owns the function, and with it the session of its batches.
+    let place = Arc::new(BatchSession::new(client, stateful)?);
     Ok(writer.foreach_batch(move |frame, batch_id| {
-        let (worker, session) = (worker.clone(), session.clone());
+        let (worker, place) = (worker.clone(), place.clone());
         async move {
-            let closed = || Error::new(ErrorCode::UserCode, "the session of foreachBatch has been closed");
-            let client = session.upgrade().ok_or_else(closed)?;
+            let session = place.session()?;
             let handle = Uuid::new_v4().to_string();
-            client.keep(&handle, frame);
+            session.keep(&handle, DataFrame::from_plan(&session.session, frame.plan().clone()));
             let number = i64::try_from(batch_id).unwrap_or(i64::MAX);
-            let done = worker.lock().await.call(&handle, number, client.id()).await;
-            client.drop_kept(&handle);
+            let done = worker.lock().await.call(&handle, number, session.id()).await;
+            session.drop_kept(&handle);
             done
         }
     }))

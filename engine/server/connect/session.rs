@@ -20,13 +20,18 @@ use bytes::Bytes;
 use datafusion::logical_expr::Expr;
 use parking_lot::Mutex;
 use spark_connect_proto::{CommonInlineUserDefinedFunction, Relation};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tonic::Status;
 use tracing::info;
 use uuid::Uuid;
+
+mod batch;
+
+pub use batch::BatchSession;
+use batch::Clones;
 
 /// Failures that a session can be asked about.
 const FAILURES: usize = 100;
@@ -47,7 +52,8 @@ pub struct ClientSession {
     /// The client's listener of queries.
     pub bus: Bus,
     workers: Workers,
-    worker_url: String,
+    door: Door,
+    home: Weak<Mutex<Inner>>,
     executions: Mutex<HashMap<String, Arc<Execution>>>,
     remote: Mutex<HashMap<String, DataFrame>>,
     /// Relations that the client has asked to be kept.
@@ -57,10 +63,11 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    fn new(user: &str, id: &str, session: Session, door: &Door) -> Self {
+    fn new(user: &str, id: &str, session: Session, door: &Door, home: Weak<Mutex<Inner>>) -> Self {
         Self {
             workers: Workers::new(session.conf().get("spark.pyspark.python")),
-            worker_url: door.url(user),
+            door: door.clone(),
+            home,
             id: id.to_string(),
             user: user.to_string(),
             server_id: Uuid::new_v4().to_string(),
@@ -74,6 +81,17 @@ impl ClientSession {
             failures: Mutex::default(),
             seen: Mutex::new(Instant::now()),
         }
+    }
+
+    /// A session under another id, which begins with `session` and the artifacts of this one.
+    fn copy(&self, id: &str, session: Session) -> Arc<Self> {
+        let copy = Self::new(&self.user, id, session, &self.door, self.home.clone());
+        copy.artifacts.copy_from(&self.artifacts);
+        Arc::new(copy)
+    }
+
+    fn key(&self) -> Key {
+        (self.user.clone(), self.id.clone())
     }
 
     /// The client's id of the session.
@@ -98,7 +116,7 @@ impl ClientSession {
 
     /// Where a worker on this machine reaches the server, as the session's user.
     pub fn worker_url(&self) -> String {
-        self.worker_url.clone()
+        self.door.url(&self.user)
     }
 
     /// A new execution under the client's id for it, or one of ours.
@@ -292,19 +310,56 @@ pub struct Sessions {
     base: Session,
     door: Door,
     limit: usize,
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
 struct Inner {
     open: HashMap<Key, Arc<ClientSession>>,
+    /// Sessions of queries with `foreachBatch`.
+    clones: Clones,
     closed: VecDeque<Key>,
+}
+
+impl Inner {
+    fn get(&self, key: &Key) -> Option<&Arc<ClientSession>> {
+        self.open.get(key).or_else(|| self.clones.get(key))
+    }
+
+    /// Takes out a session and those of its queries.
+    fn take(&mut self, key: &Key, may_come_back: bool) -> Option<(Arc<ClientSession>, Vec<Arc<ClientSession>>)> {
+        let session = self.open.remove(key).or_else(|| self.clones.remove(key))?;
+        let below = self.clones.remove_below(key);
+        if !may_come_back {
+            self.remember_closed(key);
+        }
+        below.iter().for_each(|(key, _)| self.remember_closed(key));
+        Some((session, below.into_iter().map(|(_, session)| session).collect()))
+    }
+
+    fn remember_closed(&mut self, key: &Key) {
+        if self.closed.len() >= CLOSED {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(key.clone());
+    }
+}
+
+/// Closes a session that is not found any more, and the sessions of its queries. What runs in these is interrupted first: the queries wait for it.
+async fn close(session: &ClientSession, clones: &[Arc<ClientSession>]) {
+    for clone in clones {
+        clone.interrupt(|_| true);
+    }
+    session.close().await;
+    for clone in clones {
+        clone.close().await;
+    }
 }
 
 impl Sessions {
     /// No sessions; at most `limit` may be open.
     pub fn new(base: Session, door: Door, limit: usize) -> Self {
-        Self { base, door, limit, inner: Mutex::default() }
+        Self { base, door, limit, inner: Arc::default() }
     }
 
     /// The client's session, which begins with its first call.
@@ -324,7 +379,7 @@ impl Sessions {
         if inner.closed.contains(&key) {
             return Err(Failure::handle("SESSION_CLOSED", id, "Session was closed."));
         }
-        let session = match inner.open.get(&key) {
+        let session = match inner.get(&key) {
             Some(session) => session.clone(),
             // What the client knows was here before the server was started again.
             None if known.is_some() => {
@@ -343,7 +398,8 @@ impl Sessions {
             }
             None => {
                 let session = self.base.new_session(&self.base.conf().get_all()).map_err(Failure::from)?;
-                let session = Arc::new(ClientSession::new(user, id, session, &self.door));
+                let home = Arc::downgrade(&self.inner);
+                let session = Arc::new(ClientSession::new(user, id, session, &self.door, home));
                 inner.open.insert(key, session.clone());
                 session
             }
@@ -364,7 +420,7 @@ impl Sessions {
         if inner.closed.contains(&key) {
             return Err(Failure::handle("SESSION_CLOSED", id, "Session was closed."));
         }
-        let found = inner.open.get(&key).cloned();
+        let found = inner.get(&key).cloned();
         drop(inner);
         let session = found.ok_or_else(|| Failure::handle("SESSION_NOT_FOUND", id, "Session not found."))?;
         check_known(&session, known)?;
@@ -387,13 +443,10 @@ impl Sessions {
         }
         let key = (session.user.clone(), id.clone());
         let mut inner = self.inner.lock();
-        if inner.open.contains_key(&key) || inner.closed.contains(&key) {
+        if inner.get(&key).is_some() || inner.closed.contains(&key) {
             return Err(Failure::handle("SESSION_ALREADY_EXISTS", &id, "Session already exists."));
         }
-        let copy =
-            ClientSession::new(&session.user, &id, session.session.clone_session().map_err(Failure::from)?, &self.door);
-        copy.artifacts.copy_from(&session.artifacts);
-        let copy = Arc::new(copy);
+        let copy = session.copy(&id, session.session.clone_session().map_err(Failure::from)?);
         inner.open.insert(key, copy.clone());
         Ok(copy)
     }
@@ -401,20 +454,9 @@ impl Sessions {
     /// Closes the client's session: its queries stop, its executions end.
     pub async fn release(&self, user: &str, id: &str, may_come_back: bool) -> Option<Arc<ClientSession>> {
         let key = (user.to_string(), id.to_string());
-        let session = self.take(&key, may_come_back)?;
-        session.close().await;
-        Some(session)
-    }
-
-    fn take(&self, key: &Key, may_come_back: bool) -> Option<Arc<ClientSession>> {
-        let mut inner = self.inner.lock();
-        let session = inner.open.remove(key)?;
-        if !may_come_back {
-            if inner.closed.len() >= CLOSED {
-                inner.closed.pop_front();
-            }
-            inner.closed.push_back(key.clone());
-        }
+        let taken = self.inner.lock().take(&key, may_come_back);
+        let (session, clones) = taken?;
+        close(&session, &clones).await;
         Some(session)
     }
 
@@ -428,18 +470,30 @@ impl Sessions {
                 self.release(&key.0, &key.1, false).await;
             }
         }
+        let clones = self.inner.lock().clones.all();
+        for clone in clones {
+            // Only what runs there is let go: it lives as long as its query.
+            clone.sweep(idle_limit);
+        }
     }
 
     /// Closes every session.
     pub async fn close(&self) {
-        let open: BTreeMap<Key, _> = self.inner.lock().open.drain().collect();
-        futures::future::join_all(open.values().map(|session| session.close())).await;
+        let keys: Vec<Key> = self.inner.lock().open.keys().cloned().collect();
+        let closing = keys.iter().map(|(user, id)| self.release(user, id, true));
+        futures::future::join_all(closing).await;
     }
 
     /// How many sessions are open.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.inner.lock().open.len()
+    }
+
+    /// Sessions of queries with `foreachBatch`.
+    #[cfg(test)]
+    pub fn clones(&self) -> Vec<Arc<ClientSession>> {
+        self.inner.lock().clones.all()
     }
 }
 
@@ -507,6 +561,66 @@ mod tests {
             (Some("1"), Some("2"))
         );
         assert_eq!(class(sessions.clone_of(&first, Some(other))), "INVALID_HANDLE.SESSION_ALREADY_EXISTS");
+    }
+
+    #[tokio::test]
+    async fn a_querys_session_lives_as_long_as_the_query_and_counts_for_nobody() {
+        let sessions = sessions(2).await;
+        let ada = sessions.get("ada", ID, None).unwrap();
+        ada.session.conf().set("my.key", "1").unwrap();
+        let (place, stateless) = (BatchSession::new(&ada, true).unwrap(), BatchSession::new(&ada, false).unwrap());
+        let own = place.session().unwrap();
+        assert!(Arc::ptr_eq(&sessions.get("ada", own.id(), None).unwrap(), &own) && own.id() != ID);
+        assert_eq!(class(sessions.find("bob", own.id(), None)), "INVALID_HANDLE.SESSION_NOT_FOUND");
+        let adaptive = |session: &ClientSession| session.session.conf().get("spark.sql.adaptive.enabled").unwrap();
+        assert_eq!(own.session.conf().get("my.key").as_deref(), Some("1"));
+        assert_eq!([&ada, &own, &stateless.session().unwrap()].map(|s| adaptive(s)), ["true", "false", "true"]);
+        drop(stateless);
+        // There is still room for another client.
+        sessions.get("bob", ID, None).unwrap();
+        assert_eq!((sessions.len(), sessions.clones().len()), (2, 1));
+        // What is idle is closed; what belongs to a query is not, nor what runs something.
+        ada.execution(Some(ID.to_string()), vec![], true).unwrap().start(std::future::pending());
+        sessions.sweep(Duration::ZERO).await;
+        assert_eq!((sessions.len(), sessions.clones().len()), (1, 1));
+        drop(place);
+        assert_eq!(class(sessions.get("ada", own.id(), None)), "INVALID_HANDLE.SESSION_CLOSED");
+        assert_eq!((sessions.len(), sessions.clones().len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_queries_are_closed_with_the_one_that_started_them() {
+        let sessions = sessions(9).await;
+        let ada = sessions.get("ada", ID, None).unwrap();
+        let place = BatchSession::new(&ada, false).unwrap();
+        let own = place.session().unwrap();
+        // A query that was started by the function of a query.
+        let below = BatchSession::new(&own, false).unwrap();
+        let execution = below.session().unwrap().execution(Some(ID.to_string()), vec![], true).unwrap();
+        execution.start(std::future::pending());
+        let bob = sessions.get("bob", ID, None).unwrap();
+        let other = BatchSession::new(&bob, false).unwrap();
+        assert_eq!(sessions.clones().len(), 3);
+        sessions.release("ada", ID, false).await.unwrap();
+        assert!(!execution.is_running());
+        assert_eq!(class(sessions.get("ada", own.id(), None)), "INVALID_HANDLE.SESSION_CLOSED");
+        assert_eq!(BatchSession::new(&ada, false).err().unwrap().code(), crate::ErrorCode::UserCode);
+        assert!(Arc::ptr_eq(&sessions.clones()[0], &other.session().unwrap()));
+        sessions.close().await;
+        assert_eq!((sessions.len(), sessions.clones().len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_query_can_be_told_to_use_its_clients_session() {
+        let sessions = sessions(9).await;
+        let ada = sessions.get("ada", ID, None).unwrap();
+        ada.session.conf().set("spark.sql.connect.streaming.foreachBatch.useClonedSession", "false").unwrap();
+        let place = BatchSession::new(&ada, true).unwrap();
+        assert!(Arc::ptr_eq(&place.session().unwrap(), &ada) && sessions.clones().is_empty());
+        assert_eq!(ada.session.conf().get("spark.sql.adaptive.enabled").as_deref(), Some("true"));
+        sessions.release("ada", ID, false).await.unwrap();
+        drop(ada);
+        assert_eq!(place.session().err().unwrap().code(), crate::ErrorCode::UserCode);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use super::session::ClientSession;
 use crate::batch::Trigger;
 use crate::error::{Error, ErrorCode, Result};
 use crate::frame::{DataFrame, StreamingQuery};
+use crate::plan::lower::lower;
 use parking_lot::Mutex;
 use spark_connect_proto::streaming_query_command as command;
 use spark_connect_proto::streaming_query_command_result as result;
@@ -94,7 +95,9 @@ pub async fn start(
         writer = writer.query_name(&asked.query_name);
     }
     if let Some(function) = asked.foreach_batch {
-        writer = super::functions::foreach_batch(client, writer, function).await?;
+        // What is wrong with a plan is said where the query starts.
+        let stateful = lower(frame.plan()).is_ok_and(|plan| plan.stateful().next().is_some());
+        writer = super::functions::foreach_batch(client, writer, function, stateful).await?;
     }
     if let Some(function) = asked.foreach_writer {
         writer = super::functions::foreach(client, writer, function)?;

@@ -19,6 +19,9 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
+
 struct Running {
     address: SocketAddr,
     sessions: Arc<Sessions>,
@@ -27,7 +30,13 @@ struct Running {
 }
 
 async fn server(options: ConnectOptions) -> Running {
-    let session = Session::builder().config("tidemill.device", "cpu").build().await.unwrap();
+    server_with(&[], options).await
+}
+
+async fn server_with(settings: &[(&str, &str)], options: ConnectOptions) -> Running {
+    let session = Session::builder().config("tidemill.device", "cpu");
+    let session = settings.iter().fold(session, |session, (key, value)| session.config(key, *value));
+    let session = session.build().await.unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = ConnectServer::bind(session, ConnectOptions { address, ..options }).await.unwrap();
     let (address, sessions) = (server.address(), server.sessions.clone());
@@ -488,5 +497,73 @@ async fn a_thousand_clients_leave_nothing_behind() {
     let queries = session.session.streams().active();
     client.release_session().await;
     assert!(queries.iter().all(|query| !query.is_active()) && server.sessions.len() == 0);
+    server.stop().await;
+}
+
+/// A function of `foreachBatch` has views of its own, and tables in common with its client; its session goes with the query.
+#[tokio::test(flavor = "multi_thread")]
+async fn foreach_batch_runs_in_a_session_of_its_querys_own() {
+    use crate::server::python::Workers;
+    let Ok(python) = Workers::new(std::env::var("TIDEMILL_TEST_PYTHON").ok()).interpreter() else {
+        return skip::skipped("foreach_batch_runs_in_a_session_of_its_querys_own", "no Python with PySpark");
+    };
+    let place = tempfile::tempdir().unwrap();
+    let (program, warehouse) = (python.program().to_string(), place.path().to_string_lossy().to_string());
+    let settings = [("spark.pyspark.python", program.as_str()), ("spark.sql.warehouse.dir", warehouse.as_str())];
+    let server = server_with(&settings, ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    sql(&mut client, "CREATE TABLE before (n BIGINT) USING parquet").await;
+    sql(&mut client, "INSERT INTO before VALUES (7)").await;
+    let source = "\
+import sys
+from pyspark.serializers import CloudPickleSerializer
+def f(frame, batch):
+    frame.createOrReplaceTempView('seen')
+    frame.sparkSession.sql('SELECT value + n AS n FROM seen CROSS JOIN before').write.saveAsTable('after')
+CloudPickleSerializer()._write_with_length(f, sys.stdout.buffer)
+";
+    let pickled = std::process::Command::new(&program).args(["-c", source]).output().unwrap().stdout;
+    let udf = proto::PythonUdf {
+        command: pickled[4..].to_vec().into(),
+        python_ver: python.version().to_string(),
+        ..Default::default()
+    };
+    let function = proto::streaming_foreach_function::Function::PythonFunction(udf);
+    let source = proto::read::DataSource {
+        format: Some("rate-micro-batch".into()),
+        options: [("rowsPerBatch".to_string(), "3".to_string())].into(),
+        ..Default::default()
+    };
+    let read = proto::Read { is_streaming: true, read_type: Some(proto::read::ReadType::DataSource(source)) };
+    let start = proto::WriteStreamOperationStart {
+        input: Some(relation(RelType::Read(read))),
+        trigger: Some(proto::write_stream_operation_start::Trigger::Once(true)),
+        foreach_batch: Some(proto::StreamingForeachFunction { function: Some(function) }),
+        ..Default::default()
+    };
+    let (answers, _) = client.run(command(CommandType::WriteStreamOperationStart(start))).await.unwrap();
+    let ResponseType::WriteStreamOperationStartResult(started) = &answers[0] else { panic!("{answers:?}") };
+    let wait = query_command(&started.query_id.clone().unwrap(), QueryCommand::AwaitTermination(Default::default()));
+    client.run(wait).await.unwrap();
+    assert_eq!(sql(&mut client, "SELECT n FROM after ORDER BY n").await, [7, 8, 9]);
+    let seen = RelType::Sql(proto::Sql { query: "SELECT * FROM seen".into(), ..Default::default() });
+    let status = client.run(OpType::Root(relation(seen))).await.unwrap_err();
+    assert_eq!(status.get_details_error_info().unwrap().metadata["errorClass"], "TABLE_OR_VIEW_NOT_FOUND");
+    assert_eq!((server.sessions.len(), server.sessions.clones().len()), (1, 0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_of_another_session_is_not_found() {
+    let server = server(ConnectOptions::default()).await;
+    let mut client = server.client().await;
+    let frame = relation(RelType::CachedRemoteRelation(proto::CachedRemoteRelation { relation_id: "far".into() }));
+    let status = client.run(OpType::Root(frame)).await.unwrap_err();
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["errorClass"], "CONNECT_INVALID_PLAN.DATAFRAME_NOT_FOUND");
+    assert_eq!(
+        (info.reason.as_str(), info.metadata["sqlState"].as_str()),
+        ("org.apache.spark.sql.connect.common.InvalidPlanInput", "56K00")
+    );
     server.stop().await;
 }

@@ -117,13 +117,11 @@ async fn made(planner: &mut Planner<'_>, kind: &RelType, inputs: Vec<DataFrame>)
         RelType::ChunkedCachedLocalRelation(cached) => local::chunked(planner.resources, cached),
         RelType::CachedRemoteRelation(cached) => {
             planner.resources.remote_relation(&cached.relation_id).ok_or_else(|| {
-                Error::new(
-                    ErrorCode::TableNotFound,
-                    format!(
-                        "the server keeps no DataFrame {}; it was released, or belongs to another session",
-                        cached.relation_id
-                    ),
-                )
+                let message = format!(
+                    "there is no DataFrame {} in this session; it was released, or belongs to another: that of foreachBatch to its sparkSession",
+                    cached.relation_id
+                );
+                Error::new(ErrorCode::DataFrameNotFound, message).with_parameter("dfId", &cached.relation_id)
             })
         }
         RelType::Range(range) => DataFrame::range(session, range.start.unwrap_or(0), range.end, range.step),
