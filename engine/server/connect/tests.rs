@@ -19,9 +19,6 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-#[path = "../../../tests/support/skip.rs"]
-mod skip;
-
 struct Running {
     address: SocketAddr,
     sessions: Arc<Sessions>,
@@ -503,7 +500,7 @@ async fn a_thousand_clients_leave_nothing_behind() {
 /// A function of `foreachBatch` has views of its own, and tables in common with its client; its session goes with the query.
 #[tokio::test(flavor = "multi_thread")]
 async fn foreach_batch_runs_in_a_session_of_its_querys_own() {
-    use crate::server::python::Workers;
+    use crate::server::python::{Workers, tests::skip};
     let Ok(python) = Workers::new(std::env::var("TIDEMILL_TEST_PYTHON").ok()).interpreter() else {
         return skip::skipped("foreach_batch_runs_in_a_session_of_its_querys_own", "no Python with PySpark");
     };

@@ -33,7 +33,7 @@ mod wire;
 mod workers;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[allow(unused_imports, reason = "named in the documentation")]
 use crate::error::ErrorCode;

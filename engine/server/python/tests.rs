@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 #[path = "../../../tests/support/skip.rs"]
-mod skip;
+pub(crate) mod skip;
 
 /// The workers of the Python that tests run, if there is one.
 fn workers(test: &str) -> Option<Workers> {
