@@ -3,22 +3,24 @@
 //! Comes in: the files that are there. Goes out: the columns of their records. Fails: files without any, records that are malformed
 //! under `FAILFAST`, Parquet types that have no column type here.
 
-use super::FileFormat;
 use super::discovery::{Found, Roots};
 use super::limits::FileEntry;
 use super::lines::{Header, Layout, LineChunks};
 use super::parquet;
 use super::provider::entries;
 use super::reader::{FileReader, Lookup};
-use super::settings::{Reading, Settings};
-use crate::config::Config;
+use super::settings::Settings;
 use crate::decode::{CsvInference, CsvOptions, Inference, JsonInference, Records, split_record};
 use crate::error::{Error, ErrorCode, Result};
-use crate::options::Options;
 use crate::source::provider::Syntax;
 use crate::source::{Chunk, Chunks};
 use crate::types::StructType;
 use std::sync::Arc;
+
+#[cfg(feature = "connect")]
+mod texts;
+#[cfg(feature = "connect")]
+pub(crate) use texts::of_texts;
 
 /// Bytes that are looked at together.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -43,29 +45,6 @@ pub(super) async fn schema(settings: &Settings, roots: &Roots, found: &[Found]) 
     tokio::task::spawn_blocking(move || infer(&settings, readers))
         .await
         .map_err(|cause| Error::internal(format!("an inference did not end: {cause}")))?
-}
-
-/// Infers the columns of records that are at hand, one in each text.
-///
-/// # Errors
-/// Options that the format does not have; records that are malformed under `FAILFAST`.
-#[cfg(feature = "connect")]
-pub(crate) fn of_texts(format: FileFormat, options: &Options, config: &Config, texts: &[&str]) -> Result<StructType> {
-    let mut reader = options.reader(format!("the {} reader", format.name()));
-    let settings = Settings::read(format, Reading::Table, &mut reader, config)?;
-    reader.finish()?;
-    let first = match &settings.syntax {
-        Some(Syntax::Csv(options)) => texts.first().map(|text| split_record(text.as_bytes(), options)),
-        _ => None,
-    };
-    let Some(mut inference) = inference(&settings, first.unwrap_or_default())? else {
-        return Ok(StructType::default());
-    };
-    let skipped = usize::from(settings.csv.header && matches!(settings.syntax, Some(Syntax::Csv(_))));
-    // A record is a line to the inference.
-    let lines: String = texts.iter().skip(skipped).map(|text| text.replace(['\n', '\r'], " ") + "\n").collect();
-    inference.add(lines.as_bytes(), "a DataFrame")?;
-    Ok(inference.finish())
 }
 
 async fn open(settings: &Settings, roots: &Roots, file: FileEntry) -> Result<Option<FileReader>> {
